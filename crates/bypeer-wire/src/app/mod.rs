@@ -1,0 +1,8 @@
+//! What was said on a connection: protocol, exchanges, and what was owed when it ended.
+
+mod exchange;
+
+pub use exchange::{
+    Application, Close, Exchange, Exchanges, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, Tls,
+    TlsAlert, TlsRecordNote, Version,
+};
