@@ -12,12 +12,17 @@ use crate::{Cause, Confidence, Finding, Lost, Retry, Rival, Story, Strength, Wei
 
 /// The finding about a story; `None` when no cause has anything to say.
 pub fn decide(story: &Story<'_>) -> Option<Finding> {
-    let mut weighed: Vec<(&'static Cause, Weighed)> =
-        CAUSES.iter().filter_map(|cause| (cause.weigh)(story).map(|weighed| (*cause, weighed))).collect();
+    let mut weighed: Vec<(&'static Cause, Weighed)> = CAUSES
+        .iter()
+        .filter_map(|cause| (cause.weigh)(story).map(|weighed| (*cause, weighed)))
+        .collect();
     // Stable: of equals the first in the table leads.
     weighed.sort_by_key(|(_, weighed)| std::cmp::Reverse(weighed.strength));
     let best = weighed.first()?.1.strength;
-    let equals = weighed.iter().take_while(|(_, weighed)| weighed.strength == best).count();
+    let equals = weighed
+        .iter()
+        .take_while(|(_, weighed)| weighed.strength == best)
+        .count();
     let confidence = match (best, equals) {
         (Strength::Proven, 1) => Confidence::Certain,
         (Strength::Fits, 1) => Confidence::Likely,
@@ -30,7 +35,10 @@ pub fn decide(story: &Story<'_>) -> Option<Finding> {
     let rivals: Vec<Rival> = if confidence == Confidence::Undecided {
         candidates
             .filter(|(_, other)| other.strength == best || best == Strength::Possible)
-            .map(|(cause, other)| Rival { cause, because: other.verdict })
+            .map(|(cause, other)| Rival {
+                cause,
+                because: other.verdict,
+            })
             .collect()
     } else {
         Vec::new()
@@ -116,11 +124,19 @@ fn closing(story: &Story<'_>) -> String {
 
 fn lost(story: &Story<'_>, harmless: bool) -> Lost {
     if harmless {
-        return Lost { response_bytes: Some(0), requests: 0, what: "nothing".to_owned() };
+        return Lost {
+            response_bytes: Some(0),
+            requests: 0,
+            what: "nothing".to_owned(),
+        };
     }
     let connection = story.connection;
     if !connection.established() || (connection.to_server.sent == 0 && connection.to_client.sent == 0) {
-        return Lost { response_bytes: Some(0), requests: 0, what: "the connection; no request was sent on it".to_owned() };
+        return Lost {
+            response_bytes: Some(0),
+            requests: 0,
+            what: "the connection; no request was sent on it".to_owned(),
+        };
     }
     match story.stand() {
         Stand::Unanswered(exchange) => Lost {
@@ -130,17 +146,28 @@ fn lost(story: &Story<'_>, harmless: bool) -> Lost {
         },
         Stand::Answering(exchange) => {
             let missing = story.response_bytes_missing(exchange);
-            let whole = exchange.response.as_ref().and_then(|response| Some(response.end? - response.start));
+            let whole = exchange
+                .response
+                .as_ref()
+                .and_then(|response| Some(response.end? - response.start));
             let what = match (missing, whole) {
                 (Some(missing), Some(whole)) => format!("{missing} of {whole} response bytes"),
                 _ => "the rest of the response".to_owned(),
             };
-            Lost { response_bytes: missing, requests: 1, what }
+            Lost {
+                response_bytes: missing,
+                requests: 1,
+                what,
+            }
         }
         Stand::AnsweredEarly(exchange) => unacknowledged_answer(story, exchange),
         Stand::Idle => match connection.app.exchanges.newest() {
             Some(exchange) => unacknowledged_answer(story, exchange),
-            None => Lost { response_bytes: None, requests: 0, what: "cannot be told".to_owned() },
+            None => Lost {
+                response_bytes: None,
+                requests: 0,
+                what: "cannot be told".to_owned(),
+            },
         },
     }
 }
@@ -186,23 +213,35 @@ fn retry(story: &Story<'_>, harmless: bool) -> (Retry, String) {
         return (Retry::Safe, format!("{} is idempotent", head.method.as_str()));
     }
     if exchange.response.is_some() {
-        return (Retry::Unsafe, "the server had begun to answer: the request may have run".to_owned());
+        return (
+            Retry::Unsafe,
+            "the server had begun to answer: the request may have run".to_owned(),
+        );
     }
     let end = request.end.unwrap_or(request.seen);
     let covered = |reset: &Reset| reset.ack.is_some_and(|ack| ack >= 0 && ack as u64 >= end);
     match story.reset().filter(|reset| reset.direction == Direction::ToClient) {
-        Some(reset) if reset.shape == ResetShape::Active && !covered(reset) => {
-            (Retry::Safe, "the reset's ack does not cover the request: it never reached the program whole".to_owned())
-        }
-        Some(reset) if reset.shape == ResetShape::Active => {
-            (Retry::Unsafe, "the reset's ack covers the whole request: it may have run".to_owned())
-        }
+        Some(reset) if reset.shape == ResetShape::Active && !covered(reset) => (
+            Retry::Safe,
+            "the reset's ack does not cover the request: it never reached the program whole".to_owned(),
+        ),
+        Some(reset) if reset.shape == ResetShape::Active => (
+            Retry::Unsafe,
+            "the reset's ack covers the whole request: it may have run".to_owned(),
+        ),
         Some(_) | None => match story.server_fin() {
-            Some(fin) if fin.ack <= request.start => {
-                (Retry::Safe, "the server had closed before the request reached it".to_owned())
-            }
-            Some(_) => (Retry::Unsafe, "the server had received the request when it closed: it may have run".to_owned()),
-            None => (Retry::Unknown, "a bare RST, or silence, does not tell whether the request had run".to_owned()),
+            Some(fin) if fin.ack <= request.start => (
+                Retry::Safe,
+                "the server had closed before the request reached it".to_owned(),
+            ),
+            Some(_) => (
+                Retry::Unsafe,
+                "the server had received the request when it closed: it may have run".to_owned(),
+            ),
+            None => (
+                Retry::Unknown,
+                "a bare RST, or silence, does not tell whether the request had run".to_owned(),
+            ),
         },
     }
 }

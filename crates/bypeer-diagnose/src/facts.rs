@@ -57,13 +57,19 @@ enum OwnerRow {
 
 // The files are part of the program; a test parses each, so a table that does not parse never ships.
 static CLAUSES: LazyLock<Vec<Clause>> = LazyLock::new(|| {
-    toml::from_str::<Clauses>(include_str!("../facts/clauses.toml")).map(|table| table.clause).unwrap_or_default()
+    toml::from_str::<Clauses>(include_str!("../facts/clauses.toml"))
+        .map(|table| table.clause)
+        .unwrap_or_default()
 });
 static SOFTWARE: LazyLock<Vec<Software>> = LazyLock::new(|| {
-    toml::from_str::<Programs>(include_str!("../facts/software.toml")).map(|table| table.software).unwrap_or_default()
+    toml::from_str::<Programs>(include_str!("../facts/software.toml"))
+        .map(|table| table.software)
+        .unwrap_or_default()
 });
 static FIXES: LazyLock<Vec<FixRow>> = LazyLock::new(|| {
-    toml::from_str::<Fixes>(include_str!("../facts/fixes.toml")).map(|table| table.fix).unwrap_or_default()
+    toml::from_str::<Fixes>(include_str!("../facts/fixes.toml"))
+        .map(|table| table.fix)
+        .unwrap_or_default()
 });
 
 /// The clause with an id such as "RFC 9112 §9.6".
@@ -74,15 +80,26 @@ pub fn clause(id: &str) -> Option<&'static Clause> {
 /// What is known of the software that calls itself so in `Server:`.
 pub fn software(server_header: &str) -> Option<&'static Software> {
     let header = server_header.to_ascii_lowercase();
-    SOFTWARE.iter().find(|row| row.server_header.iter().any(|name| header.starts_with(&name.to_ascii_lowercase())))
+    SOFTWARE.iter().find(|row| {
+        row.server_header
+            .iter()
+            .any(|name| header.starts_with(&name.to_ascii_lowercase()))
+    })
 }
 
 /// The fixes of a cause by owner, those for the recognised software first.
 pub(crate) fn fixes(cause: &str, software: Option<&Software>) -> Vec<Fix> {
     let rows = || FIXES.iter().filter(|row| row.cause == cause);
-    let special = rows().filter(|row| row.software.is_some() && row.software.as_deref() == software.map(|known| known.id.as_str()));
+    let special = rows()
+        .filter(|row| row.software.is_some() && row.software.as_deref() == software.map(|known| known.id.as_str()));
     let general = rows().filter(|row| row.software.is_none());
-    special.chain(general).map(|row| Fix { owner: row.owner.into(), what: row.what.clone() }).collect()
+    special
+        .chain(general)
+        .map(|row| Fix {
+            owner: row.owner.into(),
+            what: row.what.clone(),
+        })
+        .collect()
 }
 
 impl From<OwnerRow> for Owner {
@@ -104,9 +121,24 @@ mod tests {
 
     #[test]
     fn every_table_parses() {
-        assert!(!toml::from_str::<Clauses>(include_str!("../facts/clauses.toml")).unwrap().clause.is_empty());
-        assert!(!toml::from_str::<Programs>(include_str!("../facts/software.toml")).unwrap().software.is_empty());
-        assert!(!toml::from_str::<Fixes>(include_str!("../facts/fixes.toml")).unwrap().fix.is_empty());
+        assert!(
+            !toml::from_str::<Clauses>(include_str!("../facts/clauses.toml"))
+                .unwrap()
+                .clause
+                .is_empty()
+        );
+        assert!(
+            !toml::from_str::<Programs>(include_str!("../facts/software.toml"))
+                .unwrap()
+                .software
+                .is_empty()
+        );
+        assert!(
+            !toml::from_str::<Fixes>(include_str!("../facts/fixes.toml"))
+                .unwrap()
+                .fix
+                .is_empty()
+        );
     }
 
     #[test]
@@ -122,9 +154,16 @@ mod tests {
     #[test]
     fn every_fix_names_a_cause_and_software_that_exist() {
         for row in FIXES.iter() {
-            assert!(crate::causes::find(&row.cause).is_some(), "fix for unknown cause {}", row.cause);
+            assert!(
+                crate::causes::find(&row.cause).is_some(),
+                "fix for unknown cause {}",
+                row.cause
+            );
             if let Some(id) = &row.software {
-                assert!(SOFTWARE.iter().any(|known| known.id == *id), "fix for unknown software {id}");
+                assert!(
+                    SOFTWARE.iter().any(|known| known.id == *id),
+                    "fix for unknown software {id}"
+                );
             }
         }
     }

@@ -37,10 +37,15 @@ const SERVERS: usize = 10_000;
 impl Groups {
     /// Takes note of a finding.
     pub fn note(&mut self, story: &Story<'_>, finding: &Finding) {
-        if RACES.contains(&finding.cause.id) && (self.reuses.len() < SERVERS || self.reuses.contains_key(&finding.server)) {
+        if RACES.contains(&finding.cause.id)
+            && (self.reuses.len() < SERVERS || self.reuses.contains_key(&finding.server))
+        {
             let reuses = self.reuses.entry(finding.server).or_default();
             reuses.failed += 1;
-            let idle = story.unfinished().and_then(|exchange: &Exchange| story.idle_before(exchange)).unwrap_or_default();
+            let idle = story
+                .unfinished()
+                .and_then(|exchange: &Exchange| story.idle_before(exchange))
+                .unwrap_or_default();
             reuses.longest_idle = reuses.longest_idle.max(idle);
         }
         if finding.cause.id == "process-killed" && self.deaths.len() < SERVERS {
@@ -56,7 +61,10 @@ impl Groups {
             if let (Some(limit), Some(reuses)) = (around.idle_limit, reuses)
                 && let Some(cause) = causes::find("idle-timeout-inversion")
             {
-                let margin = limit.median.saturating_sub(Duration::from_secs(1)).max(limit.median / 2);
+                let margin = limit
+                    .median
+                    .saturating_sub(Duration::from_secs(1))
+                    .max(limit.median / 2);
                 insights.push(Insight {
                     cause,
                     server,
@@ -71,7 +79,8 @@ impl Groups {
                     connections: limit.count + reuses.failed,
                 });
             }
-            if around.closed_after_answer >= 3 && around.closed_after_answer * 10 >= around.could_close_after_answer * 8
+            if around.closed_after_answer >= 3
+                && around.closed_after_answer * 10 >= around.could_close_after_answer * 8
                 && let Some(cause) = causes::find("unannounced-close-each-response")
                 && around.request_limit.is_none()
             {
@@ -89,7 +98,9 @@ impl Groups {
                 insights.push(Insight {
                     cause,
                     server,
-                    what: format!("the server closes after {limit} requests without announcing it (seen on {count} connections)"),
+                    what: format!(
+                        "the server closes after {limit} requests without announcing it (seen on {count} connections)"
+                    ),
                     connections: count,
                 });
             }
@@ -99,7 +110,9 @@ impl Groups {
                 insights.push(Insight {
                     cause,
                     server,
-                    what: format!("{count} connections of this server ended at the same moment: one event, not {count} faults"),
+                    what: format!(
+                        "{count} connections of this server ended at the same moment: one event, not {count} faults"
+                    ),
                     connections: *count,
                 });
             }

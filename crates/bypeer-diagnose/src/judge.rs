@@ -67,7 +67,11 @@ impl Judge {
     /// except that memory is bounded: when too many are held, the oldest are handed out here, whatever `now` is.
     pub fn ripe(&mut self, now: Timestamp) -> Vec<Finding> {
         let mut findings = std::mem::take(&mut self.overflow);
-        while self.waiting.front().is_some_and(|connection| now.since(connection.ended.time) >= RIPE) {
+        while self
+            .waiting
+            .front()
+            .is_some_and(|connection| now.since(connection.ended.time) >= RIPE)
+        {
             if let Some(connection) = self.waiting.pop_front() {
                 findings.extend(self.judge(&connection));
             }
@@ -82,12 +86,19 @@ impl Judge {
             findings.extend(self.judge(&connection));
         }
         let insights = self.groups.insights(&self.ledger);
-        Verdicts { findings, insights, accounts: self.counter.into_accounts() }
+        Verdicts {
+            findings,
+            insights,
+            accounts: self.counter.into_accounts(),
+        }
     }
 
     fn judge(&mut self, connection: &Connection) -> Option<Finding> {
         let around = self.ledger.around(connection);
-        let story = Story { connection, around: &around };
+        let story = Story {
+            connection,
+            around: &around,
+        };
         let Some(finding) = arbiter::decide(&story) else {
             self.counter.no_cause(connection, abnormal(&story));
             return None;
@@ -101,7 +112,10 @@ impl Judge {
 /// Nothing about it needs an explanation. Errs on the side of looking closer.
 fn ended_well(connection: &Connection) -> bool {
     let around = Surroundings::default();
-    let story = Story { connection, around: &around };
+    let story = Story {
+        connection,
+        around: &around,
+    };
     let silent = |flow: &bypeer_wire::conn::Flow| flow.unanswered_retransmissions >= 2 || flow.unanswered_probes >= 2;
     connection.resets_total == 0
         && connection.icmp.is_empty()

@@ -1,5 +1,4 @@
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bypeer_wire::app::Protocol;
@@ -114,7 +113,10 @@ impl Ledger {
         if self.servers.len() >= SERVERS && !self.servers.contains_key(&connection.server) {
             return;
         }
-        let story = Story { connection, around: &Surroundings::default() };
+        let story = Story {
+            connection,
+            around: &Surroundings::default(),
+        };
         let notes = self.servers.entry(connection.server).or_default();
         notes.connections = notes.connections.saturating_add(1);
         notes.note_handshake(&story);
@@ -125,8 +127,13 @@ impl Ledger {
 
     /// What is known around this connection.
     pub fn around(&self, connection: &Connection) -> Surroundings {
-        let Some(notes) = self.servers.get(&connection.server) else { return Surroundings::default() };
-        let story = Story { connection, around: &Surroundings::default() };
+        let Some(notes) = self.servers.get(&connection.server) else {
+            return Surroundings::default();
+        };
+        let story = Story {
+            connection,
+            around: &Surroundings::default(),
+        };
         let end = death_of(&story).map_or(connection.ended.time, |death| death.at);
         let spoke = last_client_payload(connection);
         let mut around = Surroundings {
@@ -137,7 +144,10 @@ impl Ledger {
             idle_limit: cluster(&notes.idle_closes, 2),
             request_limit: request_limit(&notes.requests_at_close),
             overflowed: notes.overflowed,
-            spoke_after: notes.spoken.iter().any(|(from, to)| *from < end && *to > end && to.since(end) > TOGETHER),
+            spoke_after: notes
+                .spoken
+                .iter()
+                .any(|(from, to)| *from < end && *to > end && to.since(end) > TOGETHER),
             software: notes.software.clone(),
             ..Surroundings::default()
         };
@@ -153,15 +163,30 @@ impl Ledger {
         }
         let began = connection.opened.time;
         let after = |moments: &VecDeque<Timestamp>| {
-            moments.iter().filter(|at| **at > end).map(|at| at.since(end)).filter(|gap| *gap <= NEARBY).min()
+            moments
+                .iter()
+                .filter(|at| **at > end)
+                .map(|at| at.since(end))
+                .filter(|gap| *gap <= NEARBY)
+                .min()
         };
         let (refused, accepted) = (after(&notes.refused), after(&notes.accepted));
         around.refused_after = refused.filter(|refused| accepted.is_none_or(|accepted| *refused < accepted));
         around.accepted_after = accepted.filter(|accepted| refused.is_none_or(|refused| *accepted < refused));
-        around.accepted_before =
-            notes.accepted.iter().filter(|at| **at < began).map(|at| began.since(*at)).filter(|gap| *gap <= NEARBY).min();
-        around.waiting_then =
-            notes.waits.iter().filter(|(from, to)| *from < began && began < *to).count().try_into().unwrap_or(u32::MAX);
+        around.accepted_before = notes
+            .accepted
+            .iter()
+            .filter(|at| **at < began)
+            .map(|at| began.since(*at))
+            .filter(|gap| *gap <= NEARBY)
+            .min();
+        around.waiting_then = notes
+            .waits
+            .iter()
+            .filter(|(from, to)| *from < began && began < *to)
+            .count()
+            .try_into()
+            .unwrap_or(u32::MAX);
         around
     }
 
@@ -183,21 +208,17 @@ impl Ledger {
             (*endpoint, around)
         })
     }
-
-    /// Whether any connection reached this address, on any port, within 30 s of `at`.
-    pub fn host_was_alive(&self, host: IpAddr, at: Timestamp) -> bool {
-        self.servers
-            .iter()
-            .filter(|(endpoint, _)| endpoint.addr == host)
-            .any(|(_, notes)| notes.accepted.iter().any(|accepted| distance(*accepted, at) <= NEARBY))
-    }
 }
 
 impl ServerNotes {
     fn note_handshake(&mut self, story: &Story<'_>) {
         let connection = story.connection;
         let handshake = &connection.handshake;
-        if let Some(refusal) = connection.resets.iter().find(|reset| reset.shape == ResetShape::Refusal) {
+        if let Some(refusal) = connection
+            .resets
+            .iter()
+            .find(|reset| reset.shape == ResetShape::Refusal)
+        {
             remember(&mut self.refused, refusal.at.time);
         } else if let Some(syn_ack) = handshake.syn_ack {
             remember(&mut self.accepted, syn_ack.time);
@@ -212,7 +233,10 @@ impl ServerNotes {
         if let Some(first) = connection.to_server.first_data
             && connection.established()
         {
-            let until = connection.to_client.first_data.map_or(connection.ended.time, |at| at.time);
+            let until = connection
+                .to_client
+                .first_data
+                .map_or(connection.ended.time, |at| at.time);
             if until.since(first.time) > Duration::from_millis(200) {
                 if self.waits.len() == MOMENTS {
                     self.waits.pop_front();
@@ -232,8 +256,14 @@ impl ServerNotes {
             self.spoken.push_back((first.time, last.time));
         }
         if self.software.is_none() {
-            let responses = connection.app.exchanges.iter().filter_map(|exchange| exchange.response.as_ref());
-            self.software = responses.filter_map(response_head).find_map(|head| head.server.as_deref().map(str::to_owned));
+            let responses = connection
+                .app
+                .exchanges
+                .iter()
+                .filter_map(|exchange| exchange.response.as_ref());
+            self.software = responses
+                .filter_map(response_head)
+                .find_map(|head| head.server.as_deref().map(str::to_owned));
         }
     }
 
@@ -249,12 +279,19 @@ impl ServerNotes {
     /// When and after how many requests the server closes of its own accord.
     fn note_habits(&mut self, story: &Story<'_>) {
         let connection = story.connection;
-        let Some(newest) = connection.app.exchanges.newest() else { return };
+        let Some(newest) = connection.app.exchanges.newest() else {
+            return;
+        };
         // The last answer before the server's FIN, and whether anything was asked after it.
-        let answered = connection.app.exchanges.iter().rev().find_map(|exchange| exchange.response.as_ref());
+        let answered = connection
+            .app
+            .exchanges
+            .iter()
+            .rev()
+            .find_map(|exchange| exchange.response.as_ref());
         let Some(answer) = answered else { return };
-        let promised = response_head(answer).is_some_and(|head| !head.connection.closes())
-            && !story.client_asked_to_close(newest);
+        let promised =
+            response_head(answer).is_some_and(|head| !head.connection.closes()) && !story.client_asked_to_close(newest);
         let http = connection.app.protocol == Protocol::Http1;
         if http && !promised {
             return;
@@ -295,12 +332,19 @@ fn death_of(story: &Story<'_>) -> Option<Death> {
         }
         fin.at.time
     };
-    Some(Death { stream: connection.stream, at, client_last_spoke: last_client_payload(connection) })
+    Some(Death {
+        stream: connection.stream,
+        at,
+        client_last_spoke: last_client_payload(connection),
+    })
 }
 
 /// When the client last sent payload; when it opened the connection if it never did.
 fn last_client_payload(connection: &Connection) -> Timestamp {
-    connection.flow(Direction::ToServer).last_data.map_or(connection.opened.time, |at| at.time)
+    connection
+        .flow(Direction::ToServer)
+        .last_data
+        .map_or(connection.opened.time, |at| at.time)
 }
 
 fn distance(a: Timestamp, b: Timestamp) -> Duration {
@@ -321,12 +365,19 @@ fn cluster(values: &VecDeque<Duration>, least: usize) -> Option<Cluster> {
     let count = sorted.len();
     let median = *sorted.get(count / 2)?;
     let close = median / 10;
-    let agreeing = sorted.iter().filter(|value| value.abs_diff(median) <= close.max(Duration::from_millis(150))).count();
+    let agreeing = sorted
+        .iter()
+        .filter(|value| value.abs_diff(median) <= close.max(Duration::from_millis(150)))
+        .count();
     if count < least || agreeing < least || agreeing * 2 < count {
         return None;
     }
     let spread = sorted.get(count * 3 / 4)?.saturating_sub(*sorted.get(count / 4)?) / 2;
-    Some(Cluster { median, spread, count: agreeing as u32 })
+    Some(Cluster {
+        median,
+        spread,
+        count: agreeing as u32,
+    })
 }
 
 /// A number of requests above 1 after which at least three connections were closed, and most of all that were.

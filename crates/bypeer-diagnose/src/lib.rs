@@ -9,6 +9,7 @@ mod cause;
 pub mod causes;
 mod facts;
 mod finding;
+mod groups;
 mod judge;
 mod ledger;
 mod story;

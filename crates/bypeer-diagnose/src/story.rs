@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use bypeer_wire::app::{Close, Exchange, Framing, Head, Message, Protocol, RequestHead, ResponseHead};
 use bypeer_wire::conn::{Connection, Fin, Flow, Reset, ResetShape, ResetValidity, SegmentNote};
-use bypeer_wire::packet::Flags;
 use bypeer_wire::{Direction, PacketRef, Timestamp};
 
 use crate::Surroundings;
@@ -43,7 +42,8 @@ impl<'a> Story<'a> {
 
     /// The reset that ended it, when it came from this side in this shape.
     pub fn reset_of(&self, direction: Direction, shape: ResetShape) -> Option<&'a Reset> {
-        self.reset().filter(|reset| reset.direction == direction && reset.shape == shape)
+        self.reset()
+            .filter(|reset| reset.direction == direction && reset.shape == shape)
     }
 
     /// RST,ACK of the server's own socket: `close()` with data unread, linger 0, an abort.
@@ -69,13 +69,17 @@ impl<'a> Story<'a> {
     /// The server's FIN, when it came before any of the client's.
     pub fn server_closed_first(&self) -> Option<&'a Fin> {
         let fin = self.server_fin()?;
-        self.client_fin().is_none_or(|other| other.at.number > fin.at.number).then_some(fin)
+        self.client_fin()
+            .is_none_or(|other| other.at.number > fin.at.number)
+            .then_some(fin)
     }
 
     /// The client's FIN, when it came before any of the server's.
     pub fn client_closed_first(&self) -> Option<&'a Fin> {
         let fin = self.client_fin()?;
-        self.server_fin().is_none_or(|other| other.at.number > fin.at.number).then_some(fin)
+        self.server_fin()
+            .is_none_or(|other| other.at.number > fin.at.number)
+            .then_some(fin)
     }
 
     /// What the server sent.
@@ -120,7 +124,11 @@ impl<'a> Story<'a> {
 
     /// Message boundaries of this exchange are known, not guessed from who spoke.
     pub fn understood(&self, exchange: &Exchange) -> bool {
-        exchange.request.iter().chain(&exchange.response).all(|message| !matches!(message.head, Head::Opaque))
+        exchange
+            .request
+            .iter()
+            .chain(&exchange.response)
+            .all(|message| !matches!(message.head, Head::Opaque))
     }
 
     /// The protocol's requests are always answered: silence after one is a failure.
@@ -188,7 +196,10 @@ impl<'a> Story<'a> {
 
     /// Round trip as the handshake showed it, or 0.2 s when it was not seen.
     pub fn round_trip(&self) -> Duration {
-        self.connection.handshake.round_trip().unwrap_or(Duration::from_millis(200))
+        self.connection
+            .handshake
+            .round_trip()
+            .unwrap_or(Duration::from_millis(200))
     }
 
     /// Bytes of the client's stream that a server's active reset says had arrived, as far as they are payload.
@@ -199,7 +210,9 @@ impl<'a> Story<'a> {
 
     /// Response bytes that the client cannot have read: declared or sent, and not acknowledged by it.
     pub fn response_bytes_missing(&self, exchange: &Exchange) -> Option<u64> {
-        let Some(response) = &exchange.response else { return None };
+        let Some(response) = &exchange.response else {
+            return None;
+        };
         let acked = self.connection.to_client.acked;
         let end = response.end.unwrap_or(response.seen).max(response.seen);
         Some(end.saturating_sub(acked.max(response.start)))
@@ -277,9 +290,4 @@ pub fn has_body(message: &Message) -> bool {
 fn is_probe(note: &SegmentNote) -> bool {
     use bypeer_wire::conn::Marks;
     note.marks.has(Marks::KEEP_ALIVE) || note.marks.has(Marks::WINDOW_PROBE)
-}
-
-/// A pure FIN or ACK carries nothing.
-pub fn is_bare(note: &SegmentNote) -> bool {
-    note.len == 0 && !note.flags.has(Flags::SYN)
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bypeer_wire::conn::Checksum;
+use bypeer_wire::packet::Checksum;
 
 use crate::causes::proof;
 use crate::story::Story;

@@ -1,4 +1,5 @@
-use bypeer_wire::conn::{Checksum, ResetShape};
+use bypeer_wire::conn::ResetShape;
+use bypeer_wire::packet::Checksum;
 
 use crate::causes::proof;
 use crate::story::Story;

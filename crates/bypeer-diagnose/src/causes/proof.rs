@@ -1,8 +1,8 @@
 //! Sentences about packets: what each kind of evidence is called, so that all causes speak alike.
 
+use bypeer_wire::Direction;
 use bypeer_wire::app::{Exchange, Framing, Message, Protocol};
 use bypeer_wire::conn::{Fin, Reset, ResetShape, SegmentNote};
-use bypeer_wire::{Direction, PacketRef};
 
 use crate::Evidence;
 use crate::story::{Story, request_head, response_head};
@@ -17,7 +17,10 @@ pub fn request(story: &Story<'_>, exchange: &Exchange) -> Option<Evidence> {
         Some(whole) => format!("{have} of {whole} bytes sent"),
         None => format!("{have} bytes sent"),
     };
-    Some(Evidence::packet(request.begun, format!("the client sends {name}: {extent}")))
+    Some(Evidence::packet(
+        request.begun,
+        format!("the client sends {name}: {extent}"),
+    ))
 }
 
 /// The response of an exchange, where it began, and how much of it came.
@@ -52,12 +55,19 @@ pub fn request_name(story: &Story<'_>, exchange: &Exchange) -> String {
             _ => "data".to_owned(),
         },
     };
-    if number == 1 { name } else { format!("{name} (number {number} on this connection)") }
+    if number == 1 {
+        name
+    } else {
+        format!("{name} (number {number} on this connection)")
+    }
 }
 
 /// A FIN of one side.
 pub fn fin(direction: Direction, fin: &Fin) -> Evidence {
-    Evidence::packet(fin.at, format!("the {} closes: FIN after {} bytes", side(direction), fin.offset))
+    Evidence::packet(
+        fin.at,
+        format!("the {} closes: FIN after {} bytes", side(direction), fin.offset),
+    )
 }
 
 /// The reset, in the words of its shape.
@@ -81,7 +91,10 @@ pub fn reset(story: &Story<'_>, reset: &Reset) -> Evidence {
             )
         }
         ResetShape::Refusal => format!("RST,ACK refuses the SYN (TTL {})", reset.ttl),
-        ResetShape::Other => format!("a reset in the {side}'s name, in a shape that Linux does not send (TTL {})", reset.ttl),
+        ResetShape::Other => format!(
+            "a reset in the {side}'s name, in a shape that Linux does not send (TTL {})",
+            reset.ttl
+        ),
     };
     Evidence::packet(reset.at, what)
 }
@@ -89,16 +102,16 @@ pub fn reset(story: &Story<'_>, reset: &Reset) -> Evidence {
 /// The segment that drew a reset.
 pub fn trigger(note: &SegmentNote) -> Evidence {
     let what = if note.len > 0 {
-        format!("the {} sends {} bytes (from byte {}): this draws the reset", side(note.direction), note.len, note.seq)
+        format!(
+            "the {} sends {} bytes (from byte {}): this draws the reset",
+            side(note.direction),
+            note.len,
+            note.seq
+        )
     } else {
         format!("the {}'s segment that draws the reset", side(note.direction))
     };
     Evidence::packet(note.at, what)
-}
-
-/// Acknowledgement of a message by the other side's kernel.
-pub fn acknowledged(at: PacketRef, what: &str) -> Evidence {
-    Evidence::packet(at, format!("{what} acknowledged: it had arrived in the other kernel"))
 }
 
 /// Request, response, FINs, trigger and reset of an ending, in time order: the proof that most causes share.

@@ -31,7 +31,9 @@ pub struct Reuse<'a> {
 
 /// Finds it.
 pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
-    let Stand::Unanswered(exchange) = story.stand() else { return None };
+    let Stand::Unanswered(exchange) = story.stand() else {
+        return None;
+    };
     let request = exchange.request.as_ref()?;
     let before = story.before(exchange)?;
     let answer = before.response.as_ref()?;
@@ -60,14 +62,20 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
     let announced = response_head(answer)
         .is_some_and(|head| head.connection.closes())
         .then_some(answer.begun)
-        .or_else(|| story.client_asked_to_close(before).then(|| before.request.as_ref().map(|request| request.begun))?);
+        .or_else(|| {
+            story
+                .client_asked_to_close(before)
+                .then(|| before.request.as_ref().map(|request| request.begun))?
+        });
     Some(Reuse {
         exchange,
         idle: request.begun.time.since(answer.last.time),
         fin,
         reset,
         closed_after: closed_at.time.since(answer.last.time),
-        fin_had_arrived: first.and_then(|note| story.sent_after_fin_arrived(note)).unwrap_or(false),
+        fin_had_arrived: first
+            .and_then(|note| story.sent_after_fin_arrived(note))
+            .unwrap_or(false),
         announced,
     })
 }
@@ -82,7 +90,10 @@ impl Reuse<'_> {
     pub fn proof(&self, story: &Story<'_>) -> Vec<Evidence> {
         let mut all = Vec::new();
         if let Some(answer) = story.before(self.exchange).and_then(|before| before.response.as_ref()) {
-            all.push(Evidence::packet(answer.last, "the answer before ends; the connection is kept"));
+            all.push(Evidence::packet(
+                answer.last,
+                "the answer before ends; the connection is kept",
+            ));
         }
         all.extend(proof::ending(story, Some(self.exchange)));
         all
@@ -94,7 +105,9 @@ impl Reuse<'_> {
             (Some(_), Some(ResetShape::Active)) => "it lay unread when the server closed",
             (Some(_), Some(_)) if self.fin_had_arrived => "the client sent it after the FIN had reached its kernel",
             (Some(_), Some(_)) => "it crossed the server's FIN and met a closed socket",
-            (Some(_), None) if self.fin_had_arrived => "the client sent it after the FIN had reached its kernel; no reset answered",
+            (Some(_), None) if self.fin_had_arrived => {
+                "the client sent it after the FIN had reached its kernel; no reset answered"
+            }
             (Some(_), None) => "it crossed the server's FIN and was swallowed without a reset",
             (None, _) => "it had just arrived, unread, when the server closed",
         }

@@ -1,5 +1,6 @@
 use super::assembler::Assembler;
 use super::{Fin, Flow};
+use crate::packet::Checksum;
 use crate::{PacketRef, Timestamp};
 
 /// One direction while it lives: its sender's sequence space and what the other side acknowledged of it.
@@ -18,6 +19,7 @@ pub(super) struct Half {
     pub(super) timestamps: bool,
     pub(super) ttl_varies: bool,
     ip_id_seen: bool,
+    checksums_offloaded: bool,
     fin_delivered: bool,
     pub(super) ttl: Option<u8>,
     pub(super) window_scale: Option<u8>,
@@ -108,7 +110,8 @@ impl Half {
     }
 
     /// A packet of this direction that is no reset.
-    pub(super) fn note_packet(&mut self, at: PacketRef, ttl: u8, ip_id: Option<u16>) {
+    pub(super) fn note_packet(&mut self, at: PacketRef, ttl: u8, ip_id: Option<u16>, checksum: Checksum) {
+        self.checksums_offloaded |= checksum == Checksum::Partial;
         self.last_packet = at;
         match self.ttl {
             None => self.ttl = Some(ttl),
@@ -177,6 +180,7 @@ impl Half {
             window_scale: self.window_scale,
             mss: self.mss,
             ip_id_always_zero: !self.ip_id_seen,
+            checksums_offloaded: self.checksums_offloaded,
         }
     }
 }

@@ -37,6 +37,7 @@ impl Scene<'_> {
             timestamps: segment.options.timestamps.is_some(),
             ttl: segment.ttl,
             ip_id: segment.ip_id,
+            checksum: segment.checksum,
             payload_len: segment.payload_len,
             validity: self.validity(segment, note, refusal),
             trigger,

@@ -64,6 +64,7 @@ pub(super) fn segment(
         options: TcpOptions::default(),
         ttl: 64,
         ip_id: Some(0),
+        checksum: crate::packet::Checksum::Unchecked,
         payload_len: payload.len() as u32,
         payload,
     }

@@ -153,14 +153,15 @@ impl Tracker {
         self.newest = at;
         let (own, peer) = self.split(direction);
         own.packets += 1;
-        peer.unanswered_retransmissions = 0;
-        peer.unanswered_probes = 0;
         if segment.flags.has(Flags::RST) {
             self.reset(at, segment, note);
             self.fill_holes(at, budget);
             return Taken::Counted;
         }
-        own.note_packet(at, segment.ttl, segment.ip_id);
+        // A reset is no sign of life: what went unanswered before it stays counted.
+        peer.unanswered_retransmissions = 0;
+        peer.unanswered_probes = 0;
+        own.note_packet(at, segment.ttl, segment.ip_id, segment.checksum);
         if let Some(value) = timestamp {
             own.timestamp = value;
             own.timestamps = true;

@@ -1,5 +1,6 @@
 //! Checked views of one packet: link layer, IP, tunnels, TCP, ICMP errors about TCP.
 
+mod checksum;
 mod decoder;
 mod fragments;
 mod icmp;
@@ -15,5 +16,6 @@ mod build;
 #[cfg(test)]
 mod differential;
 
+pub use checksum::Checksum;
 pub use decoder::{Decoded, Decoder};
 pub use segment::{Flags, IcmpError, IcmpKind, Segment, TcpOptions};

@@ -1,6 +1,6 @@
 use super::ip::Addresses;
 use super::layer::Layer;
-use super::{Flags, Segment, TcpOptions};
+use super::{Checksum, Flags, Segment, TcpOptions, checksum};
 use crate::{Endpoint, Issue};
 
 /// No option at the beginning of the list but timestamps, as nearly every segment of an established connection has it.
@@ -24,6 +24,13 @@ pub(super) fn decode<'a>(addresses: &Addresses, layer: Layer<'a>) -> Result<Segm
     let ack = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
     // Options that the snap length cut are read as far as they go.
     let options = layer.data.get(20..header_len.min(layer.data.len())).unwrap_or_default();
+    let flags = Flags(head[13]);
+    let telling = flags.0 & (Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0) != 0 && layer.wire_len <= 128;
+    let checksum = if telling {
+        checksum::judge(addresses.source, addresses.destination, layer)
+    } else {
+        Checksum::Unchecked
+    };
     Ok(Segment {
         source: Endpoint {
             addr: addresses.source,
@@ -35,9 +42,10 @@ pub(super) fn decode<'a>(addresses: &Addresses, layer: Layer<'a>) -> Result<Segm
         },
         seq: u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
         ack,
-        flags: Flags(head[13]),
+        flags,
         window: u16::from_be_bytes([head[14], head[15]]),
         options: TcpOptions::parse(options, ack),
+        checksum,
         ttl: addresses.ttl,
         ip_id: addresses.id,
         payload_len: u32::try_from(payload.wire_len).unwrap_or(u32::MAX),
