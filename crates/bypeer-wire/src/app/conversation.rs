@@ -1,48 +1,332 @@
-use crate::app::Application;
+use super::detect::{self, Detected};
+use super::exchange::{Application, Protocol};
+use super::http1::{Http1, Step};
+use super::ledger::Ledger;
+use super::record::Record;
+use super::turns::Turns;
 use crate::{Direction, PacketRef};
 
-/// Placeholder of the application layer: takes a connection's bytes in order and makes nothing of them.
-#[derive(Default, Debug)]
-pub struct Conversation;
+/// What is said on one connection, told in order per direction by the connection table.
+///
+/// Costs one pointer while nothing was said. Bodies are never copied and, where the table heeds [`Conversation::unwanted`],
+/// never looked at.
+#[derive(Debug, Default)]
+pub struct Conversation {
+    told: Option<Box<Told>>,
+}
 
 impl Conversation {
     /// Nothing was said yet.
     pub fn new() -> Self {
-        Self
+        Self::default()
     }
 
-    /// In-order payload of one direction.
-    pub fn data(&mut self, _direction: Direction, _offset: u64, _bytes: &[u8], _at: PacketRef) {}
-
-    /// In-order bytes that exist but are not available or not wanted.
-    pub fn skip(&mut self, _direction: Direction, _offset: u64, _len: u64, _at: PacketRef) {}
-
-    /// How many of the next bytes of this direction need not be seen.
-    pub fn unwanted(&self, _direction: Direction) -> u64 {
-        0
+    /// In-order payload of one direction; `offset` is the stream offset of its first byte, `at` the packet that carried it.
+    /// Each call is taken for a segment: after a loss of framing, messages are looked for where a segment begins.
+    pub fn data(&mut self, direction: Direction, offset: u64, bytes: &[u8], at: PacketRef) {
+        if bytes.is_empty() {
+            return;
+        }
+        let told = self.told.get_or_insert_default();
+        told.each(at, |told| told.data(direction, offset, bytes, at));
     }
 
-    /// The other side acknowledged `direction` up to `offset` (exclusive).
-    pub fn acked(&mut self, _direction: Direction, _offset: u64, _at: PacketRef) {}
-
-    /// The next offset whose acknowledgement matters; `u64::MAX` when none.
-    pub fn next_ack_of_interest(&self, _direction: Direction) -> u64 {
-        u64::MAX
+    /// In-order bytes that are not available (snap length, packets the capture missed) or not wanted.
+    pub fn skip(&mut self, direction: Direction, offset: u64, len: u64, at: PacketRef) {
+        if len == 0 {
+            return;
+        }
+        let told = self.told.get_or_insert_default();
+        told.each(at, |told| told.skip(direction, offset, len, at));
     }
 
-    /// The direction's stream ended in order.
-    pub fn fin(&mut self, _direction: Direction, _at: PacketRef) {}
+    /// How many of the next bytes of this direction need not be seen: `skip` may be called for them instead of `data`.
+    pub fn unwanted(&self, direction: Direction) -> u64 {
+        self.told.as_ref().map_or(0, |told| told.unwanted(direction))
+    }
 
-    /// The bytes show that the roles are the other way round.
+    /// The other side acknowledged `direction`'s stream up to `offset` (exclusive).
+    pub fn acked(&mut self, direction: Direction, offset: u64, at: PacketRef) {
+        if let Some(told) = &mut self.told {
+            told.each(at, |told| told.acked(direction, offset, at));
+        }
+    }
+
+    /// The offset whose acknowledgement is waited for; `u64::MAX` when none.
+    pub fn next_ack_of_interest(&self, direction: Direction) -> u64 {
+        self.told
+            .as_ref()
+            .map_or(u64::MAX, |told| told.record.ledger.next_ack(told.inner(direction)))
+    }
+
+    /// This direction's sender is done: its FIN came, in order.
+    pub fn fin(&mut self, direction: Direction, at: PacketRef) {
+        if let Some(told) = &mut self.told {
+            told.each(at, |told| told.fin(direction));
+        }
+    }
+
+    /// The bytes show that the roles are the other way round. To be asked after each `data`, and answered by
+    /// [`Conversation::swap_roles`] before the next packet where the roles were only guessed.
     pub fn roles_reversed(&self) -> bool {
-        false
+        self.told.as_ref().is_some_and(|told| told.unlike.is_some())
     }
 
-    /// Client and server change places.
-    pub fn swap_roles(&mut self) {}
+    /// The caller has swapped the roles: what it calls `ToServer` from now on, it called `ToClient` before.
+    pub fn swap_roles(&mut self) {
+        if let Some(told) = &mut self.told {
+            match told.unlike.take() {
+                // Read as reversed already: now the caller's names are right.
+                Some(_) => told.mirrored = false,
+                None => told.mirrored = !told.mirrored,
+            }
+        }
+    }
 
-    /// What was said.
+    /// All that was said.
     pub fn finish(self) -> Application {
-        Application::default()
+        self.told.map_or_else(Application::default, |mut told| {
+            told.decide();
+            if let Some(unlike) = told.unlike.take() {
+                told = unlike;
+            }
+            told.record.into_application()
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Told {
+    record: Record,
+    parser: Parser,
+    /// Directions are read the other way round than the caller names them.
+    mirrored: bool,
+    /// The same, had the bytes not been read as reversed; kept until the caller swaps roles or goes on without.
+    unlike: Option<Box<Told>>,
+    /// The packet in which `unlike` was made.
+    reversed_at: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Parser {
+    Undecided(Undecided),
+    Http1(Box<Http1>),
+    Turns(Turns),
+}
+
+impl Default for Parser {
+    fn default() -> Parser {
+        Parser::Undecided(Undecided {
+            direction: Direction::ToServer,
+            start: 0,
+            at: PacketRef::default(),
+            bytes: Vec::new(),
+        })
+    }
+}
+
+/// The first bytes, while they do not tell enough.
+#[derive(Clone, Debug)]
+struct Undecided {
+    direction: Direction,
+    start: u64,
+    at: PacketRef,
+    bytes: Vec<u8>,
+}
+
+impl Told {
+    fn inner(&self, direction: Direction) -> Direction {
+        if self.mirrored { direction.reverse() } else { direction }
+    }
+
+    /// Does something in both readings while it is open which one holds. When the caller comes with another packet and has
+    /// not swapped the roles, it knows them: what looked like a reversed HTTP is something else.
+    fn each(&mut self, at: PacketRef, act: impl Fn(&mut Told)) {
+        match self.unlike.take() {
+            Some(unlike) if self.reversed_at != at.number => *self = *unlike,
+            Some(mut unlike) => {
+                act(&mut unlike);
+                act(self);
+                self.unlike = Some(unlike);
+                return;
+            }
+            None => {}
+        }
+        act(self);
+    }
+
+    fn data(&mut self, direction: Direction, offset: u64, bytes: &[u8], at: PacketRef) {
+        let direction = self.inner(direction);
+        if let Parser::Undecided(undecided) = &mut self.parser {
+            if !undecided.bytes.is_empty() && undecided.direction != direction {
+                self.decide();
+            }
+        }
+        if let Parser::Undecided(undecided) = &mut self.parser {
+            let fresh = undecided.bytes.is_empty();
+            if fresh {
+                (undecided.direction, undecided.start, undecided.at) = (direction, offset, at);
+            } else {
+                undecided.bytes.extend_from_slice(bytes);
+            }
+            let view = if fresh { bytes } else { &undecided.bytes };
+            match detect::detect(direction, view, false) {
+                Some(detected) if fresh => return self.become_detected(detected, direction, offset, bytes, at),
+                Some(_) => return self.decide(),
+                None if fresh => undecided.bytes = bytes.to_vec(),
+                None => {}
+            }
+            return;
+        }
+        if let Parser::Turns(Turns { settled: false }) = self.parser {
+            if let Some(detected) = detect::detect_segment(direction, bytes) {
+                return self.become_detected(detected, direction, offset, bytes, at);
+            }
+        }
+        self.read(direction, offset, bytes, at);
+    }
+
+    /// With the bytes that are there: there will be no more of them alone.
+    fn decide(&mut self) {
+        let Parser::Undecided(undecided) = &mut self.parser else {
+            return;
+        };
+        if undecided.bytes.is_empty() {
+            return;
+        }
+        let Undecided {
+            direction,
+            start,
+            at,
+            bytes,
+        } = undecided.clone();
+        let detected = detect::detect(direction, &bytes, true);
+        let detected = detected.unwrap_or(Detected {
+            protocol: Protocol::Unknown,
+            reversed: false,
+        });
+        self.become_detected(detected, direction, start, &bytes, at);
+    }
+
+    fn become_detected(&mut self, detected: Detected, direction: Direction, offset: u64, bytes: &[u8], at: PacketRef) {
+        if detected.reversed {
+            let mut unlike = Box::new(self.clone());
+            unlike.parser = Parser::Turns(Turns::settled());
+            unlike.record.protocol = Protocol::Unknown;
+            unlike.read(direction, offset, bytes, at);
+            let forward = Detected {
+                reversed: false,
+                ..detected
+            };
+            self.mirrored = !self.mirrored;
+            // What was said under the wrong names is dropped.
+            self.record.ledger = Ledger::default();
+            self.become_detected(forward, direction.reverse(), offset, bytes, at);
+            self.unlike = Some(unlike);
+            self.reversed_at = at.number;
+            return;
+        }
+        self.record.protocol = detected.protocol;
+        let picked_up = matches!(self.parser, Parser::Turns(_));
+        self.parser = match detected.protocol {
+            Protocol::Http1 if picked_up => {
+                self.pick_up(direction);
+                Parser::Http1(Box::new(Http1::picked_up(direction.reverse())))
+            }
+            Protocol::Http1 => Parser::Http1(Box::default()),
+            Protocol::Unknown => Parser::Turns(Turns { settled: false }),
+            _ => Parser::Turns(Turns::settled()),
+        };
+        self.read(direction, offset, bytes, at);
+    }
+
+    /// HTTP begins after something else, in all likelihood the middle of a message from before the capture. That is no
+    /// exchange; but when a response begins, what the client sent before is the request that it answers.
+    fn pick_up(&mut self, direction: Direction) {
+        self.record.picked_up = true;
+        let mut before = std::mem::take(&mut self.record.ledger);
+        if direction == Direction::ToServer {
+            return;
+        }
+        let Some(request) = before
+            .newest()
+            .filter(|newest| newest.response.is_none())
+            .and_then(|e| e.request.take())
+        else {
+            return;
+        };
+        self.record.ledger.begin(Some(request));
+    }
+
+    /// Hands bytes to the parser until all are taken.
+    fn read(&mut self, direction: Direction, mut offset: u64, bytes: &[u8], at: PacketRef) {
+        let mut rest = bytes;
+        let mut segment_start = true;
+        while !rest.is_empty() {
+            let step = match &mut self.parser {
+                Parser::Http1(http1) => http1.data(&mut self.record, direction, offset, rest, at, segment_start),
+                Parser::Turns(_) | Parser::Undecided(_) => {
+                    Turns::spoken(&mut self.record, direction, offset, rest.len() as u64, at);
+                    Step::Took(rest.len())
+                }
+            };
+            let taken = match step {
+                Step::Took(taken) => taken,
+                Step::Turns(taken) => {
+                    self.parser = Parser::Turns(Turns::settled());
+                    taken
+                }
+            };
+            offset = offset.saturating_add(taken as u64);
+            rest = rest.get(taken..).unwrap_or_default();
+            segment_start = false;
+        }
+    }
+
+    fn skip(&mut self, direction: Direction, offset: u64, len: u64, at: PacketRef) {
+        let direction = self.inner(direction);
+        self.decide();
+        match &mut self.parser {
+            Parser::Http1(http1) => {
+                if http1.skip(&mut self.record, direction, offset, len, at) {
+                    self.parser = Parser::Turns(Turns::settled());
+                }
+            }
+            Parser::Turns(_) => Turns::spoken(&mut self.record, direction, offset, len, at),
+            Parser::Undecided(_) => {
+                self.record.protocol = Protocol::Unknown;
+                self.parser = Parser::Turns(Turns::default());
+                Turns::spoken(&mut self.record, direction, offset, len, at);
+            }
+        }
+    }
+
+    fn unwanted(&self, direction: Direction) -> u64 {
+        match &self.parser {
+            Parser::Undecided(_) => 0,
+            Parser::Http1(http1) => http1.unwanted(self.inner(direction)),
+            Parser::Turns(turns) => {
+                if turns.settled {
+                    u64::MAX
+                } else {
+                    0
+                }
+            }
+        }
+    }
+
+    fn acked(&mut self, direction: Direction, offset: u64, at: PacketRef) {
+        let direction = self.inner(direction);
+        self.record.ledger.acked(direction, offset, at);
+    }
+
+    fn fin(&mut self, direction: Direction) {
+        let direction = self.inner(direction);
+        self.decide();
+        match &mut self.parser {
+            Parser::Http1(http1) => http1.fin(&mut self.record, direction),
+            Parser::Turns(_) => Turns::fin(&mut self.record, direction),
+            Parser::Undecided(_) => {}
+        }
     }
 }

@@ -1,10 +1,20 @@
 //! What was said on a connection: protocol, exchanges, and what was owed when it ended.
 
+mod chunked;
 mod conversation;
+mod detect;
 mod exchange;
+mod http1;
+mod http1_head;
+mod ledger;
+mod record;
+mod turns;
 
 pub use conversation::Conversation;
 pub use exchange::{
     Application, Close, Exchange, Exchanges, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, Tls,
     TlsAlert, TlsRecordNote, Version,
 };
+
+#[cfg(test)]
+mod tests;

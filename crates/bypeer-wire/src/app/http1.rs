@@ -1,0 +1,650 @@
+use super::chunked::{Chunked, ChunkedRead};
+use super::exchange::{Framing, Head, Message, Method};
+use super::http1_head::{self as head, Answers, HEAD_MAX, Line};
+use super::record::Record;
+use super::turns::Turns;
+use crate::{Direction, PacketRef};
+
+/// Requests that may wait for their responses at once; with more, track is lost (or one direction was not captured).
+const PIPELINED_MAX: usize = 256;
+
+/// HTTP/1 on both directions of a connection (RFC 9112).
+///
+/// Bodies are passed over by their framing. Where the framing of a message is not known (its head was cut by the snap
+/// length, packets were missed, two lengths contradict each other), the message lasts until a segment begins with a start line.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Http1 {
+    sides: [Side; 2],
+    /// A response head was understood: what follows that is no status line is surplus, not another protocol.
+    answered: bool,
+    /// The first byte that came after a CONNECT before its answer.
+    held: Option<(u64, PacketRef)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Side {
+    reading: Reading,
+    /// The exchange whose message is being read.
+    index: u32,
+}
+
+/// Where a direction stands.
+#[derive(Clone, Debug, Default)]
+enum Reading {
+    /// Between messages: nothing, or line ends.
+    #[default]
+    Between,
+    /// In a head: its bytes so far.
+    Head(Vec<u8>),
+    /// In a body: bytes left of it.
+    Length(u64),
+    /// In a chunked body.
+    Chunked(Chunked),
+    /// In a body that ends with the connection.
+    Close,
+    /// After CONNECT, before its answer: perhaps another protocol's first bytes.
+    Held,
+    /// Framing is lost: until a segment begins with a start line.
+    Adrift(Belongs),
+}
+
+/// What bytes between two known places are counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Belongs {
+    /// The current message.
+    Message,
+    /// No message: surplus, or trailing bytes.
+    Nobody,
+    /// Something from before the capture began.
+    Before,
+}
+
+/// What is to be done with the rest of the bytes.
+pub(super) enum Step {
+    /// So many were taken.
+    Took(usize),
+    /// The connection goes on as turns after so many bytes.
+    Turns(usize),
+}
+
+impl Http1 {
+    /// Picked up in the middle of things: `other`, the direction that did not show a start line yet, may be in a body.
+    pub(super) fn picked_up(other: Direction) -> Http1 {
+        let mut http1 = Http1::default();
+        http1.side(other).reading = Reading::Adrift(Belongs::Before);
+        http1
+    }
+
+    /// Reads some of `bytes` (never empty); takes at least one unless the connection becomes turns. `segment_start`: they begin a segment.
+    pub(super) fn data(
+        &mut self,
+        record: &mut Record,
+        direction: Direction,
+        offset: u64,
+        bytes: &[u8],
+        at: PacketRef,
+        segment_start: bool,
+    ) -> Step {
+        match self.side(direction).reading {
+            Reading::Between => self.between(record, direction, offset, bytes, at),
+            Reading::Head(_) => self.head(record, direction, offset, bytes, at),
+            Reading::Length(left) => {
+                let here = left.min(bytes.len() as u64);
+                self.pass(record, direction, offset, here, at);
+                Step::Took(here as usize)
+            }
+            Reading::Chunked(chunked) => self.chunked(record, direction, chunked, offset, bytes, at),
+            Reading::Close | Reading::Held => {
+                self.pass(record, direction, offset, bytes.len() as u64, at);
+                Step::Took(bytes.len())
+            }
+            Reading::Adrift(belongs) => {
+                if segment_start && self.begins_message(direction, bytes) {
+                    return self.resynchronise(record, direction, offset, bytes, at);
+                }
+                match (belongs, direction) {
+                    (Belongs::Nobody, Direction::ToServer) => record.trailing.add(bytes),
+                    _ => self.pass(record, direction, offset, bytes.len() as u64, at),
+                }
+                Step::Took(bytes.len())
+            }
+        }
+    }
+
+    /// Passes over bytes that are not there. Returns true when the connection goes on as turns, after these bytes.
+    pub(super) fn skip(
+        &mut self,
+        record: &mut Record,
+        direction: Direction,
+        mut offset: u64,
+        mut len: u64,
+        at: PacketRef,
+    ) -> bool {
+        while len > 0 {
+            let mut here = len;
+            match &mut self.side(direction).reading {
+                Reading::Between => {
+                    if !self.begin(record, direction, offset, at) {
+                        return true;
+                    }
+                    self.side(direction).reading = Reading::Adrift(Belongs::Message);
+                }
+                Reading::Head(buffer) => {
+                    let buffer = std::mem::take(buffer);
+                    if self.cut(record, direction, &buffer) {
+                        return true;
+                    }
+                }
+                Reading::Length(left) => here = len.min(*left),
+                Reading::Chunked(chunked) => match chunked.unwanted() {
+                    0 => self.side(direction).reading = Reading::Adrift(Belongs::Message),
+                    ahead => here = len.min(ahead),
+                },
+                Reading::Adrift(Belongs::Message) => self.missed_turn(record, direction, offset, at),
+                Reading::Close | Reading::Held | Reading::Adrift(_) => {}
+            }
+            self.pass(record, direction, offset, here, at);
+            offset = offset.saturating_add(here);
+            len -= here;
+        }
+        false
+    }
+
+    /// Bytes ahead that need not be seen.
+    pub(super) fn unwanted(&self, direction: Direction) -> u64 {
+        match &self.sides[direction.index()].reading {
+            Reading::Length(left) => *left,
+            Reading::Chunked(chunked) => chunked.unwanted(),
+            Reading::Close | Reading::Held => u64::MAX,
+            Reading::Between | Reading::Head(_) | Reading::Adrift(_) => 0,
+        }
+    }
+
+    /// The sender of this direction is done.
+    pub(super) fn fin(&mut self, record: &mut Record, direction: Direction) {
+        let side = self.side(direction);
+        let index = side.index;
+        match side.reading {
+            Reading::Close => self.complete(record, direction),
+            // A guess, as with turns.
+            Reading::Adrift(Belongs::Message) => record.finish(direction, index),
+            _ => {}
+        }
+    }
+
+    fn side(&mut self, direction: Direction) -> &mut Side {
+        &mut self.sides[direction.index()]
+    }
+
+    fn between(&mut self, record: &mut Record, direction: Direction, offset: u64, bytes: &[u8], at: PacketRef) -> Step {
+        // RFC 9112 §2.2: CRLF before a request line is to be ignored; some clients send one after a POST body.
+        let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        if blank > 0 {
+            match direction {
+                Direction::ToServer => record.trailing.add(bytes.get(..blank).unwrap_or_default()),
+                Direction::ToClient => Self::surplus(record, blank),
+            }
+            return Step::Took(blank);
+        }
+        let line = match direction {
+            Direction::ToServer => head::request_line(bytes),
+            Direction::ToClient => head::status_line(bytes),
+        };
+        if line == Line::No {
+            return self.nonsense(record, direction, offset, bytes, at);
+        }
+        if !self.begin(record, direction, offset, at) {
+            return Step::Turns(0);
+        }
+        self.side(direction).reading = Reading::Head(Vec::new());
+        self.head(record, direction, offset, bytes, at)
+    }
+
+    /// Begins a message. False when too many requests wait for their responses.
+    fn begin(&mut self, record: &mut Record, direction: Direction, offset: u64, at: PacketRef) -> bool {
+        let message = Message::begin(offset, at, Head::Partial);
+        let index = match direction {
+            Direction::ToServer => {
+                if record.ledger.open_len() >= PIPELINED_MAX {
+                    record.lost_track.get_or_insert(at);
+                    return false;
+                }
+                self.close_guessed_response(record);
+                record.ledger.begin(Some(message))
+            }
+            Direction::ToClient => {
+                let index = record.ledger.answering().unwrap_or_else(|| record.ledger.begin(None));
+                record.ledger.close_before(index);
+                let requests = self.side(Direction::ToServer);
+                let in_head = requests.index == index && matches!(requests.reading, Reading::Head(_));
+                if let Some(exchange) = record.ledger.get(index) {
+                    let unknown = exchange
+                        .request
+                        .as_mut()
+                        .filter(|request| request.framing == Framing::Unknown);
+                    if let Some(request) = unknown.filter(|_| !in_head) {
+                        // A guess; taken back when the client goes on.
+                        request.finish_here();
+                    }
+                    exchange.response = Some(message);
+                }
+                index
+            }
+        };
+        self.side(direction).index = index;
+        true
+    }
+
+    /// The client goes on: a response of unknown framing was probably all there.
+    fn close_guessed_response(&mut self, record: &mut Record) {
+        let side = self.side(Direction::ToClient);
+        if matches!(side.reading, Reading::Adrift(Belongs::Message)) {
+            let index = side.index;
+            record.finish(Direction::ToClient, index);
+        }
+    }
+
+    fn head(&mut self, record: &mut Record, direction: Direction, offset: u64, bytes: &[u8], at: PacketRef) -> Step {
+        let side = self.side(direction);
+        let index = side.index;
+        let Reading::Head(buffer) = &mut side.reading else {
+            return Step::Took(bytes.len());
+        };
+        let mut buffer = std::mem::take(buffer);
+        let known = buffer.len();
+        let piece = bytes
+            .get(..bytes.len().min(HEAD_MAX.saturating_sub(known)))
+            .unwrap_or_default();
+        let view = if known == 0 {
+            piece
+        } else {
+            buffer.extend_from_slice(piece);
+            &buffer
+        };
+        let end = head::head_end(view, known);
+        let taken = end.map_or(piece.len(), |end| end.saturating_sub(known));
+        // The line was checked when its LF came, unless it came now.
+        let line_known = view.get(..known).is_some_and(|before| before.contains(&b'\n'));
+        let line = match direction {
+            _ if line_known => Line::Yes,
+            Direction::ToServer => head::request_line(view),
+            Direction::ToClient => head::status_line(view),
+        };
+        if line == Line::No {
+            return self.nonsense(record, direction, offset, bytes, at);
+        }
+        let Some(end) = end else {
+            if direction == Direction::ToServer {
+                record.trailing.add(piece);
+            }
+            record.grow(direction, index, offset.saturating_add(piece.len() as u64), at);
+            if known == 0 {
+                buffer.extend_from_slice(piece);
+            }
+            if buffer.len() >= HEAD_MAX {
+                if self.cut(record, direction, &buffer) {
+                    return Step::Turns(taken);
+                }
+            } else {
+                self.side(direction).reading = Reading::Head(buffer);
+            }
+            return Step::Took(taken);
+        };
+        let whole = view.get(..end).unwrap_or_default();
+        let head_end = offset.saturating_add(taken as u64);
+        if direction == Direction::ToServer {
+            // Not `Record::grow`: what is to be acknowledged is told by the head.
+            if let Some(message) = record.message(direction, index) {
+                message.grow(head_end, at);
+            }
+        } else {
+            record.grow(direction, index, head_end, at);
+        }
+        let tunnel = match direction {
+            Direction::ToServer => self.request(record, whole, head_end),
+            Direction::ToClient => self.response(record, whole, head_end, at),
+        };
+        if tunnel { Step::Turns(taken) } else { Step::Took(taken) }
+    }
+
+    fn request(&mut self, record: &mut Record, whole: &[u8], head_end: u64) -> bool {
+        let Some((head, framing)) = head::request(whole) else {
+            return self.cut(record, Direction::ToServer, whole);
+        };
+        record.trailing.clear();
+        let connect = head.method == Method::Connect;
+        self.enter(
+            record,
+            Direction::ToServer,
+            head_end,
+            framing,
+            Head::Request(Box::new(head)),
+        );
+        let side = self.side(Direction::ToServer);
+        if connect && matches!(side.reading, Reading::Between) {
+            side.reading = Reading::Held;
+        }
+        false
+    }
+
+    /// True when a tunnel begins.
+    fn response(&mut self, record: &mut Record, whole: &[u8], head_end: u64, at: PacketRef) -> bool {
+        let index = self.side(Direction::ToClient).index;
+        let Some((head, framing)) = head::response(whole, Self::answers(record, index)) else {
+            return self.cut(record, Direction::ToClient, whole);
+        };
+        self.answered = true;
+        if (100..200).contains(&head.status) && head.status != 101 {
+            self.interim(record, index, head.status, at);
+            return false;
+        }
+        record.ledger.announced = record
+            .ledger
+            .announced
+            .saturating_add(u32::from(head.connection.closes()));
+        self.enter(
+            record,
+            Direction::ToClient,
+            head_end,
+            framing,
+            Head::Response(Box::new(head)),
+        );
+        self.release_held(record, framing == Framing::Tunnel);
+        framing == Framing::Tunnel
+    }
+
+    fn answers(record: &mut Record, index: u32) -> Answers {
+        let request = record.message(Direction::ToServer, index);
+        match request.map(|request| &request.head) {
+            Some(Head::Request(head)) if head.method == Method::Head => Answers::Head,
+            Some(Head::Request(head)) if head.method == Method::Connect => Answers::Connect,
+            _ => Answers::Ordinary,
+        }
+    }
+
+    /// An interim response is not the response: the final one is still to begin.
+    fn interim(&mut self, record: &mut Record, index: u32, status: u16, at: PacketRef) {
+        self.side(Direction::ToClient).reading = Reading::Between;
+        let Some(exchange) = record.ledger.get(index) else {
+            return;
+        };
+        exchange.response = None;
+        exchange.interim = exchange.interim.saturating_add(1);
+        if status == 100 {
+            exchange.continued.get_or_insert(at);
+        }
+        if exchange.request.is_none() {
+            record.ledger.undo(index);
+        }
+    }
+
+    /// The head is known: into the body.
+    fn enter(&mut self, record: &mut Record, direction: Direction, head_end: u64, framing: Framing, head: Head) {
+        let index = self.side(direction).index;
+        let Some(message) = record.message(direction, index) else {
+            return;
+        };
+        message.head_end = Some(head_end);
+        message.framing = framing;
+        message.head = head;
+        message.complete = false;
+        message.end = match framing {
+            Framing::None | Framing::Tunnel => Some(head_end),
+            Framing::Length(length) => Some(head_end.saturating_add(length)),
+            Framing::Chunked | Framing::Close | Framing::Unknown => None,
+        };
+        if let Some(end) = message.end {
+            record.ledger.await_ack(direction, end);
+        }
+        self.side(direction).reading = match framing {
+            Framing::None | Framing::Tunnel => return self.complete(record, direction),
+            Framing::Length(length) => Reading::Length(length),
+            Framing::Chunked => Reading::Chunked(Chunked::new()),
+            Framing::Close => Reading::Close,
+            Framing::Unknown => Reading::Adrift(Belongs::Message),
+        };
+    }
+
+    fn complete(&mut self, record: &mut Record, direction: Direction) {
+        let side = self.side(direction);
+        side.reading = Reading::Between;
+        let index = side.index;
+        record.finish(direction, index);
+        record.ledger.settle(index);
+    }
+
+    /// The head ended unseen, or is none that could be read. True when it began a tunnel nevertheless.
+    fn cut(&mut self, record: &mut Record, direction: Direction, seen: &[u8]) -> bool {
+        self.side(direction).reading = Reading::Adrift(Belongs::Message);
+        let index = self.side(direction).index;
+        let head = match direction {
+            Direction::ToServer => {
+                record.trailing.clear();
+                head::cut_request(seen).map(|head| Head::Request(Box::new(head)))
+            }
+            Direction::ToClient => head::cut_response(seen).map(|head| Head::Response(Box::new(head))),
+        };
+        let mut status = None;
+        if let Some(Head::Response(head)) = &head {
+            status = Some(head.status);
+            self.answered = true;
+            if (100..200).contains(&head.status) && head.status != 101 {
+                // Interim heads are short; where even they are cut, what follows is found by its status line.
+                let at = record
+                    .message(direction, index)
+                    .map(|message| message.begun)
+                    .unwrap_or_default();
+                self.interim(record, index, head.status, at);
+                self.side(direction).reading = Reading::Adrift(Belongs::Nobody);
+                return false;
+            }
+            record.ledger.announced = record
+                .ledger
+                .announced
+                .saturating_add(u32::from(head.connection.closes()));
+        }
+        if let (Some(message), Some(head)) = (record.message(direction, index), head) {
+            message.head = head;
+        }
+        let connect = direction == Direction::ToClient && Self::answers(record, index) == Answers::Connect;
+        let tunnel = status == Some(101) || (connect && matches!(status, Some(200..=299)));
+        if tunnel {
+            self.complete(record, direction);
+        }
+        tunnel
+    }
+
+    fn chunked(
+        &mut self,
+        record: &mut Record,
+        direction: Direction,
+        mut chunked: Chunked,
+        offset: u64,
+        bytes: &[u8],
+        at: PacketRef,
+    ) -> Step {
+        let read = chunked.read(bytes);
+        let taken = match read {
+            ChunkedRead::End(taken) => taken,
+            ChunkedRead::More | ChunkedRead::Invalid => bytes.len(),
+        };
+        self.side(direction).reading = match read {
+            ChunkedRead::Invalid => Reading::Adrift(Belongs::Message),
+            _ => Reading::Chunked(chunked),
+        };
+        let index = self.side(direction).index;
+        record.grow(direction, index, offset.saturating_add(taken as u64), at);
+        match read {
+            ChunkedRead::End(_) => self.complete(record, direction),
+            ChunkedRead::Invalid => {
+                record.lost_track.get_or_insert(at);
+            }
+            ChunkedRead::More => {}
+        }
+        Step::Took(taken)
+    }
+
+    /// Bytes of the current message (or of none) that are not looked at.
+    fn pass(&mut self, record: &mut Record, direction: Direction, offset: u64, len: u64, at: PacketRef) {
+        let side = self.side(direction);
+        let index = side.index;
+        let mut complete = false;
+        match &mut side.reading {
+            Reading::Length(left) => {
+                *left = left.saturating_sub(len);
+                complete = *left == 0;
+            }
+            Reading::Chunked(chunked) => {
+                if !chunked.skip(len) {
+                    side.reading = Reading::Adrift(Belongs::Message);
+                }
+            }
+            Reading::Adrift(Belongs::Nobody) => {
+                return match direction {
+                    Direction::ToServer => record.trailing.add_unseen(len),
+                    Direction::ToClient => {
+                        record.surplus_response_bytes = record.surplus_response_bytes.saturating_add(len);
+                    }
+                };
+            }
+            Reading::Adrift(Belongs::Before) => return,
+            Reading::Held => {
+                self.held.get_or_insert((offset, at));
+                return record.trailing.add_unseen(len);
+            }
+            _ => {}
+        }
+        record.grow(direction, index, offset.saturating_add(len), at);
+        if complete {
+            self.complete(record, direction);
+        }
+    }
+
+    /// Bytes that cannot begin a message.
+    fn nonsense(
+        &mut self,
+        record: &mut Record,
+        direction: Direction,
+        offset: u64,
+        bytes: &[u8],
+        at: PacketRef,
+    ) -> Step {
+        let begun = matches!(self.side(direction).reading, Reading::Head(_));
+        let index = self.side(direction).index;
+        match direction {
+            Direction::ToServer => {
+                let answered = record
+                    .ledger
+                    .get(index)
+                    .is_some_and(|exchange| exchange.response.is_some());
+                if begun && answered {
+                    // Answered before it was whole: no request, but something that drew an answer.
+                    self.side(direction).reading = Reading::Adrift(Belongs::Message);
+                    self.pass(record, direction, offset, bytes.len() as u64, at);
+                    return Step::Took(bytes.len());
+                }
+                if begun {
+                    record.ledger.undo(index);
+                }
+                record.trailing.add(bytes);
+                self.side(direction).reading = Reading::Adrift(Belongs::Nobody);
+            }
+            Direction::ToClient => {
+                if !self.answered {
+                    record.lost_track.get_or_insert(at);
+                    if let Some(message) = record.message(direction, index).filter(|_| begun) {
+                        message.head = Head::Opaque;
+                    }
+                    return Step::Turns(0);
+                }
+                let mut surplus = bytes.len();
+                if begun {
+                    surplus += self.take_back_response(record, index);
+                }
+                Self::surplus(record, surplus);
+                self.side(direction).reading = Reading::Adrift(Belongs::Nobody);
+            }
+        }
+        Step::Took(bytes.len())
+    }
+
+    /// A response that had begun is none. Returns how many bytes of it were not yet counted as surplus.
+    fn take_back_response(&mut self, record: &mut Record, index: u32) -> usize {
+        let Some(exchange) = record.ledger.get(index) else {
+            return 0;
+        };
+        let seen = exchange
+            .response
+            .take()
+            .map_or(0, |message| message.seen.saturating_sub(message.start));
+        if exchange.request.is_some() {
+            return usize::try_from(seen).unwrap_or(usize::MAX);
+        }
+        record.ledger.undo(index);
+        0
+    }
+
+    fn begins_message(&self, direction: Direction, bytes: &[u8]) -> bool {
+        match direction {
+            Direction::ToServer => head::is_plain_request_line(bytes),
+            Direction::ToClient => head::status_line(bytes) == Line::Yes,
+        }
+    }
+
+    /// A segment begins with a start line: what was before it is over.
+    fn resynchronise(
+        &mut self,
+        record: &mut Record,
+        direction: Direction,
+        offset: u64,
+        bytes: &[u8],
+        at: PacketRef,
+    ) -> Step {
+        let side = self.side(direction);
+        let index = side.index;
+        if matches!(side.reading, Reading::Adrift(Belongs::Message)) {
+            record.finish(direction, index);
+            if direction == Direction::ToClient {
+                record.ledger.close_before(index.saturating_add(1));
+            }
+        }
+        self.side(direction).reading = Reading::Between;
+        self.between(record, direction, offset, bytes, at)
+    }
+
+    /// Bytes of a response of unknown framing are missing after the client went on: they are the next response, in all likelihood.
+    fn missed_turn(&mut self, record: &mut Record, direction: Direction, offset: u64, at: PacketRef) {
+        let index = self.side(direction).index;
+        if direction == Direction::ToServer {
+            return;
+        }
+        let Some(message) = record.message(direction, index) else {
+            return;
+        };
+        if message.complete && message.last.number != at.number && record.ledger.answering().is_some() {
+            self.begin(record, direction, offset, at);
+        }
+    }
+
+    /// CONNECT was answered: what came after it is the tunnel's first turn, or not known to be anything.
+    fn release_held(&mut self, record: &mut Record, tunnel: bool) {
+        let held = self.held.take();
+        let side = self.side(Direction::ToServer);
+        if !matches!(side.reading, Reading::Held) {
+            return;
+        }
+        side.reading = match held {
+            None => Reading::Between,
+            Some(_) => Reading::Adrift(Belongs::Nobody),
+        };
+        if let Some((start, at)) = held.filter(|_| tunnel) {
+            let len = record.trailing.len;
+            record.trailing.clear();
+            Turns::spoken(record, Direction::ToServer, start, len, at);
+        }
+    }
+
+    fn surplus(record: &mut Record, len: usize) {
+        record.surplus_response_bytes = record.surplus_response_bytes.saturating_add(len as u64);
+    }
+}

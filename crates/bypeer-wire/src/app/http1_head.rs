@@ -1,0 +1,419 @@
+use super::exchange::{Close, Framing, Method, RequestHead, ResponseHead, Version};
+
+/// Longest head that is collected; what is longer is treated as one whose end was not seen.
+pub(super) const HEAD_MAX: usize = 64 * 1024;
+
+const HEADERS_MAX: usize = 256;
+const PATH_MAX: usize = 200;
+const TEXT_MAX: usize = 80;
+const TYPE_MAX: usize = 60;
+const METHOD_MAX: usize = 24;
+
+/// Methods that say HTTP by themselves. Others need the version behind them.
+const METHODS: [(&str, Method); 10] = [
+    ("GET", Method::Get),
+    ("HEAD", Method::Head),
+    ("POST", Method::Post),
+    ("PUT", Method::Put),
+    ("DELETE", Method::Delete),
+    ("CONNECT", Method::Connect),
+    ("OPTIONS", Method::Options),
+    ("TRACE", Method::Trace),
+    ("PATCH", Method::Patch),
+    ("QUERY", Method::Query),
+];
+
+/// What the first bytes of something say about its being a start line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Cannot be one.
+    No,
+    /// So far so good.
+    Maybe,
+    /// A whole start line, its LF included.
+    Yes,
+}
+
+/// Whether `bytes` begin with a request line (RFC 9112 §3) of HTTP/1. Prefix-stable: `No` and `Yes` never change with more bytes.
+pub(super) fn request_line(bytes: &[u8]) -> Line {
+    let window = bytes.get(..METHOD_MAX + 1).unwrap_or(bytes);
+    let method_end = window
+        .iter()
+        .position(|&byte| !(byte.is_ascii_uppercase() || byte == b'-' || byte == b'_'));
+    let Some(method_end) = method_end else {
+        return if bytes.len() > METHOD_MAX {
+            Line::No
+        } else {
+            Line::Maybe
+        };
+    };
+    if method_end == 0 || bytes.get(method_end) != Some(&b' ') {
+        return Line::No;
+    }
+    match bytes.get(method_end + 1) {
+        None => return Line::Maybe,
+        Some(byte) if *byte <= b' ' || *byte == 0x7f => return Line::No,
+        Some(_) => {}
+    }
+    let Some(line_end) = bytes.iter().position(|&byte| byte == b'\n') else {
+        return if bytes.len() > HEAD_MAX { Line::No } else { Line::Maybe };
+    };
+    let line = trim_line(bytes.get(..line_end).unwrap_or_default());
+    if line_version(line).is_some() {
+        Line::Yes
+    } else {
+        Line::No
+    }
+}
+
+/// Whether `bytes` begin with a status line (RFC 9112 §4) of HTTP/1. Prefix-stable.
+pub(super) fn status_line(bytes: &[u8]) -> Line {
+    const SHAPE: &[u8] = b"HTTP/1.v nnn";
+    for (byte, shape) in bytes.iter().zip(SHAPE) {
+        let fits = match shape {
+            b'v' => matches!(byte, b'0' | b'1'),
+            b'n' => byte.is_ascii_digit(),
+            _ => byte == shape,
+        };
+        if !fits {
+            return Line::No;
+        }
+    }
+    match bytes.get(SHAPE.len()) {
+        None => Line::Maybe,
+        Some(b' ' | b'\r' | b'\n') => Line::Yes,
+        Some(_) => Line::No,
+    }
+}
+
+/// Whether `bytes`, which may have been cut short, begin with what is safely taken for a request line: the whole line, or
+/// a well-known method and the beginning of a target.
+pub(super) fn is_plain_request_line(bytes: &[u8]) -> bool {
+    match request_line(bytes) {
+        Line::Yes => true,
+        Line::No => false,
+        Line::Maybe => {
+            let mut words = bytes.splitn(2, |&byte| byte == b' ');
+            let method = words.next().unwrap_or_default();
+            let target = words.next().unwrap_or_default();
+            let known = METHODS.iter().any(|(name, _)| name.as_bytes() == method);
+            known && (target.starts_with(b"/") || target.starts_with(b"http") || method == b"CONNECT")
+        }
+    }
+}
+
+/// Where the head that begins `bytes` ends (after its blank line), when all before `from` was searched already.
+pub(super) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut position = from.saturating_sub(3);
+    while let Some(found) = bytes.get(position..)?.iter().position(|&byte| byte == b'\n') {
+        let line_end = position + found + 1;
+        match (bytes.get(line_end), bytes.get(line_end + 1)) {
+            (Some(b'\n'), _) => return Some(line_end + 1),
+            (Some(b'\r'), Some(b'\n')) => return Some(line_end + 2),
+            _ => position = line_end,
+        }
+    }
+    None
+}
+
+/// A whole request head; `None` when it is not one after all.
+pub(super) fn request(bytes: &[u8]) -> Option<(RequestHead, Framing)> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let mut config = httparse::ParserConfig::default();
+    config.ignore_invalid_headers_in_requests(true);
+    config.allow_multiple_spaces_in_request_line_delimiters(true);
+    config
+        .parse_request(&mut parsed, bytes)
+        .ok()?
+        .is_complete()
+        .then_some(())?;
+    let (method, target, version) = (method(parsed.method?), parsed.path?, version(parsed.version?)?);
+    let fields = Fields::of(parsed.headers);
+
+    let mut ambiguous = fields.lengths > 1 || fields.bad_length;
+    let framing = if fields.transfer_encoding {
+        ambiguous |= fields.lengths > 0 || !fields.chunked;
+        if fields.chunked {
+            Framing::Chunked
+        } else {
+            Framing::Unknown
+        }
+    } else if fields.bad_length {
+        Framing::Unknown
+    } else {
+        fields
+            .length
+            .filter(|&length| length > 0)
+            .map_or(Framing::None, Framing::Length)
+    };
+    let head = RequestHead {
+        path: path(target, &method),
+        has_query: target.contains('?'),
+        connection: fields.close(version),
+        version,
+        expects_continue: fields.expects_continue,
+        upgrade: fields.upgrade,
+        ambiguous_framing: ambiguous,
+        user_agent: fields.user_agent,
+        idempotency_key: fields.idempotency_key,
+        method,
+    };
+    Some((head, framing))
+}
+
+/// What a response answers, as far as its framing depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// Any request whose response has a body.
+    #[default]
+    Ordinary,
+    /// HEAD: framing headers, no body.
+    Head,
+    /// CONNECT: a tunnel after 2xx.
+    Connect,
+}
+
+/// A whole response head; `None` when it is not one after all.
+pub(super) fn response(bytes: &[u8], answers: Answers) -> Option<(ResponseHead, Framing)> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Response::new(&mut headers);
+    let mut config = httparse::ParserConfig::default();
+    config.ignore_invalid_headers_in_responses(true);
+    config.allow_spaces_after_header_name_in_responses(true);
+    config.allow_obsolete_multiline_headers_in_responses(true);
+    config.allow_multiple_spaces_in_response_status_delimiters(true);
+    config
+        .parse_response(&mut parsed, bytes)
+        .ok()?
+        .is_complete()
+        .then_some(())?;
+    let (status, version) = (parsed.code?, version(parsed.version?)?);
+    let fields = Fields::of(parsed.headers);
+
+    // RFC 9112 §6.3, in its order.
+    let framing = match status {
+        101 => Framing::Tunnel,
+        100..=199 | 204 | 304 => Framing::None,
+        _ if answers == Answers::Head => Framing::None,
+        200..=299 if answers == Answers::Connect => Framing::Tunnel,
+        _ if fields.chunked => Framing::Chunked,
+        _ if fields.transfer_encoding || fields.bad_length => Framing::Close,
+        _ => match fields.length {
+            Some(0) => Framing::None,
+            Some(length) => Framing::Length(length),
+            None => Framing::Close,
+        },
+    };
+    let head = ResponseHead {
+        status,
+        connection: fields.close(version),
+        version,
+        keep_alive_timeout: fields.keep_alive_timeout,
+        keep_alive_max: fields.keep_alive_max,
+        server: fields.server,
+        via: fields.via,
+        content_type: fields.content_type,
+    };
+    Some((head, framing))
+}
+
+/// What is known of a request head that was cut short: whole lines only, framing never.
+pub(super) fn cut_request(bytes: &[u8]) -> Option<RequestHead> {
+    let whole = closed(bytes)?;
+    if let Some((head, _)) = request(&whole) {
+        return Some(head);
+    }
+    request(&closed(first_line(bytes)?)?).map(|(head, _)| head)
+}
+
+/// What is known of a response head that was cut short: whole lines only, framing never.
+pub(super) fn cut_response(bytes: &[u8]) -> Option<ResponseHead> {
+    let whole = closed(bytes)?;
+    if let Some((head, _)) = response(&whole, Answers::Ordinary) {
+        return Some(head);
+    }
+    response(&closed(first_line(bytes)?)?, Answers::Ordinary).map(|(head, _)| head)
+}
+
+/// The whole lines of `bytes` and a blank one.
+fn closed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let last_line_end = bytes.iter().rposition(|&byte| byte == b'\n')?;
+    let mut whole = bytes.get(..=last_line_end)?.to_vec();
+    whole.extend_from_slice(b"\r\n");
+    Some(whole)
+}
+
+fn first_line(bytes: &[u8]) -> Option<&[u8]> {
+    let line_end = bytes.iter().position(|&byte| byte == b'\n')?;
+    bytes.get(..=line_end)
+}
+
+/// The header fields that matter, gathered in one pass.
+#[derive(Debug, Default)]
+struct Fields {
+    /// `Content-Length` values, list members counted.
+    lengths: u32,
+    length: Option<u64>,
+    bad_length: bool,
+    transfer_encoding: bool,
+    /// The last transfer coding is chunked.
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    keep_alive_timeout: Option<u32>,
+    keep_alive_max: Option<u32>,
+    expects_continue: bool,
+    upgrade: bool,
+    idempotency_key: bool,
+    user_agent: Option<Box<str>>,
+    server: Option<Box<str>>,
+    via: Option<Box<str>>,
+    content_type: Option<Box<str>>,
+}
+
+impl Fields {
+    fn of(headers: &[httparse::Header<'_>]) -> Fields {
+        let mut fields = Fields::default();
+        for header in headers {
+            fields.take(header.name, header.value);
+        }
+        fields
+    }
+
+    fn take(&mut self, name: &str, value: &[u8]) {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        // By length first: most fields are none of these.
+        match name.len() {
+            3 if is("via") => self.via = text(value, TEXT_MAX),
+            6 if is("server") => self.server = text(value, TEXT_MAX),
+            6 if is("expect") => self.expects_continue = value.trim_ascii().eq_ignore_ascii_case(b"100-continue"),
+            7 if is("upgrade") => self.upgrade = true,
+            10 if is("connection") => {
+                for option in list(value) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            10 if is("keep-alive") => {
+                for parameter in list(value) {
+                    let mut parts = parameter.splitn(2, |&byte| byte == b'=');
+                    let name = parts.next().unwrap_or_default().trim_ascii();
+                    let number = parts.next().and_then(|value| decimal(value.trim_ascii()));
+                    let number = number.and_then(|number| u32::try_from(number).ok());
+                    if name.eq_ignore_ascii_case(b"timeout") {
+                        self.keep_alive_timeout = number;
+                    } else if name.eq_ignore_ascii_case(b"max") {
+                        self.keep_alive_max = number;
+                    }
+                }
+            }
+            10 if is("user-agent") => self.user_agent = text(value, TEXT_MAX),
+            12 if is("content-type") => {
+                self.content_type = text(value.split(|&byte| byte == b';').next().unwrap_or_default(), TYPE_MAX);
+            }
+            14 if is("content-length") => self.take_length(value),
+            15 if is("idempotency-key") => self.idempotency_key = true,
+            17 if is("transfer-encoding") => {
+                self.transfer_encoding = true;
+                if let Some(last) = list(value).last() {
+                    self.chunked = last.eq_ignore_ascii_case(b"chunked");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take_length(&mut self, value: &[u8]) {
+        // An empty value is one bad member.
+        for member in value.split(|&byte| byte == b',') {
+            self.lengths = self.lengths.saturating_add(1);
+            match (decimal(member.trim_ascii()), self.length) {
+                (Some(length), None) => self.length = Some(length),
+                (Some(length), Some(before)) if length == before => {}
+                _ => self.bad_length = true,
+            }
+        }
+    }
+
+    fn close(&self, version: Version) -> Close {
+        match version {
+            _ if self.close => Close::Announced,
+            _ if self.keep_alive => Close::KeepAlive,
+            Version::Http10 => Close::ByVersion,
+            Version::Http11 => Close::Persistent,
+        }
+    }
+}
+
+fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+}
+
+/// Digits only: no sign, no blank (RFC 9110 §8.6).
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn text(value: &[u8], max: usize) -> Option<Box<str>> {
+    let value = value.trim_ascii();
+    let text = String::from_utf8_lossy(value.get(..max).unwrap_or(value));
+    (!text.is_empty()).then(|| cut(&text, max).into())
+}
+
+/// The longest beginning of at most `max` bytes.
+fn cut(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+fn method(name: &str) -> Method {
+    let known = METHODS.iter().find(|(known, _)| *known == name);
+    known.map_or_else(
+        || Method::Other(cut(name, METHOD_MAX).into()),
+        |(_, method)| method.clone(),
+    )
+}
+
+/// The target without query, fragment and user information.
+fn path(target: &str, method: &Method) -> Box<str> {
+    let target = target.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = match target.find("://") {
+        Some(colon) if !target.starts_with('/') => target.split_at(colon + 3),
+        _ if *method == Method::Connect => ("", target),
+        _ => return cut(target, PATH_MAX).into(),
+    };
+    let authority_end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    cut(&format!("{scheme}{host}{path}"), PATH_MAX).into()
+}
+
+fn version(minor: u8) -> Option<Version> {
+    match minor {
+        0 => Some(Version::Http10),
+        1 => Some(Version::Http11),
+        _ => None,
+    }
+}
+
+fn line_version(line: &[u8]) -> Option<Version> {
+    match line.get(line.len().checked_sub(9)?..)? {
+        b" HTTP/1.0" => Some(Version::Http10),
+        b" HTTP/1.1" => Some(Version::Http11),
+        _ => None,
+    }
+}
+
+fn trim_line(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line).trim_ascii_end()
+}
