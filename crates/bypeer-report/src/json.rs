@@ -278,4 +278,6 @@ fn issue_id(issue: Issue) -> &'static str {
 }
 
 #[cfg(test)]
+mod schema_check;
+#[cfg(test)]
 mod tests;

@@ -81,6 +81,24 @@ impl Page {
         }
     }
 
+    /// Items with a dot between them; a line breaks between two items where it can.
+    pub(crate) fn items(&mut self, indent: usize, role: Role, items: &[String]) {
+        const DOT: &str = " · ";
+        let width = self.look.columns().saturating_sub(indent);
+        let mut line = String::new();
+        for item in items {
+            let length = line.chars().count() + DOT.len() + item.chars().count();
+            if !line.is_empty() && length > width {
+                self.paragraph(indent, Some(role), &std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push_str(DOT);
+            }
+            line.push_str(item);
+        }
+        self.paragraph(indent, Some(role), &line);
+    }
+
     /// A label in the left column and text wrapped beside it. An empty label continues the field above.
     pub(crate) fn field(&mut self, label: &str, text: &str) {
         self.field_hanging(label, "", text);

@@ -127,7 +127,7 @@ fn write_group(page: &mut Page, group: &Group, to_server: Option<u64>, patterns:
     let finding = &group.example;
     let (tag, role) = tag(finding);
     page.headline(tag, role, &escape(&finding.verdict));
-    page.paragraph(2, Some(Role::Faint), &subtitle(group, to_server));
+    page.items(2, Role::Faint, &subtitle(group, to_server));
     page.blank();
     page.field("closed", &escape(&finding.closing));
     page.field("lost", &lost(group));
@@ -149,39 +149,29 @@ fn write_group(page: &mut Page, group: &Group, to_server: Option<u64>, patterns:
 }
 
 /// `unread-request-body at 127.0.0.1:8000 (gunicorn) · 7 of 42 connections · to change: the server program`
-fn subtitle(group: &Group, to_server: Option<u64>) -> String {
+fn subtitle(group: &Group, to_server: Option<u64>) -> Vec<String> {
     let finding = &group.example;
     let software = finding
         .server_software
         .as_ref()
         .map(|name| format!(" ({})", escape(name)))
         .unwrap_or_default();
-    let count = match to_server {
+    let mut count = match to_server {
         Some(total) if total > group.count => {
             format!("{} of {} connections to it", grouped(group.count), grouped(total))
         }
-        _ if group.count == 1 => "the only connection to it".to_owned(),
-        _ => format!("all {} connections to it", grouped(group.count)),
+        Some(_) if group.count == 1 => "the only connection to it".to_owned(),
+        Some(_) => format!("all {} connections to it", grouped(group.count)),
+        None => counted(group.count, "connection"),
     };
-    let count = if to_server.is_some() {
-        count
-    } else {
-        counted(group.count, "connection")
-    };
-    let sure = if group.certain > 0 && group.certain < group.count {
-        format!(", {} of them certain", grouped(group.certain))
-    } else {
-        String::new()
-    };
-    let blame = if finding.harmless {
-        String::new()
-    } else {
-        format!(" · to blame: {}", finding.blame)
-    };
-    format!(
-        "{} at {}{software} · {count}{sure}{blame}",
-        finding.cause.id, finding.server
-    )
+    if group.certain > 0 && group.certain < group.count {
+        count.push_str(&format!(", {} of them certain", grouped(group.certain)));
+    }
+    let mut items = vec![format!("{} at {}{software}", finding.cause.id, finding.server), count];
+    if !finding.harmless {
+        items.push(format!("to blame: {}", finding.blame));
+    }
+    items
 }
 
 fn lost(group: &Group) -> String {

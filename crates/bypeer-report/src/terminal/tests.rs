@@ -129,9 +129,9 @@ fn undecided_names_its_rivals_and_what_settles_it() {
     let text = plain(&groups([open]), &[]);
     for part in [
         "undecided gunicorn",
-        "either     unread-request-body: The server closed",
-        "or         so-linger-zero: everything may",
-        "settle     strace",
+        "either   unread-request-body: The server closed",
+        "or       so-linger-zero: everything may",
+        "settle   strace",
     ] {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }
