@@ -1,7 +1,6 @@
 use bypeer_diagnose::Accounts;
 use bypeer_wire::{Issues, Timestamp};
 
-use crate::Look;
 use crate::layout::Page;
 use crate::look::Role;
 use crate::time::utc;
@@ -171,17 +170,17 @@ pub(crate) fn grouped(count: u64) -> String {
     out
 }
 
-/// The summary alone, as text.
-pub(crate) fn text(summary: &Summary, harmless_hidden: u64, look: Look) -> String {
-    let mut page = Page::new(look);
-    write(&mut page, summary, harmless_hidden);
-    page.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Look;
     use bypeer_diagnose::NotJudged;
+
+    fn text(summary: &Summary, harmless_hidden: u64, look: Look) -> String {
+        let mut page = Page::new(look);
+        write(&mut page, summary, harmless_hidden);
+        page.finish()
+    }
 
     fn accounts() -> Accounts {
         Accounts {
