@@ -16,25 +16,28 @@ pub fn decide(story: &Story<'_>) -> Option<Finding> {
         .iter()
         .filter_map(|cause| (cause.weigh)(story).map(|weighed| (*cause, weighed)))
         .collect();
-    // Stable: of equals the first in the table leads.
-    weighed.sort_by_key(|(_, weighed)| std::cmp::Reverse(weighed.strength));
-    let best = weighed.first()?.1.strength;
+    // Stable: of equals the first in the table leads. A fault is not excused by a harmless note that fits as well.
+    weighed.sort_by_key(|(_, weighed)| (std::cmp::Reverse(weighed.strength), weighed.harmless));
+    let (best, harmless) = weighed
+        .first()
+        .map(|(_, weighed)| (weighed.strength, weighed.harmless))?;
     let equals = weighed
         .iter()
-        .take_while(|(_, weighed)| weighed.strength == best)
+        .take_while(|(_, weighed)| weighed.strength == best && weighed.harmless == harmless)
         .count();
     let confidence = match (best, equals) {
         (Strength::Proven, 1) => Confidence::Certain,
         (Strength::Fits, 1) => Confidence::Likely,
         // Alone, but nothing speaks for it in particular: a note where it is harmless, and no accusation otherwise.
-        (Strength::Possible, 1) if weighed.first()?.1.harmless => Confidence::Likely,
+        (Strength::Possible, 1) if harmless => Confidence::Likely,
+        (Strength::Possible, 1) => return None,
         _ => Confidence::Undecided,
     };
     let mut candidates = weighed.into_iter();
     let (cause, chosen) = candidates.next()?;
     let rivals: Vec<Rival> = if confidence == Confidence::Undecided {
         candidates
-            .filter(|(_, other)| other.strength == best || best == Strength::Possible)
+            .filter(|(_, other)| other.strength == best && other.harmless == harmless)
             .map(|(cause, other)| Rival {
                 cause,
                 because: other.verdict,
@@ -204,7 +207,10 @@ fn retry(story: &Story<'_>, harmless: bool) -> (Retry, String) {
     let Some(request) = exchange.request.as_ref() else {
         return (Retry::Unknown, "no request was seen".to_owned());
     };
-    if connection.seen_from_start() && connection.to_client.sent == 0 && connection.to_server.acked == 0 {
+    let end = request.end.unwrap_or(request.seen);
+    let covered = |reset: &Reset| reset.ack.is_some_and(|ack| ack >= 0 && ack as u64 >= end);
+    let taken = connection.to_server.acked > 0 || connection.resets.iter().any(covered);
+    if connection.seen_from_start() && connection.to_client.sent == 0 && !taken {
         return (Retry::Safe, "the server's kernel never took the request".to_owned());
     }
     if let Some(head) = request_head(request)
@@ -218,8 +224,6 @@ fn retry(story: &Story<'_>, harmless: bool) -> (Retry, String) {
             "the server had begun to answer: the request may have run".to_owned(),
         );
     }
-    let end = request.end.unwrap_or(request.seen);
-    let covered = |reset: &Reset| reset.ack.is_some_and(|ack| ack >= 0 && ack as u64 >= end);
     match story.reset().filter(|reset| reset.direction == Direction::ToClient) {
         Some(reset) if reset.shape == ResetShape::Active && !covered(reset) => (
             Retry::Safe,

@@ -12,7 +12,8 @@ use crate::story::{Stand, Story, response_head};
 pub struct Surroundings {
     /// Other connections that the server's side ended within [`TOGETHER`] of this one, in the middle of something.
     pub died_together: u32,
-    /// Of those, the ones whose client had last spoken at another time: one event ended them, not each its own request.
+    /// Of those, the ones whose clients, like this one's, had been silent for a while: one event ended them, not each its
+    /// own request.
     pub died_together_unprompted: u32,
     /// Time from this connection's end to the first refused SYN to this server, when no handshake succeeded between.
     pub refused_after: Option<Duration>,
@@ -65,6 +66,9 @@ impl Cluster {
 /// Deaths closer together than this were one event.
 pub const TOGETHER: Duration = Duration::from_millis(60);
 
+/// A close within this after the client's last bytes may be the server's answer to them.
+const PROMPT: Duration = Duration::from_millis(30);
+
 /// How far around a connection's end refusals and handshakes are looked for.
 const NEARBY: Duration = Duration::from_secs(30);
 
@@ -103,6 +107,7 @@ struct ServerNotes {
 #[derive(Clone, Copy, Debug)]
 struct Death {
     stream: u32,
+    opened: Timestamp,
     at: Timestamp,
     client_last_spoke: Timestamp,
 }
@@ -152,11 +157,11 @@ impl Ledger {
             ..Surroundings::default()
         };
         for death in notes.deaths.iter().filter(|death| death.stream != connection.stream) {
-            let apart = distance(death.at, end);
-            if apart <= TOGETHER {
+            // Both must have been open at that moment: quick failures one after the other are no burst.
+            let both_open = death.opened < end && connection.opened.time < death.at;
+            if both_open && distance(death.at, end) <= TOGETHER {
                 around.died_together += 1;
-                let spoke_apart = distance(death.client_last_spoke, spoke);
-                if spoke_apart > apart * 4 + Duration::from_millis(4) {
+                if death.at.since(death.client_last_spoke) > PROMPT && end.since(spoke) > PROMPT {
                     around.died_together_unprompted += 1;
                 }
             }
@@ -334,6 +339,7 @@ fn death_of(story: &Story<'_>) -> Option<Death> {
     };
     Some(Death {
         stream: connection.stream,
+        opened: connection.opened.time,
         at,
         client_last_spoke: last_client_payload(connection),
     })

@@ -29,6 +29,33 @@ pub struct Reuse<'a> {
     pub announced: Option<PacketRef>,
 }
 
+/// An answer before the unanswered request that said, or a request that asked, that the connection would close then.
+pub fn announced<'a>(story: &Story<'a>) -> Option<(&'a Exchange, PacketRef)> {
+    let Stand::Unanswered(unanswered) = story.stand() else {
+        return None;
+    };
+    let earlier = story
+        .connection
+        .app
+        .exchanges
+        .iter()
+        .filter(|exchange| exchange.index < unanswered.index);
+    let at = earlier
+        .filter_map(|exchange| Some((exchange, exchange.response.as_ref()?)))
+        .find_map(|(exchange, answer)| {
+            let head = response_head(answer)?;
+            if head.connection.closes() {
+                return Some(answer.begun);
+            }
+            let request = exchange
+                .request
+                .as_ref()
+                .filter(|_| story.client_asked_to_close(exchange))?;
+            Some(request.begun)
+        })?;
+    Some((unanswered, at))
+}
+
 /// Finds it.
 pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
     let Stand::Unanswered(exchange) = story.stand() else {
