@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bypeer_wire::capture::{Frame, Parser, Step};
 use bypeer_wire::{Issues, Timestamp};
 
-use crate::chunks::{Arrival, Chunks, Window};
+use crate::chunks::{Arrival, End, Feed, Threaded, Window};
 use crate::compression::Plain;
 use crate::order::{self, Span};
 use crate::source::{Counted, Origin};
@@ -58,7 +58,8 @@ impl Meter {
 /// What was read.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Packets delivered.
+    /// Number of the last packet: as many as there were, and journal entries and custom blocks of pcapng, which Wireshark
+    /// numbers too.
     pub frames: u64,
     /// Time of the earliest and the latest packet.
     pub span: Option<(Timestamp, Timestamp)>,
@@ -145,7 +146,7 @@ struct Run {
 /// Why the window did not grow.
 enum Halt {
     Stopped,
-    End(io::Result<()>),
+    End(End),
 }
 
 impl Run {
@@ -157,7 +158,7 @@ impl Run {
     ) -> Result<(), InputError> {
         let Source { name, origin } = source;
         let opened = Opened::of(&name, origin, meter)?;
-        let mut window = Window::new(opened.chunks);
+        let mut window = Window::new(opened.feed);
         let mut parser = Parser::continuing(self.summary.frames);
         let mut span: Option<Span> = None;
         let not_a_capture = |source| InputError::NotACapture {
@@ -187,12 +188,12 @@ impl Run {
         };
         match halt {
             Halt::Stopped => self.summary.stopped = true,
-            Halt::End(end) => {
+            Halt::End(End { result, format }) => {
                 let read_anything = span.is_some() || !window.bytes().is_empty();
-                if let Err(error) = end {
+                if let Err(error) = result {
                     self.broken(
                         &name,
-                        opened.format,
+                        format,
                         opened.failed.load(Ordering::Relaxed),
                         read_anything,
                         error,
@@ -280,8 +281,7 @@ impl Run {
 
 /// A source whose bytes come.
 struct Opened {
-    chunks: Chunks,
-    format: Option<&'static str>,
+    feed: Feed,
     /// Whether an error came from the operating system and not from the decompressor.
     failed: Arc<AtomicBool>,
 }
@@ -289,29 +289,22 @@ struct Opened {
 impl Opened {
     fn of(name: &str, origin: Origin, meter: &Meter) -> Result<Opened, InputError> {
         let failed = Arc::new(AtomicBool::new(false));
-        let (inner, is_file): (Box<dyn Read + Send>, bool) = match origin {
+        let thread = |source| InputError::Thread { name: name.to_owned(), source };
+        let feed = match origin {
             Origin::File { path, .. } => {
-                let file = File::open(&path).map_err(|error| InputError::of_open(&path, error))?;
-                (Box::new(file), true)
+                let inner = File::open(&path).map_err(|error| InputError::of_open(&path, error))?;
+                let counted = Counted { inner, bytes: meter.read.clone(), failed: failed.clone() };
+                let read = |source| InputError::Read { name: name.to_owned(), source };
+                match Plain::open(counted).map_err(read)? {
+                    stored @ Plain::Stored(_) => Feed::Direct(stored),
+                    compressed => Feed::Threaded(Threaded::start(|| Ok(compressed), true).map_err(thread)?),
+                }
             }
-            Origin::Stream(stream) => (stream, false),
+            Origin::Stream(inner) => {
+                let counted = Counted { inner, bytes: meter.read.clone(), failed: failed.clone() };
+                Feed::Threaded(Threaded::start(|| Plain::open(counted), false).map_err(thread)?)
+            }
         };
-        let counted = Counted {
-            inner,
-            bytes: meter.read.clone(),
-            failed: failed.clone(),
-        };
-        let read = |source| InputError::Read {
-            name: name.to_owned(),
-            source,
-        };
-        let plain = Plain::open(counted).map_err(read)?;
-        let format = plain.format();
-        let thread = |source| InputError::Thread {
-            name: name.to_owned(),
-            source,
-        };
-        let chunks = Chunks::start(plain, is_file).map_err(thread)?;
-        Ok(Opened { chunks, format, failed })
+        Ok(Opened { feed, failed })
     }
 }

@@ -74,6 +74,8 @@ struct Packet {
     serial: u64,
     /// Sorted by offset, without overlap.
     parts: Vec<Part>,
+    /// Length of all parts on the wire.
+    held: usize,
     /// Length of the whole, from the last fragment.
     total: Option<usize>,
     /// From the fragment with offset 0.
@@ -251,8 +253,7 @@ impl Packet {
     /// Length, addresses and protocol, when nothing is missing.
     fn whole(&self) -> Option<(usize, Addresses, u8)> {
         let (total, (addresses, protocol)) = (self.total?, self.first?);
-        let held: usize = self.parts.iter().map(|part| part.length).sum();
-        (held == total).then_some((total, addresses, protocol))
+        (self.held == total).then_some((total, addresses, protocol))
     }
 
     /// Writes the parts one after the other, up to where the snap length cut one.
@@ -275,6 +276,13 @@ impl Packet {
     }
 
     fn bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.data.len()).sum()
+        self.parts.iter().map(Part::cost).sum()
+    }
+}
+
+impl Part {
+    /// Bytes of memory.
+    fn cost(&self) -> usize {
+        self.data.len() + size_of::<Part>()
     }
 }
