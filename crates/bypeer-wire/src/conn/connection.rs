@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::app::Application;
-use crate::packet::{Flags, IcmpKind};
+use crate::packet::{Checksum, Flags, IcmpKind};
 use crate::{Direction, Endpoint, PacketRef, Timestamp};
 
 /// All that a capture told about one TCP connection. Plain facts; what they mean is for `bypeer-diagnose`.
@@ -141,7 +141,7 @@ pub struct Flow {
     pub data_packets: u64,
     /// Retransmitted packets (SYN and FIN too).
     pub retransmissions: u32,
-    /// Retransmissions since the last packet of the *other* direction: what went unanswered at the end.
+    /// Retransmissions since the last packet of the *other* direction, resets aside: what went unanswered at the end.
     pub unanswered_retransmissions: u32,
     /// Keep-alive probes (0 or 1 byte at snd_nxt − 1).
     pub keep_alive_probes: u32,
@@ -177,6 +177,9 @@ pub struct Flow {
     pub mss: Option<u16>,
     /// IPv4 identification of this side's non-reset packets is always zero (some stacks, or DF).
     pub ip_id_always_zero: bool,
+    /// The checksums of this side's own segments are left to hardware ([`Checksum::Partial`]): it is captured on its own
+    /// host, or across virtual links only. Then a reset with a whole checksum was made by its TCP for a missing socket.
+    pub checksums_offloaded: bool,
 }
 
 impl Flow {
@@ -221,6 +224,8 @@ pub struct Reset {
     pub ttl: u8,
     /// Its IPv4 identification.
     pub ip_id: Option<u16>,
+    /// What its checksum tells about its maker.
+    pub checksum: Checksum,
     /// Bytes of text in it (RFC 9293 §3.10.7 allows some).
     pub payload_len: u32,
     /// Whether its receiver had to believe it (RFC 5961 §3.2).

@@ -1,8 +1,27 @@
 //! TCP connections: who, when, how many bytes, in which order it ended, and with what kind of reset.
+//!
+//! [`Table`] takes segments and makes a [`Connection`] of those that belong together.
 
+mod assembler;
 mod connection;
+mod duplicates;
+mod expiry;
+mod half;
+mod notes;
+mod numbering;
+mod resets;
+mod table;
+mod tracker;
 
 pub use connection::{
     Connection, Ending, Fin, Flow, Handshake, IcmpNote, Marks, Reset, ResetShape, ResetValidity, Roles, SegmentNote,
     Timeline,
 };
+pub use table::{Limits, Table};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testkit;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,3 +1,4 @@
+use super::Checksum;
 use crate::Endpoint;
 
 /// One TCP segment, checked: every accessor is infallible, the payload is what the capture holds of it.
@@ -23,6 +24,8 @@ pub struct Segment<'a> {
     pub ip_id: Option<u16>,
     /// Payload bytes on the wire, from the IP length (from the captured length where that is 0: segmentation offload).
     pub payload_len: u32,
+    /// What its checksum tells about its maker.
+    pub checksum: Checksum,
     /// What the capture holds of the payload; shorter than `payload_len` under a snap length.
     pub payload: &'a [u8],
 }

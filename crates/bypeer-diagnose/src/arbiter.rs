@@ -1,0 +1,247 @@
+//! Compares what the causes say about one story and makes the finding.
+
+use bypeer_wire::Direction;
+use bypeer_wire::app::Exchange;
+use bypeer_wire::conn::{Reset, ResetShape};
+
+use crate::causes::CAUSES;
+use crate::causes::proof;
+use crate::facts;
+use crate::story::{Stand, request_head, response_head};
+use crate::{Cause, Confidence, Finding, Lost, Retry, Rival, Story, Strength, Weighed};
+
+/// The finding about a story; `None` when no cause has anything to say.
+pub fn decide(story: &Story<'_>) -> Option<Finding> {
+    let mut weighed: Vec<(&'static Cause, Weighed)> = CAUSES
+        .iter()
+        .filter_map(|cause| (cause.weigh)(story).map(|weighed| (*cause, weighed)))
+        .collect();
+    // Stable: of equals the first in the table leads.
+    weighed.sort_by_key(|(_, weighed)| std::cmp::Reverse(weighed.strength));
+    let best = weighed.first()?.1.strength;
+    let equals = weighed
+        .iter()
+        .take_while(|(_, weighed)| weighed.strength == best)
+        .count();
+    let confidence = match (best, equals) {
+        (Strength::Proven, 1) => Confidence::Certain,
+        (Strength::Fits, 1) => Confidence::Likely,
+        // Alone, but nothing speaks for it in particular: a note where it is harmless, and no accusation otherwise.
+        (Strength::Possible, 1) if weighed.first()?.1.harmless => Confidence::Likely,
+        _ => Confidence::Undecided,
+    };
+    let mut candidates = weighed.into_iter();
+    let (cause, chosen) = candidates.next()?;
+    let rivals: Vec<Rival> = if confidence == Confidence::Undecided {
+        candidates
+            .filter(|(_, other)| other.strength == best || best == Strength::Possible)
+            .map(|(cause, other)| Rival {
+                cause,
+                because: other.verdict,
+            })
+            .collect()
+    } else {
+        Vec::new()
+    };
+    Some(finding(story, cause, chosen, confidence, rivals))
+}
+
+fn finding(
+    story: &Story<'_>,
+    cause: &'static Cause,
+    weighed: Weighed,
+    confidence: Confidence,
+    rivals: Vec<Rival>,
+) -> Finding {
+    let connection = story.connection;
+    let software = server_software(story);
+    let known = software.as_deref().and_then(facts::software);
+    let mut evidence = weighed.evidence;
+    evidence.sort_by_key(|item| (item.source.id(), item.number));
+    evidence.dedup();
+    evidence.sort_by_key(|item| (item.time, item.number));
+    let (retry, retry_reason) = retry(story, weighed.harmless);
+    Finding {
+        cause,
+        confidence,
+        rivals,
+        harmless: weighed.harmless,
+        blame: weighed.blame,
+        verdict: weighed.verdict,
+        closing: closing(story),
+        stream: connection.stream,
+        client: connection.client,
+        server: connection.server,
+        fixes: facts::fixes(cause.id, known),
+        server_software: software,
+        opened: connection.opened.time,
+        ended: connection.ended.time,
+        lost: lost(story, weighed.harmless),
+        retry,
+        retry_reason,
+        evidence,
+        clauses: cause.clauses.iter().filter_map(|id| facts::clause(id)).collect(),
+        settle: weighed.settle.filter(|_| confidence != Confidence::Certain),
+    }
+}
+
+/// The `Server` header of the newest answer that has one.
+fn server_software(story: &Story<'_>) -> Option<String> {
+    story
+        .connection
+        .app
+        .exchanges
+        .iter()
+        .rev()
+        .filter_map(|exchange| exchange.response.as_ref().and_then(response_head))
+        .find_map(|head| head.server.as_deref().map(str::to_owned))
+        .or_else(|| story.around.software.clone())
+}
+
+/// Who closed, and whose kernel sent the reset.
+fn closing(story: &Story<'_>) -> String {
+    let Some(reset) = story.reset() else {
+        return match (story.server_closed_first(), story.client_closed_first()) {
+            (Some(_), _) => "the server closed with FIN; no reset was sent".to_owned(),
+            (_, Some(_)) => "the client closed with FIN; no reset was sent".to_owned(),
+            _ => "nobody closed and no reset was sent".to_owned(),
+        };
+    };
+    let side = proof::side(reset.direction);
+    match reset.shape {
+        ResetShape::Active if reset.after_own_fin => {
+            format!("the {side} half-closed with FIN, then closed; its kernel sent RST,ACK")
+        }
+        ResetShape::Active => format!("the {side} closed; its kernel sent RST,ACK instead of FIN"),
+        ResetShape::Passive if reset.after_own_fin => {
+            format!("the {side} had closed with FIN; its kernel answered what came later with a bare RST")
+        }
+        ResetShape::Passive => format!("nobody was seen to close; a bare RST came in the {side}'s name"),
+        ResetShape::Refusal => format!("a reset in the {side}'s name refused the connection"),
+        ResetShape::Other => format!("a reset of unusual shape came in the {side}'s name"),
+    }
+}
+
+fn lost(story: &Story<'_>, harmless: bool) -> Lost {
+    if harmless {
+        return Lost {
+            response_bytes: Some(0),
+            requests: 0,
+            what: "nothing".to_owned(),
+        };
+    }
+    let connection = story.connection;
+    if !connection.established() || (connection.to_server.sent == 0 && connection.to_client.sent == 0) {
+        return Lost {
+            response_bytes: Some(0),
+            requests: 0,
+            what: "the connection; no request was sent on it".to_owned(),
+        };
+    }
+    match story.stand() {
+        Stand::Unanswered(exchange) => Lost {
+            response_bytes: None,
+            requests: 1,
+            what: format!("the whole answer to {}", proof::request_name(story, exchange)),
+        },
+        Stand::Answering(exchange) => {
+            let missing = story.response_bytes_missing(exchange);
+            let whole = exchange
+                .response
+                .as_ref()
+                .and_then(|response| Some(response.end? - response.start));
+            let what = match (missing, whole) {
+                (Some(missing), Some(whole)) => format!("{missing} of {whole} response bytes"),
+                _ => "the rest of the response".to_owned(),
+            };
+            Lost {
+                response_bytes: missing,
+                requests: 1,
+                what,
+            }
+        }
+        Stand::AnsweredEarly(exchange) => unacknowledged_answer(story, exchange),
+        Stand::Idle => match connection.app.exchanges.newest() {
+            Some(exchange) => unacknowledged_answer(story, exchange),
+            None => Lost {
+                response_bytes: None,
+                requests: 0,
+                what: "cannot be told".to_owned(),
+            },
+        },
+    }
+}
+
+/// The answer was sent whole; whether the client read it depends on its last bytes having arrived before the reset.
+fn unacknowledged_answer(story: &Story<'_>, exchange: &Exchange) -> Lost {
+    let missing = story.response_bytes_missing(exchange).unwrap_or(0);
+    if missing == 0 {
+        return Lost {
+            response_bytes: Some(0),
+            requests: 0,
+            what: "nothing that the client's kernel had not received; a client that stops at its failed write never reads it".to_owned(),
+        };
+    }
+    Lost {
+        response_bytes: Some(missing),
+        requests: 1,
+        what: format!("the last {missing} response bytes were not acknowledged when the reset came"),
+    }
+}
+
+/// RFC 9110 §9.2.2 and what the server's kernel had received.
+fn retry(story: &Story<'_>, harmless: bool) -> (Retry, String) {
+    if harmless {
+        return (Retry::NotNeeded, "nothing was lost".to_owned());
+    }
+    let connection = story.connection;
+    if !connection.established() {
+        return (Retry::Safe, "no connection came about: no request was sent".to_owned());
+    }
+    let Some(exchange) = story.unfinished().or_else(|| connection.app.exchanges.newest()) else {
+        return (Retry::Safe, "no request was sent".to_owned());
+    };
+    let Some(request) = exchange.request.as_ref() else {
+        return (Retry::Unknown, "no request was seen".to_owned());
+    };
+    if connection.seen_from_start() && connection.to_client.sent == 0 && connection.to_server.acked == 0 {
+        return (Retry::Safe, "the server's kernel never took the request".to_owned());
+    }
+    if let Some(head) = request_head(request)
+        && head.method.is_idempotent()
+    {
+        return (Retry::Safe, format!("{} is idempotent", head.method.as_str()));
+    }
+    if exchange.response.is_some() {
+        return (
+            Retry::Unsafe,
+            "the server had begun to answer: the request may have run".to_owned(),
+        );
+    }
+    let end = request.end.unwrap_or(request.seen);
+    let covered = |reset: &Reset| reset.ack.is_some_and(|ack| ack >= 0 && ack as u64 >= end);
+    match story.reset().filter(|reset| reset.direction == Direction::ToClient) {
+        Some(reset) if reset.shape == ResetShape::Active && !covered(reset) => (
+            Retry::Safe,
+            "the reset's ack does not cover the request: it never reached the program whole".to_owned(),
+        ),
+        Some(reset) if reset.shape == ResetShape::Active => (
+            Retry::Unsafe,
+            "the reset's ack covers the whole request: it may have run".to_owned(),
+        ),
+        Some(_) | None => match story.server_fin() {
+            Some(fin) if fin.ack <= request.start => (
+                Retry::Safe,
+                "the server had closed before the request reached it".to_owned(),
+            ),
+            Some(_) => (
+                Retry::Unsafe,
+                "the server had received the request when it closed: it may have run".to_owned(),
+            ),
+            None => (
+                Retry::Unknown,
+                "a bare RST, or silence, does not tell whether the request had run".to_owned(),
+            ),
+        },
+    }
+}

@@ -1,0 +1,73 @@
+use bypeer_wire::Direction;
+
+use crate::causes::proof;
+use crate::story::Story;
+use crate::{Cause, Evidence, Party, Source, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "backlog-overflow-drop",
+    title: "The listen backlog overflowed and handshakes were dropped",
+    manual: include_str!("backlog_overflow_drop.md"),
+    clauses: &["RFC 9293 §3.10.7.2"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let connection = story.connection;
+    let handshake = &connection.handshake;
+    let syn = handshake.syn?;
+    let settle = "nstat -az TcpExtListenOverflows TcpExtListenDrops on the server; ss -ltn (Recv-Q above Send-Q)";
+    if handshake.syn_ack.is_none() {
+        // SYNs in silence: only the queue's other signs tell it from a dead path.
+        if handshake.syns < 2 || connection.resets_total > 0 || !connection.icmp.is_empty() {
+            return None;
+        }
+        let full = story.around.overflowed > 0 || story.around.waiting_then >= 2;
+        let strength = if full { Strength::Fits } else { Strength::Possible };
+        let mut weighed = Weighed::of(
+            strength,
+            Party::Operator,
+            format!("{} SYNs went unanswered while the server's accept queue was full", handshake.syns),
+        )
+        .because(syn, "the client's SYN; no answer")
+        .settled_by(settle);
+        if let Some(last) = handshake.last_syn {
+            weighed = weighed.because(last, format!("SYN number {}; no answer", handshake.syns));
+        }
+        if full {
+            weighed = weighed.and([Evidence {
+                source: Source::Group,
+                number: syn.number,
+                time: syn.time,
+                what: format!(
+                    "{} connections to this server were waiting for an answer at that moment, {} had their handshake dropped",
+                    story.around.waiting_then, story.around.overflowed
+                ),
+            }]);
+        }
+        return Some(weighed);
+    }
+    // The client believes that it is connected; the server goes on sending SYN-ACKs, because it threw the last ACK away.
+    let ack = handshake.ack?;
+    let untouched = connection.to_client.sent == 0 && connection.to_server.acked == 0;
+    if !untouched || handshake.syn_acks < 2 || connection.flow(Direction::ToClient).fin.is_some() {
+        return None;
+    }
+    if handshake.last_syn_ack.is_none_or(|last| last.number < ack.number) {
+        return None;
+    }
+    Some(
+        Weighed::of(
+            if connection.to_server.sent > 0 { Strength::Proven } else { Strength::Fits },
+            Party::Operator,
+            "the server's kernel threw away the end of the handshake: its accept queue was full",
+        )
+        .because(ack, "the client completes the handshake")
+        .because(
+            handshake.last_syn_ack.unwrap_or_default(),
+            format!("the server sends its SYN-ACK again ({} times in all): it dropped the client's ACK", handshake.syn_acks),
+        )
+        .and(story.reset().map(|reset| proof::reset(story, reset)))
+        .settled_by(settle),
+    )
+}

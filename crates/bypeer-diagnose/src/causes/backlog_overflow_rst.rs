@@ -1,0 +1,44 @@
+use std::time::Duration;
+
+use bypeer_wire::packet::Checksum;
+
+use crate::causes::proof;
+use crate::story::Story;
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "backlog-overflow-rst",
+    title: "The listen backlog overflowed and the handshake was reset",
+    manual: include_str!("backlog_overflow_rst.md"),
+    clauses: &["RFC 9293 §3.10.7.2"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let connection = story.connection;
+    let reset = story.passive_reset_by_server()?;
+    let ack = connection.handshake.ack?;
+    let syn_ack = connection.handshake.syn_ack?;
+    if connection.to_client.sent > 0
+        || connection.to_server.acked > 0
+        || connection.handshake.syn_acks > 1
+        || reset.after_own_fin
+        || reset.seq != 0
+        || reset.checksum == Checksum::Partial
+    {
+        return None;
+    }
+    let quick = reset.at.time.since(ack.time) <= story.round_trip() * 2 + Duration::from_millis(50);
+    let strength = if quick { Strength::Fits } else { Strength::Possible };
+    Some(
+        Weighed::of(
+            strength,
+            Party::Operator,
+            "the server's kernel reset the connection at the end of the handshake: its accept queue was full and tcp_abort_on_overflow is on",
+        )
+        .because(syn_ack, "the server's SYN-ACK")
+        .because(ack, "the client completes the handshake")
+        .and([proof::reset(story, reset)])
+        .settled_by("sysctl net.ipv4.tcp_abort_on_overflow and nstat -az TcpExtListenOverflows on the server"),
+    )
+}

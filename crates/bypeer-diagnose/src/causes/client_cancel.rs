@@ -1,0 +1,95 @@
+use bypeer_wire::conn::ResetShape;
+use bypeer_wire::{Direction, PacketRef};
+
+use crate::causes::proof;
+use crate::story::{Stand, Story};
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "client-cancel",
+    title: "The client went away before it had its answer",
+    manual: include_str!("client_cancel.md"),
+    clauses: &["RFC 9112 §9.5", "RFC 9293 §3.6.1"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let (left, how) = left(story)?;
+    let flow = story.response_flow();
+    let exchange = match story.stand() {
+        Stand::Unanswered(exchange) | Stand::Answering(exchange) | Stand::AnsweredEarly(exchange) => exchange,
+        Stand::Idle => {
+            // Without message boundaries: an answer was still coming when the client left.
+            let exchange = story.connection.app.exchanges.newest()?;
+            let response = exchange.response.as_ref()?;
+            let coming = !story.understood(exchange)
+                && (response.last.number > left.number || flow.unacked() > 0 || open_record(story));
+            if !coming || story.only_alert_from(Direction::ToClient, flow.acked as i64) {
+                return None;
+            }
+            exchange
+        }
+    };
+    if exchange.request.is_none() {
+        return None;
+    }
+    // The server had closed first: whatever the client did then was an answer to that.
+    if story.server_fin().is_some_and(|fin| fin.at.number < left.number) {
+        return None;
+    }
+    if !story.understood(exchange) && exchange.response.is_none() && !story.answers_are_owed() {
+        return None;
+    }
+    let age = exchange.request.as_ref().map(|request| left.time.since(request.begun.time)).unwrap_or_default();
+    let verdict = match story.stand() {
+        Stand::Unanswered(_) if exchange.request_complete() || !story.understood(exchange) => {
+            format!("the client gave up {} after its request, before any answer; {how}", proof::time(age))
+        }
+        Stand::Unanswered(_) => format!("the client gave up in the middle of its own request; {how}"),
+        Stand::AnsweredEarly(_) => format!("the client stopped sending its request when the answer came; {how}"),
+        _ => format!("the client left {} after its request, in the middle of the answer; {how}", proof::time(age)),
+    };
+    let early = matches!(story.stand(), Stand::AnsweredEarly(_));
+    Some(
+        Weighed::of(Strength::Fits, Party::ClientProgram, verdict)
+            .and(proof::ending(story, Some(exchange)))
+            .harmless(early)
+            .settled_by("the client's own account: a timeout it was given, a cancelled call, a user who left"),
+    )
+}
+
+/// When and how the client left without waiting.
+fn left(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
+    let connection = story.connection;
+    if let Some(reset) = story.reset().filter(|reset| reset.direction == Direction::ToServer) {
+        match reset.shape {
+            ResetShape::Active if connection.to_server.unanswered_probes == 0 => {
+                return Some((reset.at, "its kernel reset the connection"));
+            }
+            // A bare RST: its socket was gone. The FIN tells when it left.
+            ResetShape::Passive | ResetShape::Other => {
+                let fin = story.client_closed_first()?;
+                return Some((fin.at, "what the server sent afterwards met a closed socket"));
+            }
+            _ => return None,
+        }
+    }
+    if story.reset().is_some() {
+        return None;
+    }
+    let fin = story.client_closed_first()?;
+    // A client that only closes its sending half still reads: it acknowledges new data and the answer is completed.
+    let answered_after = story
+        .connection
+        .app
+        .exchanges
+        .newest()
+        .and_then(|exchange| exchange.response.as_ref())
+        .is_some_and(|response| response.complete);
+    (!answered_after && story.server_fin().is_some_and(|server| server.at.number > fin.at.number))
+        .then_some((fin.at, "it closed, and the server closed without finishing"))
+}
+
+fn open_record(story: &Story<'_>) -> bool {
+    story.connection.app.tls.as_ref().is_some_and(|tls| tls.record_open[Direction::ToClient.index()])
+}

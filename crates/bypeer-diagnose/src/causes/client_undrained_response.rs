@@ -1,0 +1,40 @@
+use std::time::Duration;
+
+use bypeer_wire::Direction;
+use bypeer_wire::conn::ResetShape;
+
+use crate::causes::proof;
+use crate::story::{Stand, Story};
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "client-undrained-response",
+    title: "The client closed with a whole response unread",
+    manual: include_str!("client_undrained_response.md"),
+    clauses: &["RFC 9112 §9.3"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let reset = story.reset_of(Direction::ToServer, ResetShape::Active)?;
+    if story.request_flow().unanswered_probes > 0 {
+        return None;
+    }
+    if !matches!(story.stand(), Stand::Idle | Stand::AnsweredEarly(_)) {
+        return None;
+    }
+    let exchange = story.connection.app.exchanges.newest()?;
+    let answer = exchange.response.as_ref()?;
+    let since = reset.at.time.since(answer.last.time);
+    let soon = since <= Duration::from_millis(250) || story.response_flow().unacked() > 0;
+    let strength = if soon { Strength::Fits } else { Strength::Possible };
+    Some(
+        Weighed::of(
+            strength,
+            Party::ClientProgram,
+            "the client closed after the whole answer had been sent, without reading all of it",
+        )
+        .and(proof::ending(story, Some(exchange)))
+        .harmless(true),
+    )
+}

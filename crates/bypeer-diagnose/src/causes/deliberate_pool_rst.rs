@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use bypeer_wire::conn::ResetShape;
+
+use crate::causes::proof;
+use crate::story::{Stand, Story};
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "deliberate-pool-rst",
+    title: "An idle connection was thrown away with a reset",
+    manual: include_str!("deliberate_pool_rst.md"),
+    clauses: &["RFC 9293 §3.6"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let reset = story.reset().filter(|reset| reset.shape == ResetShape::Active)?;
+    let own = story.connection.flow(reset.direction);
+    let other = story.connection.flow(reset.direction.reverse());
+    if own.unanswered_probes > 0 || !matches!(story.stand(), Stand::Idle) || other.unacked() > 0 && own.sent > 0 {
+        return None;
+    }
+    if reset.sender_went_on.is_some() {
+        return None;
+    }
+    let from_server = reset.direction == bypeer_wire::Direction::ToClient;
+    let exchange = story.connection.app.exchanges.newest();
+    let (strength, verdict) = match exchange {
+        None if from_server => return None,
+        None if own.sent > 0 => return None,
+        None => (Strength::Fits, "the client connected and reset at once: a health check, or a probe of the port".to_owned()),
+        Some(_) => {
+            let spoken = own.last_data.max_by_time(other.last_data)?;
+            let idle = reset.at.time.since(spoken.time);
+            let quiet = idle > Duration::from_millis(250) && own.unacked() == 0;
+            let side = proof::side(reset.direction);
+            (
+                if quiet { Strength::Fits } else { Strength::Possible },
+                format!("the {side} threw the connection away with a reset after {} idle; nothing was owed", proof::time(idle)),
+            )
+        }
+    };
+    Some(Weighed::of(strength, Party::Nobody, verdict).and(proof::ending(story, exchange)).harmless(true))
+}
+
+trait MaxByTime {
+    fn max_by_time(self, other: Self) -> Self;
+}
+
+impl MaxByTime for Option<bypeer_wire::PacketRef> {
+    fn max_by_time(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(a), Some(b)) => Some(if a.number >= b.number { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+}

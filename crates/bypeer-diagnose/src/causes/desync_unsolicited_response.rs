@@ -1,0 +1,38 @@
+use crate::causes::proof;
+use crate::story::{Story, response_head};
+use crate::{Cause, Party, Strength, Weighed};
+use bypeer_wire::app::Protocol;
+
+pub static CAUSE: Cause = Cause {
+    id: "desync-unsolicited-response",
+    title: "The server sent bytes that no request asked for",
+    manual: include_str!("desync_unsolicited_response.md"),
+    clauses: &["RFC 9112 §9.2", "RFC 9112 §6.3"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let app = &story.connection.app;
+    if app.protocol != Protocol::Http1 || !story.connection.seen_from_start() || story.response_flow().missed > 0 {
+        return None;
+    }
+    if story.request_flow().missed > 0 {
+        return None;
+    }
+    let unasked = app.exchanges.iter().find(|exchange| exchange.request.is_none() && exchange.response.is_some());
+    let status = unasked.and_then(|exchange| exchange.response.as_ref()).and_then(response_head).map(|head| head.status);
+    // 408 and 400 on an idle connection are good-byes that RFC 9110 §15.5.9 allows.
+    if app.surplus_response_bytes == 0 || matches!(status, Some(400 | 408)) {
+        return None;
+    }
+    let verdict = match status {
+        Some(status) => format!("the server sent an answer ({status}) that no request had asked for"),
+        None => format!("the server sent {} bytes beyond the end that its own head declared", app.surplus_response_bytes),
+    };
+    let mut weighed = Weighed::of(Strength::Fits, Party::ServerProgram, verdict);
+    if let Some(answer) = unasked.and_then(|exchange| exchange.response.as_ref()) {
+        weighed = weighed.because(answer.begun, "bytes of the server with no request outstanding");
+    }
+    let exchange = app.exchanges.iter().find(|exchange| exchange.request.is_some());
+    Some(weighed.and(proof::ending(story, exchange)))
+}

@@ -1,0 +1,42 @@
+use crate::causes::proof;
+use crate::story::{Story, has_body, response_head};
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "early-error-body-limit",
+    title: "The server refused a request early and closed while its body was coming",
+    manual: include_str!("early_error_body_limit.md"),
+    clauses: &["RFC 9112 §9.6", "RFC 9110 §15.5.14", "RFC 9112 §9.5", "RFC 9293 §3.6.1"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let reset = story.active_reset_by_server()?;
+    let arrived = story.arrived_at_reset(reset)?;
+    let exchange = story
+        .connection
+        .app
+        .exchanges
+        .iter()
+        .rev()
+        .find(|exchange| exchange.response.is_some() && exchange.request.is_some())?;
+    let (request, response) = (exchange.request.as_ref()?, exchange.response.as_ref()?);
+    let status = response_head(response)?.status;
+    if status < 400 || !has_body(request) || arrived <= request.start {
+        return None;
+    }
+    // The answer to a later request on the same connection is another matter.
+    if story.connection.app.exchanges.newest()?.index > exchange.index + 1 {
+        return None;
+    }
+    let verdict = if exchange.request_complete() {
+        format!("the server refused the request ({status}) and closed without reading its body")
+    } else {
+        format!("the server refused the request ({status}) and closed while the client was still sending its body")
+    };
+    Some(
+        Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
+            .and(proof::ending(story, Some(exchange)))
+            .settled_by("strace of the server's close, or TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset"),
+    )
+}

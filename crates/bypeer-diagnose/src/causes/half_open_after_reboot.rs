@@ -1,0 +1,54 @@
+use bypeer_wire::Direction;
+use bypeer_wire::conn::ResetShape;
+use bypeer_wire::packet::Checksum;
+
+use crate::causes::proof;
+use crate::story::Story;
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "half-open-after-reboot",
+    title: "The other host knew nothing of the connection any more",
+    manual: include_str!("half_open_after_reboot.md"),
+    clauses: &["RFC 9293 §3.5.1", "RFC 9293 §3.5.2"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let connection = story.connection;
+    let reset = story.reset().filter(|reset| reset.shape == ResetShape::Passive)?;
+    let flow = connection.flow(reset.direction);
+    if reset.after_own_fin || flow.fin.is_some() || reset.checksum == Checksum::Partial || reset.sender_went_on.is_some() {
+        return None;
+    }
+    // It must have known the connection once: it answered, or acknowledged something.
+    let known = flow.sent > 0 || connection.flow(reset.direction.reverse()).acked > 0 || !connection.seen_from_start();
+    if !known || reset.ttl_differs(flow) {
+        return None;
+    }
+    let trigger = reset.trigger.as_ref()?;
+    let silence = flow.last_packet.map(|last| trigger.at.time.since(last.time)).unwrap_or_default();
+    let outage = connection.flow(reset.direction.reverse()).unanswered_retransmissions > 0
+        || connection.flow(reset.direction.reverse()).unanswered_probes > 0;
+    // The FIN of a socket that closes in the middle of an answer can still be queued: that is late data.
+    let busy = silence < story.round_trip() * 4 + std::time::Duration::from_millis(300);
+    let strength = match (outage, busy, reset.checksum) {
+        (true, _, _) => Strength::Fits,
+        (false, true, _) => return None,
+        (false, false, Checksum::Valid) if connection.flow(reset.direction).checksums_offloaded => Strength::Fits,
+        (false, false, _) => Strength::Possible,
+    };
+    let side = proof::side(reset.direction);
+    Some(
+        Weighed::of(
+            strength,
+            if reset.direction == Direction::ToClient { Party::ServerKernel } else { Party::ClientKernel },
+            format!(
+                "the {side}'s host answered with a bare RST after {} of silence: it had forgotten the connection (restart, failover, address moved)",
+                proof::time(silence)
+            ),
+        )
+        .and(proof::ending(story, story.unfinished()))
+        .settled_by(format!("uptime of the {side}'s host and container; a capture on its side")),
+    )
+}

@@ -1,0 +1,43 @@
+use bypeer_wire::app::Framing;
+
+use crate::causes::proof;
+use crate::story::{Stand, Story};
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "incomplete-response",
+    title: "The server closed before its response was complete",
+    manual: include_str!("incomplete_response.md"),
+    clauses: &["RFC 9112 §8", "RFC 9112 §6.3"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let Stand::Answering(exchange) = story.stand() else { return None };
+    let fin = story.server_closed_first()?;
+    if story.reset().is_some_and(|reset| reset.at.number < fin.at.number) || story.active_reset_by_server().is_some() {
+        return None;
+    }
+    let response = exchange.response.as_ref()?;
+    let short = match response.framing {
+        Framing::Length(_) => response.end?.saturating_sub(response.seen),
+        Framing::Chunked => 0,
+        _ => return None,
+    };
+    // A FIN beyond what the capture holds says nothing about what was sent.
+    if story.response_flow().missed > 0 && response.framing == Framing::Chunked {
+        return None;
+    }
+    let around = story.around;
+    let killed = around.died_together_unprompted > 0 || around.refused_after.is_some();
+    let strength = if killed { Strength::Possible } else { Strength::Fits };
+    let verdict = match response.framing {
+        Framing::Chunked => "the server closed in the middle of a chunked response".to_owned(),
+        _ => format!("the server closed {short} bytes before the end that its Content-Length declared"),
+    };
+    Some(
+        Weighed::of(strength, Party::ServerProgram, verdict)
+            .and(proof::ending(story, Some(exchange)))
+            .settled_by("the server's log at that moment: an exception in a generator, a worker timeout, a full disk"),
+    )
+}

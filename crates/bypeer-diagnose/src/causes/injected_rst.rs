@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use bypeer_wire::conn::{Reset, ResetShape};
+
+use crate::causes::proof;
+use crate::story::Story;
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "injected-rst",
+    title: "Somebody between the two forged the reset",
+    manual: include_str!("injected_rst.md"),
+    clauses: &["RFC 5961 §3.2", "RFC 9293 §3.5.3", "RFC 3360"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let connection = story.connection;
+    let reset = story.reset().filter(|reset| reset.shape != ResetShape::Refusal)?;
+    let flow = connection.flow(reset.direction);
+    let mut signs: Vec<(bypeer_wire::PacketRef, String)> = Vec::new();
+    let side = proof::side(reset.direction);
+    let mut weight = 0;
+    if let Some(on) = reset.sender_went_on {
+        weight += 2;
+        signs.push((on, format!("the {side}, in whose name the reset came, goes on with the connection: it did not send it")));
+    }
+    if reset.ttl_differs(flow) && !reset.after_own_fin {
+        weight += 1;
+        let ttl = flow.ttl.unwrap_or_default();
+        signs.push((reset.at, format!("its TTL is {}, the {side}'s other packets have {ttl}", reset.ttl)));
+    }
+    let stepped = stepped(story, reset);
+    if stepped >= 2 {
+        weight += 2;
+        signs.push((reset.at, format!("{stepped} resets with different sequence numbers follow each other: a guess, not a socket's answer")));
+    }
+    if reset.shape == ResetShape::Passive && reset.ip_id.is_some_and(|id| id != 0) && !flow.ip_id_always_zero {
+        weight += 1;
+        signs.push((reset.at, "a bare RST with an IP identification: Linux sends it with zero".to_owned()));
+    }
+    if let Some(other) = both_at_once(story) {
+        weight += 2;
+        signs.push((other, "resets in both directions at the same moment".to_owned()));
+    }
+    if weight == 0 {
+        return None;
+    }
+    let strength = match weight {
+        1 => Strength::Possible,
+        2 | 3 => Strength::Fits,
+        _ => Strength::Proven,
+    };
+    let mut weighed = Weighed::of(
+        strength,
+        Party::Between,
+        format!("a reset in the {side}'s name that the {side} did not send"),
+    )
+    .and(proof::ending(story, story.unfinished()));
+    for (at, sign) in signs {
+        weighed = weighed.because(at, sign);
+    }
+    Some(weighed.settled_by("a capture on the other side: did this reset leave that host? tcp:tcp_send_reset stays silent on both"))
+}
+
+/// Resets of the same direction within a moment whose sequence numbers differ and that no segment of the other side explains.
+fn stepped(story: &Story<'_>, first: &Reset) -> usize {
+    let mut numbers: Vec<i64> = story
+        .connection
+        .resets
+        .iter()
+        .filter(|reset| reset.direction == first.direction && reset.shape != ResetShape::Active)
+        .filter(|reset| reset.at.time.since(first.at.time) < Duration::from_millis(200) && reset.trigger.is_none())
+        .map(|reset| reset.seq)
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.len()
+}
+
+/// A reset of each side within 2 ms, neither of them an answer to the other.
+fn both_at_once(story: &Story<'_>) -> Option<bypeer_wire::PacketRef> {
+    let first = story.reset()?;
+    let other = story.connection.resets.iter().find(|reset| reset.direction != first.direction)?;
+    let close = other.at.time.since(first.at.time).max(first.at.time.since(other.at.time)) < Duration::from_millis(2);
+    (close && !first.after_own_fin && !first.after_peer_fin).then_some(other.at)
+}

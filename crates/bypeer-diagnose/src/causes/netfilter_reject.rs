@@ -1,0 +1,66 @@
+use bypeer_wire::conn::ResetShape;
+use bypeer_wire::packet::Checksum;
+
+use crate::causes::proof;
+use crate::story::Story;
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "netfilter-reject",
+    title: "A firewall answered with a reset",
+    manual: include_str!("netfilter_reject.md"),
+    clauses: &["RFC 3360", "RFC 9293 §3.5.2"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let connection = story.connection;
+    let reset = story.reset().filter(|reset| matches!(reset.shape, ResetShape::Passive | ResetShape::Refusal))?;
+    let flow = connection.flow(reset.direction);
+    if reset.after_own_fin || (reset.shape == ResetShape::Passive && reset.trigger.is_none()) {
+        return None;
+    }
+    // A reject answers one segment with one reset, as the kernel's own reset does; forgers send several, or another IP-ID.
+    if reset.ip_id.is_some_and(|id| id != 0) {
+        return None;
+    }
+    let side = proof::side(reset.direction);
+    let known = flow.sent > 0 || connection.handshake.syn_ack.is_some() || !connection.seen_from_start();
+    let (strength, sign) = if reset.checksum == Checksum::Partial {
+        (Strength::Proven, "its TCP checksum holds only the pseudo-header: netfilter's REJECT makes such resets, a TCP socket does not")
+    } else if reset.checksum == Checksum::Valid && flow.checksums_offloaded {
+        return None;
+    } else if reset.ttl_differs(flow) && known {
+        (Strength::Fits, "its TTL differs from the host's own packets: it was made somewhere else")
+    } else if reset.sender_went_on.is_some() {
+        (Strength::Fits, "the host in whose name it came went on with the connection")
+    } else if reset.shape == ResetShape::Refusal {
+        let listens = story.around.accepted_before.is_some() && story.around.accepted_after.is_some();
+        if !listens {
+            return None;
+        }
+        (Strength::Fits, "the same port accepted connections just before and just after")
+    } else if known && flow.fin.is_none() && !outage(story, reset.direction.reverse()) && !busy(story, reset) {
+        (Strength::Possible, "no FIN, no outage: a firewall may have answered in the host's name")
+    } else {
+        return None;
+    };
+    Some(
+        Weighed::of(strength, Party::Operator, format!("a firewall rule answered in the {side}'s name with a reset (REJECT)"))
+            .and(proof::ending(story, story.unfinished()))
+            .because(reset.at, sign)
+            .settled_by("nft list ruleset or iptables -vnL (counters) on the hosts and boxes between; tcp:tcp_send_reset stays silent on the host"),
+    )
+}
+
+fn outage(story: &Story<'_>, direction: bypeer_wire::Direction) -> bool {
+    let flow = story.connection.flow(direction);
+    flow.unanswered_retransmissions > 0 || flow.unanswered_probes > 0
+}
+
+fn busy(story: &Story<'_>, reset: &bypeer_wire::conn::Reset) -> bool {
+    let (Some(trigger), Some(last)) = (&reset.trigger, story.connection.flow(reset.direction).last_packet) else {
+        return false;
+    };
+    trigger.at.time.since(last.time) < story.round_trip() * 4 + std::time::Duration::from_millis(300)
+}

@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use crate::causes::{proof, reuse};
+use crate::story::{Stand, Story};
+use crate::{Cause, Evidence, Party, Source, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "process-killed",
+    title: "The server process died with connections open",
+    manual: include_str!("process_killed.md"),
+    clauses: &["RFC 9293 §3.6.1", "RFC 9110 §9.2.2"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let around = story.around;
+    let reset = story.active_reset_by_server();
+    if story.response_flow().unanswered_probes > 0 {
+        return None;
+    }
+    let exchange = match story.stand() {
+        Stand::Unanswered(exchange) | Stand::Answering(exchange) => Some(exchange),
+        Stand::AnsweredEarly(_) => return None,
+        // Nothing was asked, and it was reset all the same: its end must be explained by something else.
+        Stand::Idle if reset.is_some() && story.response_flow().sent == 0 => None,
+        Stand::Idle => return None,
+    };
+    let at = match (reset, story.server_closed_first()) {
+        (Some(reset), _) => reset.at,
+        (None, Some(fin)) if story.reset().is_none_or(|reset| reset.at.number > fin.at.number) => fin.at,
+        _ => return None,
+    };
+    if let (Some(exchange), Some(fin), None) = (exchange, story.server_fin(), reset)
+        && exchange.request.as_ref().is_some_and(|request| fin.ack <= request.start)
+    {
+        return None; // The request had not arrived: a race, whoever died.
+    }
+    if reuse::find(story).is_some_and(|reuse| reuse.announced.is_some()) {
+        return None;
+    }
+    let gone = around.refused_after.is_some_and(|gap| gap < Duration::from_secs(10));
+    let together = around.died_together_unprompted > 0;
+    let sudden = exchange.is_some_and(|exchange| exchange.response.is_some());
+    let strength = if together || (gone && exchange.is_some()) {
+        Strength::Fits
+    } else if sudden || around.died_together > 0 {
+        Strength::Possible
+    } else {
+        return None;
+    };
+    let mut evidence = proof::ending(story, exchange);
+    if around.died_together > 0 {
+        evidence.push(Evidence {
+            source: Source::Group,
+            number: at.number,
+            time: at.time,
+            what: format!(
+                "{} other connection{} of this server ended in the middle of something at the same moment",
+                around.died_together,
+                if around.died_together == 1 { "" } else { "s" }
+            ),
+        });
+    }
+    if let Some(gap) = around.refused_after {
+        evidence.push(Evidence {
+            source: Source::Group,
+            number: at.number,
+            time: at.time,
+            what: format!("the next connection to this server is refused, {} later", proof::time(gap)),
+        });
+    }
+    let verdict = if sudden {
+        "the server process ended in the middle of an answer; its kernel closed the connection for it"
+    } else {
+        "the server process ended before it had answered; its kernel closed the connection for it"
+    };
+    Some(Weighed::of(strength, Party::ServerProgram, verdict).and(evidence).settled_by(
+        "the server's own log, dmesg (out of memory), sched:sched_process_exit at the time of the reset, or strace (exit without close)",
+    ))
+}

@@ -1,0 +1,27 @@
+use crate::causes::reuse;
+use crate::story::Story;
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "proxy-max-requests",
+    title: "The server retires connections after a number of requests without saying so",
+    manual: include_str!("proxy_max_requests.md"),
+    clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3.1"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let reuse = reuse::find(story)?;
+    if reuse.announced.is_some() || !reuse.closed_right_after_answer() || reuse.exchange.index < 2 {
+        return None;
+    }
+    let (limit, count) = story.around.request_limit?;
+    if limit != reuse.exchange.index {
+        return None;
+    }
+    let verdict = format!(
+        "the server closed after {limit} requests, as on {count} connections, without announcing it; {}",
+        reuse.meeting()
+    );
+    Some(Weighed::of(Strength::Fits, Party::Operator, verdict).and(reuse.proof(story)))
+}

@@ -1,0 +1,115 @@
+//! What the reuse races have in common: a request on a connection that had already served one, sent while the server
+//! closed it, and never answered.
+
+use std::time::Duration;
+
+use bypeer_wire::app::Exchange;
+use bypeer_wire::conn::{Fin, Reset, ResetShape};
+use bypeer_wire::{Direction, PacketRef};
+
+use crate::Evidence;
+use crate::causes::proof;
+use crate::story::{Stand, Story, response_head};
+
+/// A request that fell into a closing connection.
+pub struct Reuse<'a> {
+    /// The request that got no answer.
+    pub exchange: &'a Exchange,
+    /// Quiet time before it.
+    pub idle: Duration,
+    /// The server's FIN, where one was seen.
+    pub fin: Option<&'a Fin>,
+    /// The reset that ended it, where there was one.
+    pub reset: Option<&'a Reset>,
+    /// From the end of the last answer to the server's FIN or active reset.
+    pub closed_after: Duration,
+    /// The client's kernel had acknowledged the FIN before the request was sent: only a client that does not look is caught.
+    pub fin_had_arrived: bool,
+    /// The last answer said that the connection would close, or the client had asked for it.
+    pub announced: Option<PacketRef>,
+}
+
+/// Finds it.
+pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
+    let Stand::Unanswered(exchange) = story.stand() else {
+        return None;
+    };
+    let request = exchange.request.as_ref()?;
+    let before = story.before(exchange)?;
+    let answer = before.response.as_ref()?;
+    let reset = story.reset().filter(|reset| reset.direction == Direction::ToClient);
+    let fin = story.server_closed_first();
+    let active = reset.filter(|reset| reset.shape == ResetShape::Active);
+    // The server's kernel had the request when the server said FIN: the program read it, and closed without answering.
+    if let Some(fin) = fin
+        && active.is_none()
+        && fin.ack > request.start
+    {
+        return None;
+    }
+    if fin.is_none() && active.is_none() {
+        return None;
+    }
+    if story.only_alert_from(Direction::ToServer, request.start as i64) {
+        return None;
+    }
+    let closed_at = fin.map(|fin| fin.at).or(active.map(|reset| reset.at))?;
+    let first = story
+        .connection
+        .timeline
+        .iter()
+        .find(|note| note.direction == Direction::ToServer && note.len > 0 && note.end() > request.start as i64);
+    let announced = response_head(answer)
+        .is_some_and(|head| head.connection.closes())
+        .then_some(answer.begun)
+        .or_else(|| {
+            story
+                .client_asked_to_close(before)
+                .then(|| before.request.as_ref().map(|request| request.begun))?
+        });
+    Some(Reuse {
+        exchange,
+        idle: request.begun.time.since(answer.last.time),
+        fin,
+        reset,
+        closed_after: closed_at.time.since(answer.last.time),
+        fin_had_arrived: first
+            .and_then(|note| story.sent_after_fin_arrived(note))
+            .unwrap_or(false),
+        announced,
+    })
+}
+
+impl Reuse<'_> {
+    /// The server closed right after its answer: not an idle limit.
+    pub fn closed_right_after_answer(&self) -> bool {
+        self.closed_after <= Duration::from_millis(100)
+    }
+
+    /// Last answer, FIN, request, reset: the proof.
+    pub fn proof(&self, story: &Story<'_>) -> Vec<Evidence> {
+        let mut all = Vec::new();
+        if let Some(answer) = story.before(self.exchange).and_then(|before| before.response.as_ref()) {
+            all.push(Evidence::packet(
+                answer.last,
+                "the answer before ends; the connection is kept",
+            ));
+        }
+        all.extend(proof::ending(story, Some(self.exchange)));
+        all
+    }
+
+    /// How the client met the close, in words.
+    pub fn meeting(&self) -> &'static str {
+        match (self.fin, self.reset.map(|reset| reset.shape)) {
+            (Some(_), Some(ResetShape::Active)) => "it lay unread when the server closed",
+            (Some(_), Some(_)) if self.fin_had_arrived => "the client sent it after the FIN had reached its kernel",
+            (Some(_), Some(_)) => "it crossed the server's FIN and met a closed socket",
+            (Some(_), None) if self.fin_had_arrived => {
+                "the client sent it after the FIN had reached its kernel; no reset answered"
+            }
+            (Some(_), None) => "it crossed the server's FIN and was swallowed without a reset",
+            (None, _) => "it had just arrived, unread, when the server closed",
+        }
+    }
+}

@@ -1,0 +1,71 @@
+use std::time::Duration;
+
+use bypeer_wire::Direction;
+
+use crate::causes::proof;
+use crate::story::Story;
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "silent-drop",
+    title: "Packets vanished on the way and nobody said so",
+    manual: include_str!("silent_drop.md"),
+    clauses: &["RFC 9293 §3.8.3", "RFC 5382 REQ-5", "RFC 1122 §4.2.3.6"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let connection = story.connection;
+    let handshake = &connection.handshake;
+    if handshake.syn.is_some() && handshake.syn_ack.is_none() {
+        if connection.resets_total > 0 || !connection.icmp.is_empty() || handshake.syns < 2 {
+            return None;
+        }
+        let strength = if story.around.overflowed > 0 || story.around.waiting_then >= 2 {
+            Strength::Possible
+        } else {
+            Strength::Fits
+        };
+        return Some(
+            Weighed::of(strength, Party::Between, format!("{} SYNs were sent and nothing ever came back", handshake.syns))
+                .because(handshake.syn?, "the client's SYN; no answer")
+                .because(handshake.last_syn?, format!("SYN number {}; no answer", handshake.syns))
+                .settled_by("a capture on the server's side: did the SYNs arrive?"),
+        );
+    }
+    // One side spoke and spoke again, and was never heard.
+    let (direction, flow) = [Direction::ToServer, Direction::ToClient]
+        .into_iter()
+        .map(|direction| (direction, connection.flow(direction)))
+        .filter(|(_, flow)| flow.unanswered_retransmissions >= 2 || flow.unanswered_probes >= 2)
+        .max_by_key(|(_, flow)| flow.unanswered_retransmissions + flow.unanswered_probes)?;
+    // A reset of the other side would be an answer.
+    if connection.resets.iter().any(|reset| reset.direction != direction) {
+        return None;
+    }
+    if connection.established() && connection.to_client.sent == 0 && handshake.syn_acks > 1 {
+        return None;
+    }
+    let silence = flow.last_packet?.time.since(connection.flow(direction.reverse()).last_packet?.time);
+    if silence < Duration::from_millis(500) {
+        return None;
+    }
+    let tries = flow.unanswered_retransmissions + flow.unanswered_probes;
+    let side = proof::side(direction);
+    let given_up = connection.resets.iter().any(|reset| reset.direction == direction);
+    let strength = if given_up && flow.unanswered_probes >= 2 { Strength::Possible } else { Strength::Fits };
+    Some(
+        Weighed::of(
+            strength,
+            Party::Between,
+            format!(
+                "the {side} repeated itself {tries} times over {} and was never answered: its packets, or the answers, are dropped on the way",
+                proof::time(silence)
+            ),
+        )
+        .because(connection.flow(direction.reverse()).last_packet?, format!("the last sign of life of the {}", proof::side(direction.reverse())))
+        .because(flow.last_packet?, format!("the {side}'s last attempt"))
+        .and(proof::ending(story, story.unfinished()))
+        .settled_by("captures on both sides: where do the packets stop? conntrack -S, nft counters, load balancer's idle timeout"),
+    )
+}

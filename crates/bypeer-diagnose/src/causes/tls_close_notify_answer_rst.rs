@@ -1,0 +1,35 @@
+use bypeer_wire::conn::ResetShape;
+
+use crate::causes::proof;
+use crate::story::{Stand, Story};
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "tls-close-notify-answer-rst",
+    title: "A TLS good-bye reached a closed socket",
+    manual: include_str!("tls_close_notify_answer_rst.md"),
+    clauses: &["RFC 8446 §6.1", "RFC 9112 §9.8"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let reset = story.reset().filter(|reset| reset.shape == ResetShape::Passive)?;
+    let trigger = reset.trigger.as_ref()?;
+    let late = reset.direction.reverse();
+    if !story.only_alert_from(late, trigger.seq) || story.connection.flow(reset.direction).fin.is_none() {
+        return None;
+    }
+    if matches!(story.stand(), Stand::Unanswered(_)) {
+        return None;
+    }
+    let (closer, other) = (proof::side(reset.direction), proof::side(late));
+    Some(
+        Weighed::of(
+            Strength::Proven,
+            Party::Nobody,
+            format!("the {closer} had closed; the {other}'s TLS good-bye (close_notify) met the closed socket"),
+        )
+        .and(proof::ending(story, None))
+        .harmless(true),
+    )
+}

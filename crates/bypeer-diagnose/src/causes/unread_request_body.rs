@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use crate::causes::proof;
+use crate::story::{Stand, Story, has_body, response_head};
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "unread-request-body",
+    title: "The server closed with request data unread",
+    manual: include_str!("unread_request_body.md"),
+    clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3", "RFC 9293 §3.6.1", "RFC 2525 §2.17"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let reset = story.active_reset_by_server()?;
+    if story.response_flow().unanswered_probes > 0 {
+        return None;
+    }
+    let exchange = match story.stand() {
+        Stand::Unanswered(exchange) | Stand::Answering(exchange) | Stand::AnsweredEarly(exchange) => exchange,
+        // The answer was complete and all of the body was sent: whether it was read is what the reset tells.
+        Stand::Idle => story.connection.app.exchanges.newest()?,
+    };
+    let request = exchange.request.as_ref()?;
+    let arrived = story.arrived_at_reset(reset)?;
+    if arrived <= request.start {
+        return None;
+    }
+    let mut strength = Strength::Fits;
+    if story.understood(exchange) {
+        // A request without a body that was answered had been read; only one that nobody answered can lie unread.
+        let head_unread = exchange.response.is_none() && story.around.answered == 0;
+        if !has_body(request) && !head_unread && request.head_end.is_some() {
+            return None;
+        }
+        if !has_body(request) {
+            strength = Strength::Possible;
+        }
+    } else {
+        // Without message boundaries: the client must have been in the middle of sending.
+        let last = story.request_flow().last_data?;
+        let busy = reset.at.time.since(last.time) <= story.round_trip() * 2 + Duration::from_millis(50);
+        let cut = story.request_flow().sent > arrived;
+        let quick_answer = exchange.response.is_some();
+        if !(cut || (busy && quick_answer)) {
+            strength = Strength::Possible;
+        }
+        if story.only_alert_from(bypeer_wire::Direction::ToServer, last_record_start(story)) {
+            return None;
+        }
+    }
+    if exchange.response.is_none() && (exchange.index > 0 || story.around.died_together_unprompted > 0) {
+        strength = Strength::Possible;
+    }
+    if exchange.response.as_ref().and_then(response_head).is_some_and(|head| head.status >= 400) {
+        strength = Strength::Possible;
+    }
+    let verdict = match (&exchange.response, exchange.request_complete()) {
+        (None, _) => "the server closed without answering while the request lay unread in its socket",
+        (Some(_), true) => "the server answered and closed without reading all of the request body",
+        (Some(_), false) => "the server answered and closed while the client was still sending the request body",
+    };
+    Some(
+        Weighed::of(strength, Party::ServerProgram, verdict)
+            .and(proof::ending(story, Some(exchange)))
+            .settled_by("strace of the server's close (bytes read against bytes received), or the kernel's reason: TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset, TcpExtTCPAbortOnClose in nstat"),
+    )
+}
+
+fn last_record_start(story: &Story<'_>) -> i64 {
+    story
+        .connection
+        .app
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.last_record[0])
+        .map_or(i64::MAX, |record| record.start as i64)
+}

@@ -1,0 +1,50 @@
+use bypeer_wire::app::{Head, Protocol};
+
+use crate::causes::proof;
+use crate::story::{Stand, Story};
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "unread-trailing-bytes",
+    title: "The server closed with bytes after the request unread",
+    manual: include_str!("unread_trailing_bytes.md"),
+    clauses: &["RFC 9112 §2.2", "RFC 9112 §9.6", "RFC 9293 §3.6.1"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let reset = story.active_reset_by_server()?;
+    let arrived = story.arrived_at_reset(reset)?;
+    let app = &story.connection.app;
+    let exchange = app.exchanges.iter().rev().find(|exchange| exchange.response.is_some())?;
+    if matches!(story.stand(), Stand::Unanswered(_) | Stand::AnsweredEarly(_)) {
+        return None;
+    }
+    let request = exchange.request.as_ref()?;
+    let weighed = match app.protocol {
+        Protocol::Http1 => {
+            let end = request.end.filter(|_| request.complete)?;
+            let extra = arrived.saturating_sub(end);
+            if extra == 0 || app.trailing_request_len == 0 {
+                return None;
+            }
+            let bytes: String =
+                app.trailing_request_bytes.iter().take(4).map(|byte| format!("{byte:02x} ")).collect();
+            let verdict = format!(
+                "the server read the whole request and closed with {extra} byte{} after it unread ({})",
+                if extra == 1 { "" } else { "s" },
+                bytes.trim_end()
+            );
+            Weighed::of(Strength::Fits, Party::ClientProgram, verdict)
+        }
+        Protocol::FastCgi => {
+            let Head::FastCgi { keep_connection: false, .. } = request.head else { return None };
+            let verdict = "the FastCGI application answered and closed without reading the record that ends the request";
+            Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
+        }
+        _ => return None,
+    };
+    Some(weighed.and(proof::ending(story, Some(exchange))).settled_by(
+        "strace of the server: its last read returned less than had arrived; TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset",
+    ))
+}

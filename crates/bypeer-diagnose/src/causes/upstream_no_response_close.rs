@@ -1,0 +1,42 @@
+use crate::causes::proof;
+use crate::story::{Stand, Story};
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "upstream-no-response-close",
+    title: "The server took the request and closed without an answer",
+    manual: include_str!("upstream_no_response_close.md"),
+    clauses: &["RFC 9110 §15.6.3", "RFC 9110 §9.2.2"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let Stand::Unanswered(exchange) = story.stand() else { return None };
+    let fin = story.server_closed_first()?;
+    if story.reset().is_some_and(|reset| reset.at.number < fin.at.number) || story.active_reset_by_server().is_some() {
+        return None;
+    }
+    let request = exchange.request.as_ref()?;
+    if !story.answers_are_owed() || !(request.complete || !story.understood(exchange)) {
+        return None;
+    }
+    if story.only_alert_from(bypeer_wire::Direction::ToServer, request.start as i64) {
+        return None;
+    }
+    // The whole request must have been in the server's kernel when it closed: otherwise it is a race.
+    if fin.ack < request.end.unwrap_or(request.seen) {
+        return None;
+    }
+    let around = story.around;
+    let killed = around.died_together_unprompted > 0 || around.refused_after.is_some();
+    let strength = if killed { Strength::Possible } else { Strength::Fits };
+    let verdict = format!(
+        "the server received the whole request and closed {} later without a byte of an answer",
+        proof::time(fin.at.time.since(request.last.time))
+    );
+    Some(
+        Weighed::of(strength, Party::ServerProgram, verdict)
+            .and(proof::ending(story, Some(exchange)))
+            .settled_by("the server's log at that moment: an exception, a worker that was stopped, a request it refused in silence"),
+    )
+}

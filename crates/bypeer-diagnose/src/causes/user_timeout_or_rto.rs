@@ -1,0 +1,57 @@
+use std::time::Duration;
+
+use bypeer_wire::Direction;
+
+use crate::causes::proof;
+use crate::story::Story;
+use crate::{Cause, Party, Strength, Weighed};
+
+pub static CAUSE: Cause = Cause {
+    id: "user-timeout-or-rto",
+    title: "A kernel gave up after its retransmissions went unanswered",
+    manual: include_str!("user_timeout_or_rto.md"),
+    clauses: &["RFC 9293 §3.8.3", "RFC 5482"],
+    weigh,
+};
+
+fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    let connection = story.connection;
+    if !connection.established() || connection.handshake.syn_ack.is_none() && connection.seen_from_start() {
+        return None;
+    }
+    let (direction, flow) = [Direction::ToServer, Direction::ToClient]
+        .into_iter()
+        .map(|direction| (direction, connection.flow(direction)))
+        .filter(|(_, flow)| flow.unanswered_retransmissions >= 2)
+        .max_by_key(|(_, flow)| flow.unanswered_retransmissions)?;
+    let last = flow.last_packet?;
+    let heard = connection.flow(direction.reverse()).last_packet?;
+    // The sender itself must have gone: what the other side sends later meets no socket.
+    let gone = connection
+        .resets
+        .iter()
+        .find(|reset| reset.direction == direction && reset.shape == bypeer_wire::conn::ResetShape::Passive);
+    let silence = connection.watched_until.since(last.time);
+    let tried = last.time.since(heard.time);
+    let stopped = silence > tried * 2 + Duration::from_secs(1);
+    if connection.resets.iter().any(|reset| reset.direction != direction) || (gone.is_none() && !stopped) {
+        return None;
+    }
+    let strength = if gone.is_some() { Strength::Fits } else { Strength::Possible };
+    let side = proof::side(direction);
+    Some(
+        Weighed::of(
+            strength,
+            if direction == Direction::ToServer { Party::ClientKernel } else { Party::ServerKernel },
+            format!(
+                "the {side}'s kernel retransmitted {} times over {}, was not answered, and gave the connection up",
+                flow.unanswered_retransmissions,
+                proof::time(tried)
+            ),
+        )
+        .because(heard, format!("the last sign of life of the {}", proof::side(direction.reverse())))
+        .because(last, format!("the {side}'s last attempt"))
+        .and(gone.map(|reset| proof::reset(story, reset)))
+        .settled_by("TcpExtTCPAbortOnTimeout in nstat; TCP_USER_TIMEOUT of the program; net.ipv4.tcp_retries2"),
+    )
+}

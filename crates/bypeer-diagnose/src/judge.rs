@@ -1,0 +1,146 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bypeer_wire::Timestamp;
+use bypeer_wire::conn::{Connection, Ending};
+
+use crate::accounts::Counter;
+use crate::ledger::Ledger;
+use crate::story::Stand;
+use crate::{Accounts, Finding, Insight, NotJudged, Story, Surroundings, arbiter, groups};
+
+/// Takes connections as they end, gives findings.
+///
+/// A finding waits until its surroundings are known: what other connections of the same server did a moment later can
+/// turn "the response is incomplete" into "the process was killed". Healthy connections are counted and let go at once.
+#[derive(Default)]
+pub struct Judge {
+    ledger: Ledger,
+    waiting: VecDeque<Box<Connection>>,
+    overflow: Vec<Finding>,
+    counter: Counter,
+    groups: groups::Groups,
+}
+
+/// What is left to say at the end.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// Findings not yet handed out by [`Judge::ripe`], in the order in which the connections ended.
+    pub findings: Vec<Finding>,
+    /// What only several connections together show.
+    pub insights: Vec<Insight>,
+    /// Every connection, accounted for; including those handed out before.
+    pub accounts: Accounts,
+}
+
+/// How long a live finding waits for its surroundings.
+const RIPE: Duration = Duration::from_secs(3);
+
+/// Suspicious connections held at once; beyond this the oldest is judged with what is known. About 4 kB each.
+const HELD: usize = 8192;
+
+impl Judge {
+    /// A judge who has seen nothing.
+    pub fn new() -> Judge {
+        Judge::default()
+    }
+
+    /// Takes a connection that has ended, or that the capture's end cut off.
+    pub fn push(&mut self, connection: Connection) {
+        self.ledger.note(&connection);
+        self.counter.seen();
+        if ended_well(&connection) {
+            self.counter.well(&connection);
+            return;
+        }
+        self.waiting.push_back(Box::new(connection));
+        if self.waiting.len() > HELD
+            && let Some(oldest) = self.waiting.pop_front()
+            && let Some(finding) = self.judge(&oldest)
+        {
+            self.overflow.push(finding);
+        }
+    }
+
+    /// Findings about connections that ended long enough before `now` for their surroundings to be known: for a live
+    /// capture, where one does not want to wait for the end. Without calls of this all findings come from `finish`,
+    /// except that memory is bounded: when too many are held, the oldest are handed out here, whatever `now` is.
+    pub fn ripe(&mut self, now: Timestamp) -> Vec<Finding> {
+        let mut findings = std::mem::take(&mut self.overflow);
+        while self
+            .waiting
+            .front()
+            .is_some_and(|connection| now.since(connection.ended.time) >= RIPE)
+        {
+            if let Some(connection) = self.waiting.pop_front() {
+                findings.extend(self.judge(&connection));
+            }
+        }
+        findings
+    }
+
+    /// The capture is over.
+    pub fn finish(mut self) -> Verdicts {
+        let mut findings = std::mem::take(&mut self.overflow);
+        while let Some(connection) = self.waiting.pop_front() {
+            findings.extend(self.judge(&connection));
+        }
+        let insights = self.groups.insights(&self.ledger);
+        Verdicts {
+            findings,
+            insights,
+            accounts: self.counter.into_accounts(),
+        }
+    }
+
+    fn judge(&mut self, connection: &Connection) -> Option<Finding> {
+        let around = self.ledger.around(connection);
+        let story = Story {
+            connection,
+            around: &around,
+        };
+        let Some(finding) = arbiter::decide(&story) else {
+            self.counter.no_cause(connection, abnormal(&story));
+            return None;
+        };
+        self.counter.finding(&finding);
+        self.groups.note(&story, &finding);
+        Some(finding)
+    }
+}
+
+/// Nothing about it needs an explanation. Errs on the side of looking closer.
+fn ended_well(connection: &Connection) -> bool {
+    let around = Surroundings::default();
+    let story = Story {
+        connection,
+        around: &around,
+    };
+    let silent = |flow: &bypeer_wire::conn::Flow| flow.unanswered_retransmissions >= 2 || flow.unanswered_probes >= 2;
+    connection.resets_total == 0
+        && connection.icmp.is_empty()
+        && connection.established()
+        && !silent(&connection.to_server)
+        && !silent(&connection.to_client)
+        && connection.app.surplus_response_bytes == 0
+        && matches!(story.stand(), Stand::Idle)
+}
+
+/// It ended, and not as connections should.
+fn abnormal(story: &Story<'_>) -> Option<NotJudged> {
+    let connection = story.connection;
+    if connection.resets_total > 0 {
+        return Some(NotJudged::NoCauseFits);
+    }
+    if connection.ending == Ending::Evicted {
+        return Some(NotJudged::Evicted);
+    }
+    let closed = story.server_fin().is_some() || story.client_fin().is_some();
+    match story.stand() {
+        Stand::Unanswered(exchange) | Stand::Answering(exchange) if closed && story.understood(exchange) => {
+            Some(NotJudged::NoCauseFits)
+        }
+        _ if !connection.established() && connection.handshake.syns > 1 => Some(NotJudged::NoCauseFits),
+        _ => None,
+    }
+}

@@ -1,0 +1,391 @@
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bypeer_wire::app::Protocol;
+use bypeer_wire::conn::{Connection, ResetShape};
+use bypeer_wire::{Direction, Endpoint, Timestamp};
+
+use crate::story::{Stand, Story, response_head};
+
+/// What other connections of the same server did around a connection: what a single story cannot know.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Other connections that the server's side ended within [`TOGETHER`] of this one, in the middle of something.
+    pub died_together: u32,
+    /// Of those, the ones whose client had last spoken at another time: one event ended them, not each its own request.
+    pub died_together_unprompted: u32,
+    /// Time from this connection's end to the first refused SYN to this server, when no handshake succeeded between.
+    pub refused_after: Option<Duration>,
+    /// A handshake with this server succeeded within 30 s after this connection's end, before any refusal.
+    pub accepted_after: Option<Duration>,
+    /// A handshake with this server succeeded within 30 s before this connection began.
+    pub accepted_before: Option<Duration>,
+    /// Connections of this server in this capture, this one included.
+    pub connections: u32,
+    /// Connections of this server on which it sent payload.
+    pub answered: u32,
+    /// How long this server waits before it closes an idle connection, when several connections agree.
+    pub idle_limit: Option<Cluster>,
+    /// Connections on which this server closed right after an answer that promised to go on.
+    pub closed_after_answer: u32,
+    /// Connections on which this server closed, or could have closed, after an answer that promised to go on.
+    pub could_close_after_answer: u32,
+    /// After how many requests this server closes, when several connections agree on a number above 1.
+    pub request_limit: Option<(u32, u32)>,
+    /// Connections whose handshake was complete and whose request had been waiting unanswered when this one began:
+    /// the accept queue may have been full.
+    pub waiting_then: u32,
+    /// Handshakes with this server that it did not complete although the client did (SYN-ACK sent again).
+    pub overflowed: u32,
+    /// After this connection's end the server went on sending on connections that it had accepted before: it lived.
+    pub spoke_after: bool,
+    /// What the server calls itself on other connections.
+    pub software: Option<String>,
+}
+
+/// Values that several connections agree on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cluster {
+    /// The median.
+    pub median: Duration,
+    /// Half the distance between the first and the third quartile.
+    pub spread: Duration,
+    /// How many connections agree.
+    pub count: u32,
+}
+
+impl Cluster {
+    /// Whether a value belongs to it: within four spreads, and at least within 150 ms or a tenth of the median.
+    pub fn holds(&self, value: Duration) -> bool {
+        let tolerance = (self.spread * 4).max(Duration::from_millis(150)).max(self.median / 10);
+        value.abs_diff(self.median) <= tolerance
+    }
+}
+
+/// Deaths closer together than this were one event.
+pub const TOGETHER: Duration = Duration::from_millis(60);
+
+/// How far around a connection's end refusals and handshakes are looked for.
+const NEARBY: Duration = Duration::from_secs(30);
+
+/// Closes within this after an answer belong to the answer, not to an idle limit.
+const RIGHT_AFTER: Duration = Duration::from_millis(100);
+
+/// Remembered moments of each kind for one server; older ones are let go.
+const MOMENTS: usize = 2048;
+
+/// Servers remembered; beyond this new ones go without a ledger.
+const SERVERS: usize = 20_000;
+
+/// What was learnt about every server so far. Bounded: [`SERVERS`] times a few [`MOMENTS`].
+#[derive(Debug, Default)]
+pub struct Ledger {
+    servers: HashMap<Endpoint, ServerNotes>,
+}
+
+#[derive(Debug, Default)]
+struct ServerNotes {
+    connections: u32,
+    answered: u32,
+    deaths: VecDeque<Death>,
+    refused: VecDeque<Timestamp>,
+    accepted: VecDeque<Timestamp>,
+    idle_closes: VecDeque<Duration>,
+    closed_after_answer: u32,
+    could_close_after_answer: u32,
+    requests_at_close: VecDeque<u32>,
+    waits: VecDeque<(Timestamp, Timestamp)>,
+    overflowed: u32,
+    spoken: VecDeque<(Timestamp, Timestamp)>,
+    software: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Death {
+    stream: u32,
+    at: Timestamp,
+    client_last_spoke: Timestamp,
+}
+
+impl Ledger {
+    /// Learns from a connection, whether it ended well or not.
+    pub fn note(&mut self, connection: &Connection) {
+        if self.servers.len() >= SERVERS && !self.servers.contains_key(&connection.server) {
+            return;
+        }
+        let story = Story {
+            connection,
+            around: &Surroundings::default(),
+        };
+        let notes = self.servers.entry(connection.server).or_default();
+        notes.connections = notes.connections.saturating_add(1);
+        notes.note_handshake(&story);
+        notes.note_death(&story);
+        notes.note_habits(&story);
+        notes.note_answers(connection);
+    }
+
+    /// What is known around this connection.
+    pub fn around(&self, connection: &Connection) -> Surroundings {
+        let Some(notes) = self.servers.get(&connection.server) else {
+            return Surroundings::default();
+        };
+        let story = Story {
+            connection,
+            around: &Surroundings::default(),
+        };
+        let end = death_of(&story).map_or(connection.ended.time, |death| death.at);
+        let spoke = last_client_payload(connection);
+        let mut around = Surroundings {
+            connections: notes.connections,
+            answered: notes.answered,
+            closed_after_answer: notes.closed_after_answer,
+            could_close_after_answer: notes.could_close_after_answer,
+            idle_limit: cluster(&notes.idle_closes, 2),
+            request_limit: request_limit(&notes.requests_at_close),
+            overflowed: notes.overflowed,
+            spoke_after: notes
+                .spoken
+                .iter()
+                .any(|(from, to)| *from < end && *to > end && to.since(end) > TOGETHER),
+            software: notes.software.clone(),
+            ..Surroundings::default()
+        };
+        for death in notes.deaths.iter().filter(|death| death.stream != connection.stream) {
+            let apart = distance(death.at, end);
+            if apart <= TOGETHER {
+                around.died_together += 1;
+                let spoke_apart = distance(death.client_last_spoke, spoke);
+                if spoke_apart > apart * 4 + Duration::from_millis(4) {
+                    around.died_together_unprompted += 1;
+                }
+            }
+        }
+        let began = connection.opened.time;
+        let after = |moments: &VecDeque<Timestamp>| {
+            moments
+                .iter()
+                .filter(|at| **at > end)
+                .map(|at| at.since(end))
+                .filter(|gap| *gap <= NEARBY)
+                .min()
+        };
+        let (refused, accepted) = (after(&notes.refused), after(&notes.accepted));
+        around.refused_after = refused.filter(|refused| accepted.is_none_or(|accepted| *refused < accepted));
+        around.accepted_after = accepted.filter(|accepted| refused.is_none_or(|refused| *accepted < refused));
+        around.accepted_before = notes
+            .accepted
+            .iter()
+            .filter(|at| **at < began)
+            .map(|at| began.since(*at))
+            .filter(|gap| *gap <= NEARBY)
+            .min();
+        around.waiting_then = notes
+            .waits
+            .iter()
+            .filter(|(from, to)| *from < began && began < *to)
+            .count()
+            .try_into()
+            .unwrap_or(u32::MAX);
+        around
+    }
+
+    /// Servers in the order of their addresses, with what they agree on: for insights.
+    pub fn limits(&self) -> impl Iterator<Item = (Endpoint, Surroundings)> + '_ {
+        let mut servers: Vec<_> = self.servers.iter().collect();
+        servers.sort_by_key(|(endpoint, _)| **endpoint);
+        servers.into_iter().map(|(endpoint, notes)| {
+            let around = Surroundings {
+                connections: notes.connections,
+                answered: notes.answered,
+                closed_after_answer: notes.closed_after_answer,
+                could_close_after_answer: notes.could_close_after_answer,
+                idle_limit: cluster(&notes.idle_closes, 2),
+                request_limit: request_limit(&notes.requests_at_close),
+                overflowed: notes.overflowed,
+                ..Surroundings::default()
+            };
+            (*endpoint, around)
+        })
+    }
+}
+
+impl ServerNotes {
+    fn note_handshake(&mut self, story: &Story<'_>) {
+        let connection = story.connection;
+        let handshake = &connection.handshake;
+        if let Some(refusal) = connection
+            .resets
+            .iter()
+            .find(|reset| reset.shape == ResetShape::Refusal)
+        {
+            remember(&mut self.refused, refusal.at.time);
+        } else if let Some(syn_ack) = handshake.syn_ack {
+            remember(&mut self.accepted, syn_ack.time);
+        }
+        let never_taken = connection.established() && connection.to_client.sent == 0;
+        if never_taken && handshake.syn_acks > 1 && connection.to_server.retransmissions > 0 {
+            self.overflowed = self.overflowed.saturating_add(1);
+        }
+        if connection.to_client.sent > 0 {
+            self.answered = self.answered.saturating_add(1);
+        }
+        if let Some(first) = connection.to_server.first_data
+            && connection.established()
+        {
+            let until = connection
+                .to_client
+                .first_data
+                .map_or(connection.ended.time, |at| at.time);
+            if until.since(first.time) > Duration::from_millis(200) {
+                if self.waits.len() == MOMENTS {
+                    self.waits.pop_front();
+                }
+                self.waits.push_back((first.time, until));
+            }
+        }
+    }
+
+    /// From when to when the server spoke, and what it calls itself.
+    fn note_answers(&mut self, connection: &Connection) {
+        let flow = &connection.to_client;
+        if let (Some(first), Some(last)) = (flow.first_data, flow.last_data) {
+            if self.spoken.len() == MOMENTS {
+                self.spoken.pop_front();
+            }
+            self.spoken.push_back((first.time, last.time));
+        }
+        if self.software.is_none() {
+            let responses = connection
+                .app
+                .exchanges
+                .iter()
+                .filter_map(|exchange| exchange.response.as_ref());
+            self.software = responses
+                .filter_map(response_head)
+                .find_map(|head| head.server.as_deref().map(str::to_owned));
+        }
+    }
+
+    fn note_death(&mut self, story: &Story<'_>) {
+        if let Some(death) = death_of(story) {
+            if self.deaths.len() == MOMENTS {
+                self.deaths.pop_front();
+            }
+            self.deaths.push_back(death);
+        }
+    }
+
+    /// When and after how many requests the server closes of its own accord.
+    fn note_habits(&mut self, story: &Story<'_>) {
+        let connection = story.connection;
+        let Some(newest) = connection.app.exchanges.newest() else {
+            return;
+        };
+        // The last answer before the server's FIN, and whether anything was asked after it.
+        let answered = connection
+            .app
+            .exchanges
+            .iter()
+            .rev()
+            .find_map(|exchange| exchange.response.as_ref());
+        let Some(answer) = answered else { return };
+        let promised =
+            response_head(answer).is_some_and(|head| !head.connection.closes()) && !story.client_asked_to_close(newest);
+        let http = connection.app.protocol == Protocol::Http1;
+        if http && !promised {
+            return;
+        }
+        let closed = story.server_closed_first();
+        if http && answer.complete {
+            self.could_close_after_answer = self.could_close_after_answer.saturating_add(1);
+        }
+        let Some(fin) = closed else { return };
+        let gap = fin.at.time.since(answer.last.time);
+        if gap <= RIGHT_AFTER {
+            if http && answer.complete {
+                self.closed_after_answer = self.closed_after_answer.saturating_add(1);
+                let answers = connection.app.exchanges.complete.max(1);
+                if self.requests_at_close.len() == MOMENTS {
+                    self.requests_at_close.pop_front();
+                }
+                self.requests_at_close.push_back(answers);
+            }
+        } else {
+            if self.idle_closes.len() == MOMENTS {
+                self.idle_closes.pop_front();
+            }
+            self.idle_closes.push_back(gap);
+        }
+    }
+}
+
+/// The moment at which the server's side ended a connection in the middle of something.
+fn death_of(story: &Story<'_>) -> Option<Death> {
+    let connection = story.connection;
+    let at = if let Some(reset) = story.active_reset_by_server() {
+        reset.at.time
+    } else {
+        let fin = story.server_closed_first()?;
+        if matches!(story.stand(), Stand::Idle | Stand::AnsweredEarly(_)) && connection.to_client.sent > 0 {
+            return None;
+        }
+        fin.at.time
+    };
+    Some(Death {
+        stream: connection.stream,
+        at,
+        client_last_spoke: last_client_payload(connection),
+    })
+}
+
+/// When the client last sent payload; when it opened the connection if it never did.
+fn last_client_payload(connection: &Connection) -> Timestamp {
+    connection
+        .flow(Direction::ToServer)
+        .last_data
+        .map_or(connection.opened.time, |at| at.time)
+}
+
+fn distance(a: Timestamp, b: Timestamp) -> Duration {
+    a.since(b).max(b.since(a))
+}
+
+fn remember(moments: &mut VecDeque<Timestamp>, at: Timestamp) {
+    if moments.len() == MOMENTS {
+        moments.pop_front();
+    }
+    moments.push_back(at);
+}
+
+/// The median of values that mostly agree: half of them must lie within a tenth (at least 150 ms) of it.
+fn cluster(values: &VecDeque<Duration>, least: usize) -> Option<Cluster> {
+    let mut sorted: Vec<Duration> = values.iter().copied().collect();
+    sorted.sort_unstable();
+    let count = sorted.len();
+    let median = *sorted.get(count / 2)?;
+    let close = median / 10;
+    let agreeing = sorted
+        .iter()
+        .filter(|value| value.abs_diff(median) <= close.max(Duration::from_millis(150)))
+        .count();
+    if count < least || agreeing < least || agreeing * 2 < count {
+        return None;
+    }
+    let spread = sorted.get(count * 3 / 4)?.saturating_sub(*sorted.get(count / 4)?) / 2;
+    Some(Cluster {
+        median,
+        spread,
+        count: agreeing as u32,
+    })
+}
+
+/// A number of requests above 1 after which at least three connections were closed, and most of all that were.
+fn request_limit(values: &VecDeque<u32>) -> Option<(u32, u32)> {
+    let mut counts: HashMap<u32, u32> = HashMap::new();
+    for value in values.iter().filter(|value| **value > 1) {
+        *counts.entry(*value).or_default() += 1;
+    }
+    let (limit, count) = counts.into_iter().max_by_key(|(limit, count)| (*count, *limit))?;
+    (count >= 3 && count as usize * 2 > values.len()).then_some((limit, count))
+}

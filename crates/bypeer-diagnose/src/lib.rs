@@ -1,0 +1,24 @@
+//! Stories of connections → findings.
+//!
+//! Each [`Cause`] weighs a [`Story`] without knowing its rivals; one arbiter compares what they say; what only several
+//! connections together show comes from the [`Judge`]'s ledger. No IO, no clock, no printing, no panic on any input.
+
+mod accounts;
+mod arbiter;
+mod cause;
+pub mod causes;
+mod facts;
+mod finding;
+mod groups;
+mod judge;
+mod ledger;
+mod story;
+
+pub use cause::{Cause, Strength, Weighed};
+pub use facts::{Software, clause, software};
+pub use finding::{
+    Accounts, Clause, Confidence, Evidence, Finding, Fix, Insight, Lost, NotJudged, Owner, Party, Retry, Rival, Source,
+};
+pub use judge::{Judge, Verdicts};
+pub use ledger::Surroundings;
+pub use story::Story;

@@ -1,0 +1,293 @@
+use std::time::Duration;
+
+use bypeer_wire::app::{Close, Exchange, Framing, Head, Message, Protocol, RequestHead, ResponseHead};
+use bypeer_wire::conn::{Connection, Fin, Flow, Reset, ResetShape, ResetValidity, SegmentNote};
+use bypeer_wire::{Direction, PacketRef, Timestamp};
+
+use crate::Surroundings;
+
+/// One connection, all that was seen of it, and what is known of its surroundings.
+///
+/// The methods here are the vocabulary of the causes: each answers one question about TCP or HTTP, none names a cause.
+#[derive(Clone, Copy, Debug)]
+pub struct Story<'a> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// What other connections of the same server did around it.
+    pub around: &'a Surroundings,
+}
+
+/// Where a connection stood in its conversation when it ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Stand<'a> {
+    /// Nothing was owed: every request that was begun had been answered.
+    Idle,
+    /// A request was begun (whole or in part) and no byte of its answer was seen.
+    Unanswered(&'a Exchange),
+    /// The answer had begun and was not complete.
+    Answering(&'a Exchange),
+    /// The answer was complete, but its request was not: the client was still sending the body.
+    AnsweredEarly(&'a Exchange),
+}
+
+impl<'a> Story<'a> {
+    /// The reset that ended it: the first that its receiver had to believe; the first of all when none can be told.
+    pub fn reset(&self) -> Option<&'a Reset> {
+        let resets = &self.connection.resets;
+        resets
+            .iter()
+            .find(|reset| matches!(reset.validity, ResetValidity::Exact | ResetValidity::Unknown))
+            .or_else(|| resets.first())
+    }
+
+    /// The reset that ended it, when it came from this side in this shape.
+    pub fn reset_of(&self, direction: Direction, shape: ResetShape) -> Option<&'a Reset> {
+        self.reset()
+            .filter(|reset| reset.direction == direction && reset.shape == shape)
+    }
+
+    /// RST,ACK of the server's own socket: `close()` with data unread, linger 0, an abort.
+    pub fn active_reset_by_server(&self) -> Option<&'a Reset> {
+        self.reset_of(Direction::ToClient, ResetShape::Active)
+    }
+
+    /// Bare RST in the server's name: a segment met no socket (any more), or somebody in between answered it.
+    pub fn passive_reset_by_server(&self) -> Option<&'a Reset> {
+        self.reset_of(Direction::ToClient, ResetShape::Passive)
+    }
+
+    /// The server's FIN.
+    pub fn server_fin(&self) -> Option<&'a Fin> {
+        self.connection.to_client.fin.as_ref()
+    }
+
+    /// The client's FIN.
+    pub fn client_fin(&self) -> Option<&'a Fin> {
+        self.connection.to_server.fin.as_ref()
+    }
+
+    /// The server's FIN, when it came before any of the client's.
+    pub fn server_closed_first(&self) -> Option<&'a Fin> {
+        let fin = self.server_fin()?;
+        self.client_fin()
+            .is_none_or(|other| other.at.number > fin.at.number)
+            .then_some(fin)
+    }
+
+    /// The client's FIN, when it came before any of the server's.
+    pub fn client_closed_first(&self) -> Option<&'a Fin> {
+        let fin = self.client_fin()?;
+        self.server_fin()
+            .is_none_or(|other| other.at.number > fin.at.number)
+            .then_some(fin)
+    }
+
+    /// What the server sent.
+    pub fn response_flow(&self) -> &'a Flow {
+        &self.connection.to_client
+    }
+
+    /// What the client sent.
+    pub fn request_flow(&self) -> &'a Flow {
+        &self.connection.to_server
+    }
+
+    /// Where the conversation stood at the end. For protocols that are not understood an answer that has begun counts as
+    /// complete: nothing better is known.
+    pub fn stand(&self) -> Stand<'a> {
+        for exchange in self.connection.app.exchanges.iter() {
+            if exchange.request.is_none() {
+                continue;
+            }
+            if exchange.response.is_none() {
+                return Stand::Unanswered(exchange);
+            }
+            if self.understood(exchange) {
+                if !exchange.response_complete() {
+                    return Stand::Answering(exchange);
+                }
+                if !exchange.request_complete() {
+                    return Stand::AnsweredEarly(exchange);
+                }
+            }
+        }
+        Stand::Idle
+    }
+
+    /// The exchange that was not finished.
+    pub fn unfinished(&self) -> Option<&'a Exchange> {
+        match self.stand() {
+            Stand::Idle => None,
+            Stand::Unanswered(exchange) | Stand::Answering(exchange) | Stand::AnsweredEarly(exchange) => Some(exchange),
+        }
+    }
+
+    /// Message boundaries of this exchange are known, not guessed from who spoke.
+    pub fn understood(&self, exchange: &Exchange) -> bool {
+        exchange
+            .request
+            .iter()
+            .chain(&exchange.response)
+            .all(|message| !matches!(message.head, Head::Opaque))
+    }
+
+    /// The protocol's requests are always answered: silence after one is a failure.
+    pub fn answers_are_owed(&self) -> bool {
+        matches!(
+            self.connection.app.protocol,
+            Protocol::Http1 | Protocol::FastCgi | Protocol::Redis | Protocol::Tls | Protocol::Http2
+        )
+    }
+
+    /// The exchange whose request holds this offset of the client's stream.
+    pub fn request_at(&self, offset: i64) -> Option<&'a Exchange> {
+        self.connection.app.exchanges.iter().rev().find(|exchange| {
+            exchange.request.as_ref().is_some_and(|request| {
+                let end = request.end.unwrap_or(request.seen).max(request.seen);
+                request.start as i64 <= offset && offset < end as i64
+            })
+        })
+    }
+
+    /// The exchange before this one, when it was kept.
+    pub fn before(&self, exchange: &Exchange) -> Option<&'a Exchange> {
+        let index = exchange.index.checked_sub(1)?;
+        self.connection.app.exchanges.iter().find(|other| other.index == index)
+    }
+
+    /// Quiet time before this exchange's request: since the last byte of the answer before it.
+    pub fn idle_before(&self, exchange: &Exchange) -> Option<Duration> {
+        let request = exchange.request.as_ref()?;
+        let answer = self.before(exchange)?.response.as_ref()?;
+        Some(request.begun.time.since(answer.last.time))
+    }
+
+    /// Whether the client had reason to know that the connection would close: the last whole answer before `number` said so.
+    pub fn close_was_announced_before(&self, number: u64) -> Option<PacketRef> {
+        self.connection
+            .app
+            .exchanges
+            .iter()
+            .filter_map(|exchange| exchange.response.as_ref())
+            .rfind(|response| response.begun.number < number)
+            .filter(|response| response_head(response).is_some_and(|head| head.connection.closes()))
+            .map(|response| response.begun)
+    }
+
+    /// The client itself had asked for the connection to be closed with this request.
+    pub fn client_asked_to_close(&self, exchange: &Exchange) -> bool {
+        exchange
+            .request
+            .as_ref()
+            .and_then(request_head)
+            .is_some_and(|head| matches!(head.connection, Close::Announced))
+    }
+
+    /// The server's FIN was under way to the client, or had arrived, when the client sent this packet; `None` without FIN.
+    pub fn sent_after_fin_arrived(&self, note: &SegmentNote) -> Option<bool> {
+        let fin = self.server_fin()?;
+        Some(note.ack > fin.offset as i64)
+    }
+
+    /// The segment drew the reset and carried payload.
+    pub fn trigger_with_data(&self) -> Option<&'a SegmentNote> {
+        self.reset()?.trigger.as_ref().filter(|trigger| trigger.len > 0)
+    }
+
+    /// Round trip as the handshake showed it, or 0.2 s when it was not seen.
+    pub fn round_trip(&self) -> Duration {
+        self.connection
+            .handshake
+            .round_trip()
+            .unwrap_or(Duration::from_millis(200))
+    }
+
+    /// Bytes of the client's stream that a server's active reset says had arrived, as far as they are payload.
+    pub fn arrived_at_reset(&self, reset: &Reset) -> Option<u64> {
+        let ack = u64::try_from(reset.ack?).ok()?;
+        Some(ack.min(self.connection.to_server.sent))
+    }
+
+    /// Response bytes that the client cannot have read: declared or sent, and not acknowledged by it.
+    pub fn response_bytes_missing(&self, exchange: &Exchange) -> Option<u64> {
+        let Some(response) = &exchange.response else {
+            return None;
+        };
+        let acked = self.connection.to_client.acked;
+        let end = response.end.unwrap_or(response.seen).max(response.seen);
+        Some(end.saturating_sub(acked.max(response.start)))
+    }
+
+    /// A client's data segment after the server's FIN, when there was one.
+    pub fn client_data_after_fin(&self) -> Option<&'a SegmentNote> {
+        let fin = self.server_fin()?;
+        self.connection.timeline.iter().find(|note| {
+            note.direction == Direction::ToServer && note.len > 0 && note.at.number > fin.at.number && !is_probe(note)
+        })
+    }
+
+    /// Time from one packet to another, never negative.
+    pub fn between(&self, from: PacketRef, to: PacketRef) -> Duration {
+        to.time.since(from.time)
+    }
+
+    /// The last moment at which the other side of `direction` was heard.
+    pub fn last_heard(&self, direction: Direction) -> Option<Timestamp> {
+        self.connection.flow(direction).last_packet.map(|at| at.time)
+    }
+
+    /// The payload cannot be read: TLS.
+    pub fn is_tls(&self) -> bool {
+        self.connection.app.protocol == Protocol::Tls
+    }
+
+    /// A TLS record of this direction that begins at or covers `offset` and is an alert by type or size.
+    pub fn tls_alert_at(&self, direction: Direction, offset: i64) -> bool {
+        self.connection.app.tls.as_ref().is_some_and(|tls| {
+            tls.alerts
+                .iter()
+                .any(|alert| alert.direction == direction && alert.start as i64 <= offset && offset < alert.end as i64)
+        })
+    }
+
+    /// Everything the client sent from `offset` on is one TLS alert: the answer to a close_notify, or a good-bye.
+    pub fn only_alert_from(&self, direction: Direction, offset: i64) -> bool {
+        let sent = self.connection.flow(direction).sent as i64;
+        self.connection.app.tls.as_ref().is_some_and(|tls| {
+            tls.alerts
+                .iter()
+                .any(|alert| alert.direction == direction && alert.start as i64 <= offset && alert.end as i64 >= sent)
+        })
+    }
+}
+
+/// The head of an HTTP/1 request.
+pub fn request_head(message: &Message) -> Option<&RequestHead> {
+    match &message.head {
+        Head::Request(head) => Some(head),
+        _ => None,
+    }
+}
+
+/// The head of an HTTP/1 response.
+pub fn response_head(message: &Message) -> Option<&ResponseHead> {
+    match &message.head {
+        Head::Response(head) => Some(head),
+        _ => None,
+    }
+}
+
+/// The message declares or shows a body.
+pub fn has_body(message: &Message) -> bool {
+    match message.framing {
+        Framing::None => false,
+        Framing::Length(length) => length > 0,
+        Framing::Chunked | Framing::Close | Framing::Tunnel => true,
+        Framing::Unknown => false,
+    }
+}
+
+fn is_probe(note: &SegmentNote) -> bool {
+    use bypeer_wire::conn::Marks;
+    note.marks.has(Marks::KEEP_ALIVE) || note.marks.has(Marks::WINDOW_PROBE)
+}

@@ -1,0 +1,21 @@
+//! Findings → text for a terminal, and JSON Lines whose schema is versioned and kept in `docs/schema`.
+//!
+//! Gives back strings and writes into writers it is handed; opens nothing, asks no terminal, reads no environment.
+
+mod escape;
+mod group;
+pub mod json;
+mod layout;
+mod look;
+mod manual;
+mod summary;
+mod terminal;
+mod time;
+
+pub use escape::escape;
+pub use group::{Group, Groups, Seen};
+pub use look::Look;
+pub use manual::{cause_table, manual_page};
+pub use summary::{Exit, Summary};
+pub use terminal::{brief, report};
+pub use time::utc;

@@ -1,0 +1,234 @@
+use bypeer_diagnose::Accounts;
+use bypeer_wire::{Issues, Timestamp};
+
+use crate::layout::Page;
+use crate::look::Role;
+use crate::time::utc;
+
+/// What there is to say about a whole run: every connection accounted for, and what could not be used.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Every connection, accounted for.
+    pub accounts: Accounts,
+    /// What in the input could not be used.
+    pub issues: Issues,
+    /// The input's names, in the order in which they were read.
+    pub files: Vec<String>,
+    /// Packets of the input, all kinds.
+    pub packets: u64,
+    /// Time of the first packet.
+    pub first: Option<Timestamp>,
+    /// Time of the last packet.
+    pub last: Option<Timestamp>,
+    /// Findings given out: all, or those that were asked for.
+    pub findings: u64,
+    /// Which findings were asked for, in words; `None` for all.
+    pub selection: Option<String>,
+    /// Reading was stopped before the input's end.
+    pub interrupted: bool,
+    /// What else the reader should know: files that overlap in time, a connection that was asked for and ended well.
+    pub notes: Vec<String>,
+}
+
+/// What the exit status says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: nothing found.
+    Nothing,
+    /// 1: findings that are not harmless, undecided ones included.
+    Findings,
+    /// 2: the input could not be used.
+    Trouble,
+}
+
+impl Exit {
+    /// The status.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Nothing => 0,
+            Exit::Findings => 1,
+            Exit::Trouble => 2,
+        }
+    }
+
+    /// In words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Nothing => "nothing found",
+            Exit::Findings => "findings",
+            Exit::Trouble => "trouble",
+        }
+    }
+}
+
+/// Writes the summary under the groups.
+pub(crate) fn write(page: &mut Page, summary: &Summary, harmless_hidden: u64) {
+    let accounts = &summary.accounts;
+    let stopped = if summary.interrupted {
+        ", stopped before the end"
+    } else {
+        ""
+    };
+    page.headline(
+        "summary",
+        Role::Label,
+        &format!(
+            "{} in {}{stopped}",
+            counted(accounts.connections, "connection"),
+            counted(summary.packets, "packet"),
+        ),
+    );
+    if let (Some(first), Some(last)) = (summary.first, summary.last) {
+        let seconds = last.since(first).as_secs_f64();
+        page.paragraph(
+            2,
+            Some(Role::Faint),
+            &format!("from {} to {} ({seconds:.3} s)", utc(first), utc(last)),
+        );
+    }
+    page.blank();
+    let mut row = |count: u64, role: Role, what: &str| {
+        if count > 0 {
+            page.verbatim(0, role, &format!("{count:>10}  {what}"));
+        }
+    };
+    row(accounts.found, Role::Likely, "died of a cause that was found");
+    row(
+        accounts.undecided,
+        Role::Undecided,
+        "undecided: two or more causes remain",
+    );
+    let hidden = if harmless_hidden > 0 { " (--all shows them)" } else { "" };
+    row(
+        accounts.harmless,
+        Role::Harmless,
+        &format!("harmless: nobody lost anything{hidden}"),
+    );
+    row(accounts.ended_well, Role::Harmless, "ended well");
+    for (reason, count) in &accounts.not_judged {
+        row(*count, Role::Faint, &format!("not judged: {}", reason.what()));
+    }
+    if let Some(missing) = unaccounted(accounts) {
+        row(
+            missing,
+            Role::Certain,
+            "not accounted for: this is a fault of bypeer, please report it",
+        );
+    }
+
+    let mut issues = summary.issues.iter().filter(|(_, count)| *count > 0).peekable();
+    if issues.peek().is_some() {
+        page.blank();
+        page.paragraph(2, None, "Not used, or not fully:");
+        for (issue, count) in issues {
+            page.verbatim(0, Role::Faint, &format!("{count:>10}  {}", issue.what()));
+        }
+    }
+    if let Some(selection) = &summary.selection {
+        page.blank();
+        page.paragraph(
+            2,
+            None,
+            &format!(
+                "Shown: {} {selection}. The counts above are of the whole capture.",
+                counted(summary.findings, "finding")
+            ),
+        );
+    }
+    for note in &summary.notes {
+        page.blank();
+        page.field_hanging("note", "", note);
+    }
+}
+
+/// Connections that no line of the accounts holds.
+fn unaccounted(accounts: &Accounts) -> Option<u64> {
+    let not_judged: u64 = accounts.not_judged.iter().map(|(_, count)| count).sum();
+    let held = accounts.ended_well + accounts.found + accounts.harmless + accounts.undecided + not_judged;
+    accounts.connections.checked_sub(held).filter(|missing| *missing > 0)
+}
+
+/// `1 packet`, `2 packets`, `12 345 packets`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(count))
+}
+
+/// Thousands apart by a no-break space, which wrapping leaves alone.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    if digits.len() <= 4 {
+        return digits;
+    }
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push('\u{a0}');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Look;
+    use bypeer_diagnose::NotJudged;
+
+    fn text(summary: &Summary, harmless_hidden: u64, look: Look) -> String {
+        let mut page = Page::new(look);
+        write(&mut page, summary, harmless_hidden);
+        page.finish()
+    }
+
+    fn accounts() -> Accounts {
+        Accounts {
+            connections: 12_345,
+            ended_well: 12_000,
+            found: 300,
+            harmless: 20,
+            undecided: 5,
+            not_judged: vec![(NotJudged::StillOpen, 15), (NotJudged::NoCauseFits, 5)],
+        }
+    }
+
+    #[test]
+    fn every_line_of_the_accounts_is_shown() {
+        let summary = Summary {
+            accounts: accounts(),
+            packets: 1,
+            ..Summary::default()
+        };
+        let text = text(&summary, 20, Look::PLAIN);
+        for line in [
+            "12\u{a0}345 connections in 1 packet",
+            "300  died of a cause",
+            "5  undecided",
+            "20  harmless: nobody lost anything (--all shows them)",
+            "12000  ended well",
+            "15  not judged: still open",
+            "5  not judged: ended abnormally",
+        ] {
+            assert!(text.contains(line), "{line:?} in\n{text}");
+        }
+        assert!(!text.contains("not accounted for"), "{text}");
+    }
+
+    #[test]
+    fn a_lost_connection_is_not_hidden() {
+        let mut summary = Summary {
+            accounts: accounts(),
+            ..Summary::default()
+        };
+        summary.accounts.connections += 2;
+        assert!(text(&summary, 0, Look::PLAIN).contains("2  not accounted for"));
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!(grouped(1234), "1234");
+        assert_eq!(grouped(12_345), "12\u{a0}345");
+        assert_eq!(grouped(1_234_567), "1\u{a0}234\u{a0}567");
+    }
+}

@@ -1,0 +1,357 @@
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use bypeer_diagnose::{Confidence, Evidence, Finding, Insight, Owner, Retry, Source};
+
+use crate::Look;
+use crate::escape::escape;
+use crate::group::{Group, Groups};
+use crate::layout::Page;
+use crate::look::Role;
+use crate::summary::{self, Summary, counted, grouped};
+use crate::time::{relative, utc};
+
+/// Packets shown as proof; a finding that cites more is cut in the middle.
+const PROOF_LINES: usize = 12;
+/// Stream numbers in a display filter: more make a line that nobody can use.
+const STREAMS_LISTED: usize = 24;
+/// Client addresses named in a group.
+const CLIENTS_LISTED: usize = 5;
+
+/// The whole report: the groups worst first, what only several connections show, and the summary. Harmless groups are
+/// told only with `all`.
+pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: bool, look: Look) -> String {
+    let ranked = groups.ranked();
+    let (shown, hidden): (Vec<&Group>, Vec<&Group>) =
+        ranked.into_iter().partition(|group| all || !group.example.harmless);
+    let mut page = Page::new(look);
+    let mut placed = vec![false; insights.len()];
+    for group in &shown {
+        let mut patterns = Vec::new();
+        for (insight, placed) in insights.iter().zip(&mut placed) {
+            if belongs(insight, &group.example) {
+                patterns.push(insight);
+                *placed = true;
+            }
+        }
+        write_group(&mut page, group, groups.connections_to(group.example.server), &patterns);
+        page.blank();
+    }
+    let is_hidden = |insight: &Insight| hidden.iter().any(|group| belongs(insight, &group.example));
+    let rest: Vec<&Insight> = insights
+        .iter()
+        .zip(&placed)
+        .filter(|(insight, placed)| !**placed && !is_hidden(insight))
+        .map(|(insight, _)| insight)
+        .collect();
+    // With a selection, what belongs to findings that were not asked for stays out as well.
+    if !rest.is_empty() && summary.selection.is_none() {
+        page.headline("pattern", Role::Label, "what only several connections together show");
+        for insight in rest {
+            page.paragraph(
+                2,
+                None,
+                &format!("{} at {}: {}", insight.cause.id, insight.server, pattern(insight)),
+            );
+        }
+        page.blank();
+    }
+    if shown.is_empty() {
+        page.paragraph(0, Some(Role::Strong), &nothing_shown(summary));
+        page.blank();
+    }
+    summary::write(&mut page, summary, hidden.iter().map(|group| group.count).sum());
+    page.finish()
+}
+
+/// One line about one finding, for a capture that is still being made.
+pub fn brief(finding: &Finding, look: Look) -> String {
+    let (tag, role) = tag(finding);
+    let line = format!(
+        " {} stream {} {} → {}: {}",
+        finding.cause.id,
+        finding.stream,
+        finding.client,
+        finding.server,
+        escape(&finding.verdict)
+    );
+    format!(
+        "{} {}{line}",
+        look.paint(Role::Faint, &utc(finding.ended)),
+        look.paint(role, tag)
+    )
+}
+
+fn nothing_shown(summary: &Summary) -> String {
+    let accounts = &summary.accounts;
+    if summary.selection.is_some() {
+        "No finding among those asked for.".to_owned()
+    } else if accounts.harmless > 0 {
+        format!(
+            "Nothing to complain about. {} a harmless way.",
+            ended_in(accounts.harmless)
+        )
+    } else if accounts.ended_well == accounts.connections {
+        "Every connection ended well.".to_owned()
+    } else {
+        "Nothing found.".to_owned()
+    }
+}
+
+fn ended_in(count: u64) -> String {
+    format!("{} ended in", counted(count, "connection"))
+}
+
+fn belongs(insight: &Insight, finding: &Finding) -> bool {
+    insight.cause == finding.cause && insight.server == finding.server
+}
+
+fn pattern(insight: &Insight) -> String {
+    format!(
+        "{} (seen in {})",
+        escape(&insight.what),
+        counted(u64::from(insight.connections), "connection")
+    )
+}
+
+fn tag(finding: &Finding) -> (&'static str, Role) {
+    match finding.confidence {
+        _ if finding.harmless => ("harmless", Role::Harmless),
+        Confidence::Certain => ("certain", Role::Certain),
+        Confidence::Likely => ("likely", Role::Likely),
+        Confidence::Undecided => ("undecided", Role::Undecided),
+    }
+}
+
+fn write_group(page: &mut Page, group: &Group, to_server: Option<u64>, patterns: &[&Insight]) {
+    let finding = &group.example;
+    let (tag, role) = tag(finding);
+    page.headline(tag, role, &escape(&finding.verdict));
+    page.items(2, Role::Faint, &subtitle(group, to_server));
+    page.blank();
+    page.field("closed", &escape(&finding.closing));
+    page.field("lost", &lost(group));
+    page.field("retry", &retry(group));
+    write_proof(page, group);
+    for insight in patterns {
+        page.field("pattern", &pattern(insight));
+    }
+    write_rivals(page, finding);
+    if let Some(settle) = &finding.settle {
+        page.field("settle", &escape(settle));
+    }
+    for (index, clause) in finding.clauses.iter().enumerate() {
+        let label = if index == 0 { "clause" } else { "" };
+        page.field(label, &format!("{} {}: {}", clause.id, clause.title, clause.requires));
+    }
+    write_fixes(page, finding);
+    write_connections(page, group);
+}
+
+/// `unread-request-body at 127.0.0.1:8000 (gunicorn) · 7 of 42 connections · to change: the server program`
+fn subtitle(group: &Group, to_server: Option<u64>) -> Vec<String> {
+    let finding = &group.example;
+    let software = finding
+        .server_software
+        .as_ref()
+        .map(|name| format!(" ({})", escape(name)))
+        .unwrap_or_default();
+    let mut count = match to_server {
+        Some(total) if total > group.count => {
+            format!("{} of {} connections to it", grouped(group.count), grouped(total))
+        }
+        Some(_) if group.count == 1 => "the only connection to it".to_owned(),
+        Some(_) => format!("all {} connections to it", grouped(group.count)),
+        None => counted(group.count, "connection"),
+    };
+    if group.certain > 0 && group.certain < group.count {
+        count.push_str(&format!(", {} of them certain", grouped(group.certain)));
+    }
+    let mut items = vec![format!("{} at {}{software}", finding.cause.id, finding.server), count];
+    if !finding.harmless {
+        items.push(format!("to blame: {}", finding.blame));
+    }
+    items
+}
+
+fn lost(group: &Group) -> String {
+    let finding = &group.example;
+    let what = escape(&finding.lost.what);
+    if group.count == 1 || group.lost_requests == 0 {
+        return what.into_owned();
+    }
+    let bytes = match group.lost_bytes {
+        0 => String::new(),
+        bytes => format!(", {} of responses", counted(bytes, "byte")),
+    };
+    let stream = finding.stream;
+    format!(
+        "{} without a whole answer{bytes}; on stream {stream}: {what}",
+        counted(group.lost_requests, "request")
+    )
+}
+
+fn retry(group: &Group) -> String {
+    let finding = &group.example;
+    let word = match finding.retry {
+        Retry::Safe => "safe",
+        Retry::Unsafe => "unsafe",
+        Retry::Unknown => "cannot be told",
+        Retry::NotNeeded => "nothing to retry",
+    };
+    let reason = escape(&finding.retry_reason);
+    let reason = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
+    };
+    let kinds = group.retries.iter().filter(|count| **count > 0).count();
+    if kinds <= 1 {
+        return format!("{word}{reason}");
+    }
+    let names = ["safe", "unsafe", "cannot be told", "nothing to retry"];
+    let split: Vec<String> = group
+        .retries
+        .iter()
+        .zip(names)
+        .filter(|(count, _)| **count > 0)
+        .map(|(count, name)| format!("{name} on {}", grouped(*count)))
+        .collect();
+    format!("{}; on stream {} {word}{reason}", split.join(", "), finding.stream)
+}
+
+fn write_proof(page: &mut Page, group: &Group) {
+    let finding = &group.example;
+    let one_of = if group.count > 1 {
+        format!(", one of {}", grouped(group.count))
+    } else {
+        String::new()
+    };
+    page.field(
+        "proof",
+        &format!(
+            "stream {}, {} → {}, opened {}{one_of}",
+            finding.stream,
+            finding.client,
+            finding.server,
+            utc(finding.opened)
+        ),
+    );
+    let evidence = &finding.evidence;
+    let cut = evidence.len().saturating_sub(PROOF_LINES);
+    let head = if cut > 0 { PROOF_LINES / 2 } else { evidence.len() };
+    let widths = ProofWidths::of(finding);
+    for (index, item) in evidence.iter().enumerate() {
+        if index >= head && index < head + cut {
+            if index == head {
+                page.field("", &format!("({cut} more)"));
+            }
+            continue;
+        }
+        page.field_hanging("", &widths.lead(item, finding), &escape(&item.what));
+    }
+}
+
+/// Column widths of a proof, so that its numbers stand in line.
+struct ProofWidths {
+    number: usize,
+    time: usize,
+}
+
+impl ProofWidths {
+    fn of(finding: &Finding) -> ProofWidths {
+        let packets = || finding.evidence.iter().filter(|item| item.source == Source::Packet);
+        ProofWidths {
+            number: packets().map(|item| item.number.to_string().len()).max().unwrap_or(1),
+            time: packets()
+                .map(|item| relative(item.time, finding.opened).len())
+                .max()
+                .unwrap_or(1),
+        }
+    }
+
+    fn lead(&self, item: &Evidence, finding: &Finding) -> String {
+        let (number, time) = (self.number, self.time);
+        match item.source {
+            Source::Packet => format!(
+                "#{:<number$}  {:>time$}  ",
+                item.number,
+                relative(item.time, finding.opened)
+            ),
+            Source::Group => format!("{:<width$}", "others", width = number + time + 5),
+        }
+    }
+}
+
+fn write_rivals(page: &mut Page, finding: &Finding) {
+    if finding.rivals.is_empty() {
+        return;
+    }
+    if finding.confidence == Confidence::Undecided {
+        page.field("either", &format!("{}: {}", finding.cause.id, finding.cause.title));
+    }
+    let label = if finding.confidence == Confidence::Undecided {
+        "or"
+    } else {
+        "or perhaps"
+    };
+    for rival in &finding.rivals {
+        page.field(label, &format!("{}: {}", rival.cause.id, escape(&rival.because)));
+    }
+}
+
+fn write_fixes(page: &mut Page, finding: &Finding) {
+    let mut label = "fix";
+    for owner in [Owner::Server, Owner::Proxy, Owner::Client, Owner::Network] {
+        for fix in finding.fixes.iter().filter(|fix| fix.owner == owner) {
+            page.field(label, &format!("{}: {}", owner.id(), escape(&fix.what)));
+            label = "";
+        }
+    }
+}
+
+fn write_connections(page: &mut Page, group: &Group) {
+    let streams: Vec<String> = group
+        .seen
+        .iter()
+        .take(STREAMS_LISTED)
+        .map(|seen| seen.stream.to_string())
+        .collect();
+    let filter = match streams.as_slice() {
+        [only] => format!("tcp.stream eq {only}"),
+        several => format!("tcp.stream in {{{}}}", several.join(", ")),
+    };
+    page.field_to_copy("filter", &filter);
+    let beyond = group.count.saturating_sub(streams.len() as u64);
+    if beyond > 0 {
+        page.field("", &format!("and {} more", counted(beyond, "connection")));
+    }
+    if group.count > 1 {
+        page.field("clients", &clients(group));
+    }
+}
+
+/// `10.0.0.1 (4), 10.0.0.2 (3) and 5 others`; ports are in the filter.
+fn clients(group: &Group) -> String {
+    let mut counts: HashMap<IpAddr, u64> = HashMap::new();
+    for seen in &group.seen {
+        *counts.entry(seen.client.addr).or_default() += 1;
+    }
+    let mut counts: Vec<(IpAddr, u64)> = counts.into_iter().collect();
+    counts.sort_by_key(|(addr, count)| (std::cmp::Reverse(*count), *addr));
+    let named: Vec<String> = counts
+        .iter()
+        .take(CLIENTS_LISTED)
+        .map(|(addr, count)| format!("{addr} ({count})"))
+        .collect();
+    let mut text = named.join(", ");
+    if counts.len() > CLIENTS_LISTED {
+        text.push_str(&format!(" and {} others", counts.len() - CLIENTS_LISTED));
+    }
+    text
+}
+
+#[cfg(test)]
+pub(crate) mod example;
+#[cfg(test)]
+mod tests;

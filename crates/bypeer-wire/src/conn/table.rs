@@ -1,0 +1,356 @@
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::assembler::Budget;
+use super::expiry::{Handle, Settling, Silence};
+use super::numbering::{Lineage, Remembered};
+use super::tracker::{Taken, Tracker};
+use super::{Connection, Ending};
+use crate::packet::{IcmpError, Segment};
+use crate::{Endpoint, Issue, Issues, PacketRef, Timestamp};
+
+/// All TCP connections that live at one point of a capture.
+///
+/// Segments are pushed in capture order; a connection's record comes out once it is over. Memory grows with the
+/// connections that live, never with the capture: everything else has a bound in [`Limits`].
+#[derive(Debug)]
+pub struct Table {
+    limits: Limits,
+    hasher: DefaultHashBuilder,
+    /// Slots of the live connections, by their endpoints.
+    by_endpoints: HashTable<u32>,
+    slots: Vec<Option<Box<Tracker>>>,
+    free: Vec<u32>,
+    settling: Settling,
+    /// Made when the table is full for the first time.
+    silence: Option<Silence>,
+    remembered: Remembered,
+    budget: Budget,
+    next_stream: u32,
+    next_serial: u32,
+    newest: Option<Timestamp>,
+    issues: Issues,
+}
+
+/// What a [`Table`] may hold.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at once; beyond it the one silent longest is put out.
+    pub connections: usize,
+    /// Bytes of payload that came out of order and wait, in one direction. Beyond it their place is kept, not they.
+    pub reassembly_bytes_per_direction: usize,
+    /// The same for all directions together.
+    pub reassembly_bytes_total: usize,
+    /// After both FINs or a reset: how long, in capture time, nothing more must come before the record is made.
+    pub settle: Duration,
+    /// Connections whose record was made and whose endpoints are still remembered, so that streams are numbered as
+    /// Wireshark numbers them. 40 bytes each.
+    pub remembered: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 250_000,
+            reassembly_bytes_per_direction: 1 << 20,
+            reassembly_bytes_total: 32 << 20,
+            settle: Duration::from_secs(10),
+            remembered: 100_000,
+        }
+    }
+}
+
+/// A step back in time beyond this is no reordering between queues.
+const REORDERING: Duration = Duration::from_millis(100);
+
+impl Table {
+    /// An empty table.
+    pub fn new(limits: Limits) -> Self {
+        let budget = Budget {
+            per_direction: limits.reassembly_bytes_per_direction,
+            total: limits.reassembly_bytes_total,
+            used: 0,
+        };
+        Self {
+            remembered: Remembered::new(limits.remembered),
+            limits,
+            hasher: DefaultHashBuilder::default(),
+            by_endpoints: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            settling: Settling::default(),
+            silence: None,
+            budget,
+            next_stream: 0,
+            next_serial: 0,
+            newest: None,
+            issues: Issues::default(),
+        }
+    }
+
+    /// Takes the next segment in. Records of connections that are over go to `ended`.
+    pub fn push(&mut self, at: PacketRef, segment: &Segment<'_>, ended: &mut dyn FnMut(Connection)) {
+        self.advance(at.time, ended);
+        let side = usize::from(segment.source > segment.destination);
+        let hash = self.hash(segment.source, segment.destination);
+        let mut slot = self.find(hash, segment.source, segment.destination);
+        let mut reused_tuple = false;
+        if let Some(old) = slot
+            && let Some(tracker) = self.tracker_mut(old)
+            && tracker.lineage.is_broken_by(side, segment.flags, segment.seq)
+        {
+            if tracker.is_copy(at, segment) {
+                // Wireshark takes a copy of the SYN that comes after the reset for a new conversation.
+                let stream = self.number();
+                if let Some(tracker) = self.tracker_mut(old) {
+                    tracker.lineage = Lineage::renumbered(stream, side, segment.flags, segment.seq);
+                }
+                self.issues.note(Issue::Duplicate);
+                return;
+            }
+            self.remove(old, Ending::TupleReused, ended);
+            slot = None;
+            reused_tuple = true;
+        }
+        let slot = match slot {
+            Some(slot) => slot,
+            None => self.open(at, segment, hash, side, reused_tuple, ended),
+        };
+        let Some(tracker) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        tracker.lineage.note(side, segment.flags, segment.seq, segment.ack);
+        if tracker.push(at, segment, &mut self.budget) == Taken::Copy {
+            self.issues.note(Issue::Duplicate);
+        } else if !tracker.queued
+            && let Some(due) = tracker.due(self.limits.settle)
+        {
+            tracker.queued = true;
+            self.settling.push(
+                due,
+                Handle {
+                    slot,
+                    serial: tracker.serial,
+                },
+            );
+        }
+    }
+
+    /// Ties an ICMP error to its connection. One about a connection that is not in the table is of no use here.
+    pub fn push_icmp(&mut self, at: PacketRef, error: &IcmpError) {
+        self.note_time(at.time);
+        let hash = self.hash(error.source, error.destination);
+        if let Some(slot) = self.find(hash, error.source, error.destination)
+            && let Some(tracker) = self.tracker_mut(slot)
+        {
+            tracker.push_icmp(at, error);
+        }
+    }
+
+    /// Says how late it is in the capture: connections that settled go to `ended`. [`Table::push`] does it itself.
+    pub fn advance(&mut self, now: Timestamp, ended: &mut dyn FnMut(Connection)) {
+        self.note_time(now);
+        let settle = self.limits.settle;
+        while let Some(handle) = self.settling.pop(now) {
+            let Some(tracker) = self.held(handle) else { continue };
+            tracker.queued = false;
+            match tracker.due(settle) {
+                Some(due) if due <= now => self.remove(handle.slot, Ending::Ended, ended),
+                Some(due) => {
+                    tracker.queued = true;
+                    self.settling.push(due, handle);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The capture is over: all connections left go to `ended`, in the order of their streams.
+    pub fn finish(&mut self, ended: &mut dyn FnMut(Connection)) {
+        let mut slots: Vec<(u32, u32)> = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, tracker)| Some((tracker.as_ref()?.lineage.stream, slot as u32)))
+            .collect();
+        slots.sort_unstable();
+        for (_, slot) in slots {
+            self.remove(slot, Ending::CaptureEnded, ended);
+        }
+    }
+
+    /// How many connections are in the table now.
+    pub fn live(&self) -> usize {
+        self.by_endpoints.len()
+    }
+
+    /// What could not be used, and how often.
+    pub fn issues(&self) -> &Issues {
+        &self.issues
+    }
+
+    fn note_time(&mut self, now: Timestamp) {
+        let newest = self.newest.get_or_insert(now);
+        if newest.since(now) > REORDERING {
+            self.issues.note(Issue::TimeWentBack);
+        }
+        *newest = (*newest).max(now);
+    }
+
+    /// Of the endpoints in either order.
+    fn hash(&self, one: Endpoint, other: Endpoint) -> u64 {
+        let (low, high) = if one <= other { (one, other) } else { (other, one) };
+        let mut hasher = self.hasher.build_hasher();
+        match (low.addr, high.addr) {
+            (IpAddr::V4(low), IpAddr::V4(high)) => {
+                hasher.write_u64(u64::from(u32::from(low)) << 32 | u64::from(u32::from(high)));
+            }
+            (low, high) => {
+                for addr in [low, high] {
+                    match addr {
+                        IpAddr::V4(addr) => hasher.write_u32(addr.into()),
+                        IpAddr::V6(addr) => hasher.write_u128(addr.into()),
+                    }
+                }
+            }
+        }
+        hasher.write_u32(u32::from(low.port) << 16 | u32::from(high.port));
+        hasher.finish()
+    }
+
+    fn find(&self, hash: u64, one: Endpoint, other: Endpoint) -> Option<u32> {
+        self.by_endpoints
+            .find(hash, |slot| {
+                self.tracker(*slot).is_some_and(|tracker| {
+                    (tracker.client == one && tracker.server == other)
+                        || (tracker.client == other && tracker.server == one)
+                })
+            })
+            .copied()
+    }
+
+    fn tracker(&self, slot: u32) -> Option<&Tracker> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
+    fn tracker_mut(&mut self, slot: u32) -> Option<&mut Tracker> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// The connection of a handle, if it still lives.
+    fn held(&mut self, handle: Handle) -> Option<&mut Tracker> {
+        self.tracker_mut(handle.slot)
+            .filter(|tracker| tracker.serial == handle.serial)
+    }
+
+    fn number(&mut self) -> u32 {
+        let stream = self.next_stream;
+        self.next_stream = stream.wrapping_add(1);
+        stream
+    }
+
+    /// Makes room for a new connection and puts it in.
+    fn open(
+        &mut self,
+        at: PacketRef,
+        segment: &Segment<'_>,
+        hash: u64,
+        side: usize,
+        reused_tuple: bool,
+        ended: &mut dyn FnMut(Connection),
+    ) -> u32 {
+        while self.live() >= self.limits.connections.max(1) {
+            self.evict(ended);
+        }
+        let before = self.remembered.take(hash);
+        let lineage = match before {
+            Some(lineage) if !lineage.is_broken_by(side, segment.flags, segment.seq) => lineage,
+            _ => Lineage::new(self.number()),
+        };
+        let serial = self.next_serial;
+        self.next_serial = serial.wrapping_add(1);
+        let mut tracker = Box::new(Tracker::new(at, segment, hash, lineage, serial));
+        tracker.reused_tuple = reused_tuple || before.is_some();
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(None);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(tracker);
+        }
+        let slots = &self.slots;
+        self.by_endpoints.insert_unique(hash, slot, |slot| {
+            slots
+                .get(*slot as usize)
+                .and_then(Option::as_ref)
+                .map_or(0, |tracker| tracker.hash)
+        });
+        if let Some(silence) = self.silence.as_mut() {
+            silence.push(at.time, Handle { slot, serial });
+        }
+        slot
+    }
+
+    /// Puts out the connection that was silent longest.
+    fn evict(&mut self, ended: &mut dyn FnMut(Connection)) {
+        let mut silence = self.silence.take().unwrap_or_default();
+        let mut evicted = None;
+        while evicted.is_none() {
+            let Some((spoke, handle)) = silence.pop() else {
+                silence.rebuild(self.handles());
+                continue;
+            };
+            let Some(tracker) = self.held(handle) else { continue };
+            if tracker.spoke() > spoke {
+                silence.push(tracker.spoke(), handle);
+            } else {
+                evicted = Some(handle.slot);
+            }
+        }
+        if silence.len() > 2 * self.live() + 1024 {
+            silence.rebuild(self.handles());
+        }
+        self.silence = Some(silence);
+        if let Some(slot) = evicted {
+            self.issues.note(Issue::Evicted);
+            self.remove(slot, Ending::Evicted, ended);
+        }
+    }
+
+    fn handles(&self) -> impl Iterator<Item = (Timestamp, Handle)> + '_ {
+        self.slots.iter().enumerate().filter_map(|(slot, tracker)| {
+            let tracker = tracker.as_ref()?;
+            Some((
+                tracker.spoke(),
+                Handle {
+                    slot: slot as u32,
+                    serial: tracker.serial,
+                },
+            ))
+        })
+    }
+
+    fn remove(&mut self, slot: u32, ending: Ending, ended: &mut dyn FnMut(Connection)) {
+        let Some(tracker) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
+        if let Ok(entry) = self
+            .by_endpoints
+            .find_entry(tracker.hash, |candidate| *candidate == slot)
+        {
+            entry.remove();
+        }
+        self.free.push(slot);
+        if ending != Ending::CaptureEnded {
+            self.remembered.put(tracker.hash, tracker.lineage);
+        }
+        let watched_until = self.newest.unwrap_or_default();
+        ended(tracker.finish(ending, watched_until, &mut self.budget));
+    }
+}

@@ -1,0 +1,742 @@
+use std::time::Duration;
+
+use super::assembler::{Budget, after};
+use super::duplicates;
+use super::half::{Half, seen};
+use super::notes::Notes;
+use super::numbering::Lineage;
+use super::resets::Scene;
+use super::{Connection, Ending, Fin, Handshake, IcmpNote, Marks, Reset, ResetValidity, Roles, SegmentNote};
+use crate::app::Conversation;
+use crate::packet::{Flags, IcmpError, Segment};
+use crate::{Direction, Endpoint, PacketRef, Timestamp};
+
+/// One connection while it lives.
+#[derive(Debug)]
+pub(super) struct Tracker {
+    pub(super) client: Endpoint,
+    pub(super) server: Endpoint,
+    /// Of the endpoints; the table finds it by this.
+    pub(super) hash: u64,
+    pub(super) lineage: Lineage,
+    /// Differs from that of every other tracker there ever was in the table (2^32 later it may not).
+    pub(super) serial: u32,
+    /// It waits for its end among the settling ones.
+    pub(super) queued: bool,
+    pub(super) reused_tuple: bool,
+    roles: Roles,
+    /// A reset came that its receiver had to believe, and nothing since belies it.
+    dead: bool,
+    opened: PacketRef,
+    newest: PacketRef,
+    greeting: Greeting,
+    halves: [Half; 2],
+    notes: Notes,
+    app: Conversation,
+    /// What most connections do not have.
+    rare: Option<Box<Rare>>,
+}
+
+/// A [`Handshake`] that takes less room.
+#[derive(Debug, Default)]
+struct Greeting {
+    syn: PacketRef,
+    last_syn: PacketRef,
+    syn_ack: PacketRef,
+    last_syn_ack: PacketRef,
+    ack: PacketRef,
+    syns: u32,
+    syn_acks: u32,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    resets: Vec<Reset>,
+    resets_total: u32,
+    icmp: Vec<IcmpNote>,
+    syn_answered_by_ack: Option<PacketRef>,
+    resets_ended: PacketRef,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Counted,
+    /// Another copy of one already counted.
+    Copy,
+}
+
+/// Segments that fill a gap within this time were reordered on their way; later ones were sent again (as Wireshark has it).
+const REORDERED: Duration = Duration::from_millis(3);
+/// How long bytes that are acknowledged but were not seen may still turn up: captures swap packets of different queues.
+const HOLE_PATIENCE: Duration = Duration::from_millis(1);
+
+impl Tracker {
+    /// Resets kept.
+    const RESETS: usize = 16;
+    /// ICMP errors kept.
+    const ICMP: usize = 8;
+
+    /// For a connection whose first segment is this one; the segment itself is still to be pushed.
+    pub(super) fn new(at: PacketRef, segment: &Segment<'_>, hash: u64, lineage: Lineage, serial: u32) -> Self {
+        let (there, back) = (
+            (segment.source, segment.destination),
+            (segment.destination, segment.source),
+        );
+        let ((client, server), roles) = match (segment.flags.has(Flags::SYN), segment.flags.has(Flags::ACK)) {
+            (true, false) => (there, Roles::Handshake),
+            (true, true) => (back, Roles::Handshake),
+            _ if segment.destination.port <= segment.source.port => (there, Roles::Ports),
+            _ => (back, Roles::Ports),
+        };
+        Self {
+            client,
+            server,
+            hash,
+            lineage,
+            serial,
+            queued: false,
+            reused_tuple: false,
+            roles,
+            dead: false,
+            opened: at,
+            newest: at,
+            greeting: Greeting::default(),
+            halves: Default::default(),
+            notes: Notes::default(),
+            app: Conversation::new(),
+            rare: None,
+        }
+    }
+
+    /// When it was last heard of.
+    pub(super) fn spoke(&self) -> Timestamp {
+        self.newest.time
+    }
+
+    /// When it may be let go if nothing more comes; `None` while it lives. One that was disturbed after its end, or whose
+    /// last FIN was not acknowledged, waits longer: retransmissions come at growing intervals.
+    pub(super) fn due(&self, settle: Duration) -> Option<Timestamp> {
+        let [there, back] = &self.halves;
+        let closed = there.closed() && back.closed();
+        let closing = there.fin.is_some() && back.fin.is_some();
+        let quiet = if self.dead {
+            self.rare.as_ref().is_some_and(|rare| rare.resets_ended == self.newest)
+        } else if closing {
+            closed
+        } else {
+            return None;
+        };
+        let wait = if quiet { settle } else { settle.saturating_mul(6) };
+        let wait = i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX);
+        Some(Timestamp(self.newest.time.0.saturating_add(wait)))
+    }
+
+    /// Whether a SYN is but another copy of one already counted.
+    pub(super) fn is_copy(&mut self, at: PacketRef, segment: &Segment<'_>) -> bool {
+        let note = self.describe(at, segment, self.direction_of(segment.source));
+        let half = &mut self.halves[note.direction.index()];
+        duplicates::is_copy(&note, None, half, &self.notes)
+    }
+
+    /// Takes the next segment in.
+    pub(super) fn push(&mut self, at: PacketRef, segment: &Segment<'_>, budget: &mut Budget) -> Taken {
+        let direction = self.direction_of(segment.source);
+        let mut note = self.describe(at, segment, direction);
+        let timestamp = segment.options.timestamps.map(|(value, _)| value);
+        if self.may_be_copy(&note, segment) {
+            let half = &mut self.halves[direction.index()];
+            if duplicates::is_copy(&note, timestamp, half, &self.notes) {
+                return Taken::Copy;
+            }
+        }
+        self.newest = at;
+        let (own, peer) = self.split(direction);
+        own.packets += 1;
+        if segment.flags.has(Flags::RST) {
+            self.reset(at, segment, note);
+            self.fill_holes(at, budget);
+            return Taken::Counted;
+        }
+        // A reset is no sign of life: what went unanswered before it stays counted.
+        peer.unanswered_retransmissions = 0;
+        peer.unanswered_probes = 0;
+        own.note_packet(at, segment.ttl, segment.ip_id, segment.checksum);
+        if let Some(value) = timestamp {
+            own.timestamp = value;
+            own.timestamps = true;
+        }
+        if !self.belongs(segment, direction) {
+            if !segment.flags.has(Flags::SYN) && segment.payload_len == 0 && direction == Direction::ToClient {
+                self.rare().syn_answered_by_ack.get_or_insert(at);
+            }
+            self.notes.push(note);
+            return Taken::Counted;
+        }
+        self.settle_base(segment, direction);
+        // The bases may just have become known.
+        note = self.describe(at, segment, direction);
+        if !self.halves[direction.index()].plausible(note.seq) {
+            self.notes.push(note);
+            return Taken::Counted;
+        }
+        if segment.flags.has(Flags::SYN) {
+            self.greet(at, segment, direction);
+        }
+        self.mark(at, segment, &mut note);
+        self.acknowledge(at, segment, &mut note);
+        self.advertise(segment, &mut note);
+        self.watch_who_goes_on(&note);
+        self.notes.push(note);
+        self.payload(at, segment, &note, budget);
+        self.fill_holes(at, budget);
+        if self.roles == Roles::Ports && self.app.roles_reversed() {
+            self.swap_roles();
+        }
+        Taken::Counted
+    }
+
+    /// Notes an ICMP error about it.
+    pub(super) fn push_icmp(&mut self, at: PacketRef, error: &IcmpError) {
+        let about = self.direction_of(error.source);
+        let half = &self.halves[about.index()];
+        let about_syn = half.syn_seen && half.base().wrapping_sub(1) == error.seq;
+        let rare = self.rare();
+        if rare.icmp.len() < Self::ICMP {
+            rare.icmp.push(IcmpNote {
+                at,
+                reporter: error.reporter,
+                kind: error.kind,
+                icmp_type: error.icmp_type,
+                icmp_code: error.icmp_code,
+                about,
+                about_syn,
+            });
+        }
+    }
+
+    /// Makes the record. `ending` is what the table knows; at the capture's end a connection that had ended says so.
+    pub(super) fn finish(mut self, ending: Ending, watched_until: Timestamp, budget: &mut Budget) -> Connection {
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let half = &self.halves[direction.index()];
+            let end = half.sent.max(half.acked_payload());
+            self.deliver_up_to(direction, end, self.newest, budget);
+            if let Some(mut assembler) = self.halves[direction.index()].assembler.take() {
+                assembler.release(budget);
+            }
+        }
+        if self.roles == Roles::Ports && self.app.roles_reversed() {
+            self.swap_roles();
+        }
+        let ended = self.dead || self.halves.iter().all(Half::closed);
+        let rare = self.rare.map(|rare| *rare).unwrap_or_default();
+        let [to_server, to_client] = self.halves;
+        Connection {
+            stream: self.lineage.stream,
+            client: self.client,
+            server: self.server,
+            roles: self.roles,
+            opened: self.opened,
+            ended: self.newest,
+            watched_until,
+            ending: if ending == Ending::CaptureEnded && ended {
+                Ending::Ended
+            } else {
+                ending
+            },
+            handshake: Handshake {
+                syn: seen(self.greeting.syn),
+                syns: self.greeting.syns,
+                last_syn: seen(self.greeting.last_syn),
+                syn_ack: seen(self.greeting.syn_ack),
+                syn_acks: self.greeting.syn_acks,
+                last_syn_ack: seen(self.greeting.last_syn_ack),
+                ack: seen(self.greeting.ack),
+                syn_answered_by_ack: rare.syn_answered_by_ack,
+            },
+            to_server: to_server.into_flow(),
+            to_client: to_client.into_flow(),
+            resets: rare.resets,
+            resets_total: rare.resets_total,
+            icmp: rare.icmp,
+            timeline: self.notes.into_timeline(),
+            app: self.app.finish(),
+            reused_tuple: self.reused_tuple,
+        }
+    }
+
+    fn direction_of(&self, source: Endpoint) -> Direction {
+        if source == self.client {
+            Direction::ToServer
+        } else {
+            Direction::ToClient
+        }
+    }
+
+    /// The halves as the sender of `direction` sees them: its own and the other's.
+    fn split(&mut self, direction: Direction) -> (&mut Half, &mut Half) {
+        let [to_server, to_client] = &mut self.halves;
+        match direction {
+            Direction::ToServer => (to_server, to_client),
+            Direction::ToClient => (to_client, to_server),
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn describe(&self, at: PacketRef, segment: &Segment<'_>, direction: Direction) -> SegmentNote {
+        let own = &self.halves[direction.index()];
+        let peer = &self.halves[direction.reverse().index()];
+        let unscaled = segment.flags.0 & (Flags::SYN.0 | Flags::RST.0) != 0;
+        let shift = if unscaled { 0 } else { self.window_shift(direction) };
+        SegmentNote {
+            at,
+            seq: if own.base_known { own.offset(segment.seq) } else { 0 },
+            ack: if segment.flags.has(Flags::ACK) && peer.base_known {
+                peer.offset(segment.ack)
+            } else {
+                0
+            },
+            len: segment.payload_len,
+            window: u32::from(segment.window) << shift.min(14),
+            ip_id: segment.ip_id.unwrap_or(0),
+            flags: segment.flags,
+            direction,
+            ttl: segment.ttl,
+            marks: Marks::default(),
+        }
+    }
+
+    /// RFC 7323 §2.2: windows are scaled when both SYNs offered it. A SYN-ACK alone tells that the SYN did.
+    fn window_shift(&self, direction: Direction) -> u8 {
+        let own = &self.halves[direction.index()];
+        let peer = &self.halves[direction.reverse().index()];
+        match (own.window_scale, peer.window_scale) {
+            (Some(shift), Some(_)) => shift,
+            (Some(shift), None) if !peer.syn_seen => shift,
+            _ => 0,
+        }
+    }
+
+    /// Whatever brings something new is no copy; this spares most segments the search.
+    fn may_be_copy(&self, note: &SegmentNote, segment: &Segment<'_>) -> bool {
+        let own = &self.halves[note.direction.index()];
+        let peer = &self.halves[note.direction.reverse().index()];
+        if segment.flags.has(Flags::RST) {
+            return true;
+        }
+        let new_bytes = note.end() > own.sent as i64;
+        let new_fin = segment.flags.has(Flags::FIN) && own.fin.is_none();
+        let new_ack = segment.flags.has(Flags::ACK) && note.ack > peer.acked;
+        !new_bytes && !new_fin && !new_ack && own.packets > 0
+    }
+
+    /// Whether a segment belongs to this connection and not to an older one of the same addresses and ports, whose end
+    /// answers a SYN with its own numbers (RFC 5961 §4: a challenge ACK).
+    fn belongs(&self, segment: &Segment<'_>, direction: Direction) -> bool {
+        let own = &self.halves[direction.index()];
+        let peer = &self.halves[direction.reverse().index()];
+        let answers_syn = peer.syn_seen && peer.acked < 0 && !own.base_known && segment.flags.has(Flags::ACK);
+        !answers_syn || (0..=peer.sent as i64).contains(&peer.offset(segment.ack))
+    }
+
+    /// Finds out, or corrects, where offset 0 lies in either direction.
+    fn settle_base(&mut self, segment: &Segment<'_>, direction: Direction) {
+        let is_syn = segment.flags.has(Flags::SYN);
+        let (own, peer) = self.split(direction);
+        if segment.flags.has(Flags::ACK) && !peer.base_known {
+            peer.set_base(segment.ack);
+            peer.base_guessed = true;
+        }
+        if is_syn {
+            if !own.base_known || (!own.syn_seen && own.sent == 0) {
+                own.set_base(segment.seq.wrapping_add(1));
+                own.base_guessed = false;
+                own.syn_seen = true;
+                own.acked = -1;
+            }
+        } else if !own.base_known {
+            own.set_base(segment.seq);
+        } else if own.base_guessed {
+            own.base_guessed = false;
+            // One before what was acknowledged: a keep-alive probe; the guess was right.
+            let distance = segment.seq.wrapping_sub(own.base()) as i32;
+            if distance != 0 && !(distance == -1 && segment.payload_len <= 1) {
+                self.rebase(direction, i64::from(distance));
+            }
+        }
+    }
+
+    /// Moves offset 0 of a direction in which nothing was sent yet.
+    fn rebase(&mut self, direction: Direction, by: i64) {
+        let half = &mut self.halves[direction.index()];
+        half.set_base(half.base().wrapping_add(by as u32));
+        half.acked = half.acked.saturating_sub(by);
+        for note in self.notes.iter_mut() {
+            if note.direction == direction {
+                note.seq = note.seq.saturating_sub(by);
+            } else if note.flags.has(Flags::ACK) {
+                note.ack = note.ack.saturating_sub(by);
+            }
+        }
+        for reset in self.rare.iter_mut().flat_map(|rare| &mut rare.resets) {
+            if reset.direction == direction {
+                reset.seq = reset.seq.saturating_sub(by);
+            } else {
+                reset.ack = reset.ack.map(|ack| ack.saturating_sub(by));
+            }
+        }
+    }
+
+    fn greet(&mut self, at: PacketRef, segment: &Segment<'_>, direction: Direction) {
+        self.dead = false;
+        let greeting = &mut self.greeting;
+        match (direction, segment.flags.has(Flags::ACK)) {
+            (Direction::ToServer, false) => {
+                greeting.syns += 1;
+                greeting.last_syn = at;
+                if greeting.syns == 1 {
+                    greeting.syn = at;
+                }
+            }
+            (Direction::ToClient, true) => {
+                greeting.syn_acks += 1;
+                greeting.last_syn_ack = at;
+                if greeting.syn_acks == 1 {
+                    greeting.syn_ack = at;
+                }
+            }
+            // The second SYN of a simultaneous open, or its SYN-ACK.
+            _ => {}
+        }
+        let half = &mut self.halves[direction.index()];
+        half.mss = segment.options.mss;
+        half.window_scale = segment.options.window_scale;
+    }
+
+    /// Retransmission, probe, out of order.
+    fn mark(&mut self, at: PacketRef, segment: &Segment<'_>, note: &mut SegmentNote) {
+        let is_syn = segment.flags.has(Flags::SYN);
+        let is_fin = segment.flags.has(Flags::FIN);
+        let start = note.seq + i64::from(is_syn);
+        let end = start + i64::from(note.len);
+        let seen_syn = self.greeting_repeats(note.direction);
+        let (own, peer) = self.split(note.direction);
+        let next = own.next();
+
+        if !is_syn && !is_fin && note.len <= 1 {
+            let idle = own.acked >= next;
+            if peer.window_closed && (note.len == 0 && start == own.acked - 1 || note.len == 1 && start == next) {
+                note.marks.set(Marks::WINDOW_PROBE);
+                own.window_probes = own.window_probes.saturating_add(1);
+            } else if idle && start == next - 1 {
+                note.marks.set(Marks::KEEP_ALIVE);
+                own.keep_alive_probes = own.keep_alive_probes.saturating_add(1);
+                own.unanswered_probes = own.unanswered_probes.saturating_add(1);
+                return;
+            }
+        }
+
+        let from = start.max(own.delivered as i64);
+        let has_new = note.len > 0 && end > from && {
+            end > own.sent as i64
+                || !own
+                    .assembler
+                    .as_ref()
+                    .is_some_and(|assembler| assembler.covers(from as u64, end as u64))
+        };
+        if note.len > 0 && start > own.delivered as i64 {
+            let gap_filled = own
+                .assembler
+                .as_ref()
+                .is_some_and(|assembler| assembler.covers(own.delivered, start as u64));
+            if !gap_filled {
+                note.marks.set(Marks::OUT_OF_ORDER);
+            }
+        }
+        let repeats_all = !(has_new || is_syn && !seen_syn || is_fin && own.fin.is_none());
+        let fills_late =
+            has_new && end <= own.sent as i64 && at.time.since(own.last_data().time) > REORDERED && !is_syn;
+        if (repeats_all && (note.len > 0 || is_syn || is_fin)) || fills_late {
+            note.marks.set(Marks::RETRANSMISSION);
+            own.retransmissions = own.retransmissions.saturating_add(1);
+            own.unanswered_retransmissions = own.unanswered_retransmissions.saturating_add(1);
+        } else if note.len > 0 {
+            own.data_packets += 1;
+        }
+        if has_new {
+            own.note_data(at);
+        }
+    }
+
+    /// A SYN of this side was seen before the newest one.
+    fn greeting_repeats(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::ToServer => self.greeting.syns > 1,
+            Direction::ToClient => self.greeting.syn_acks > 1,
+        }
+    }
+
+    fn acknowledge(&mut self, at: PacketRef, segment: &Segment<'_>, note: &mut SegmentNote) {
+        if !segment.flags.has(Flags::ACK) {
+            return;
+        }
+        let (own, peer) = self.split(note.direction);
+        if !peer.base_known || !peer.plausible(note.ack) {
+            return;
+        }
+        if note.ack > peer.acked {
+            let before = peer.acked_payload();
+            peer.acked = note.ack;
+            note.marks.set(Marks::ACKS_NEW);
+            if peer.acked_payload() > before {
+                peer.note_ack(at);
+            }
+            if let Some(fin) = peer.fin.as_mut().filter(|fin| note.ack > fin.offset as i64) {
+                fin.acked.get_or_insert(at);
+            }
+            if peer.acked_payload() > peer.delivered {
+                note.marks.set(Marks::ACKS_MISSED);
+                peer.hole_since.get_or_insert(at.time);
+            }
+        } else if note.len == 0
+            && segment.flags.0 & (Flags::SYN.0 | Flags::FIN.0) == 0
+            && note.marks == Marks::default()
+            && note.ack == peer.acked
+            && note.window == own.window
+        {
+            note.marks.set(Marks::DUPLICATE_ACK);
+        }
+        if note.direction == Direction::ToServer && self.greeting.ack.number == 0 {
+            let server = &self.halves[Direction::ToClient.index()];
+            if server.syn_seen && server.acked >= 0 {
+                self.greeting.ack = at;
+            }
+        }
+        self.tell_acked(note.direction.reverse());
+    }
+
+    fn advertise(&mut self, segment: &Segment<'_>, note: &mut SegmentNote) {
+        let own = &mut self.halves[note.direction.index()];
+        own.window = note.window;
+        own.window_closed = segment.window == 0 && !segment.flags.has(Flags::SYN);
+        if own.window_closed {
+            note.marks.set(Marks::ZERO_WINDOW);
+            own.zero_windows = own.zero_windows.saturating_add(1);
+        }
+    }
+
+    /// A side in whose name a reset came and that goes on as if nothing were did not send it. What a reset's own numbers
+    /// cover may merely have been captured late.
+    fn watch_who_goes_on(&mut self, note: &SegmentNote) {
+        let Some(rare) = self.rare.as_mut() else { return };
+        let sent = self.halves[note.direction.index()].sent as i64;
+        let sends = note.len > 0 && note.end() > sent;
+        let acks = note.marks.has(Marks::ACKS_NEW);
+        if !sends && !acks {
+            return;
+        }
+        for reset in &mut rare.resets {
+            // A reset before the SYN-ACK answered an older connection's segment: its sender rightly goes on.
+            let of_this = self.greeting.syn_ack.number < reset.at.number;
+            let goes_on = sends && note.end() > reset.seq || acks && reset.ack.is_none_or(|ack| note.ack > ack);
+            if of_this && goes_on && reset.direction == note.direction && reset.sender_went_on.is_none() {
+                reset.sender_went_on = Some(note.at);
+                self.dead = false;
+            }
+        }
+    }
+
+    fn reset(&mut self, at: PacketRef, segment: &Segment<'_>, mut note: SegmentNote) {
+        let (own, peer) = self.split(note.direction);
+        let first_word = own.last_packet().is_none();
+        // Picked up with the reset itself: its numbers are all there is.
+        if !own.base_known && !peer.syn_seen {
+            own.set_base(segment.seq);
+            own.base_guessed = true;
+        }
+        if segment.flags.has(Flags::ACK) && !peer.base_known && !own.syn_seen {
+            peer.set_base(segment.ack);
+            peer.base_guessed = true;
+        }
+        if !own.base_known && !segment.flags.has(Flags::ACK) {
+            // Answers a segment of an older connection.
+            note.seq = i64::from(segment.seq);
+        }
+        let scene = Scene {
+            own: &self.halves[note.direction.index()],
+            peer: &self.halves[note.direction.reverse().index()],
+            notes: &self.notes,
+            first_word,
+        };
+        let reset = scene.judge(at, segment, &note);
+        self.notes.push(note);
+        if matches!(reset.validity, ResetValidity::Exact | ResetValidity::Unknown) {
+            self.dead = true;
+        }
+        let rare = self.rare();
+        rare.resets_total = rare.resets_total.saturating_add(1);
+        rare.resets_ended = at;
+        if rare.resets.len() < Self::RESETS {
+            rare.resets.push(reset);
+        }
+    }
+
+    fn payload(&mut self, at: PacketRef, segment: &Segment<'_>, note: &SegmentNote, budget: &mut Budget) {
+        let start = note.seq + i64::from(segment.flags.has(Flags::SYN));
+        let end = start + i64::from(note.len);
+        let half = &mut self.halves[note.direction.index()];
+        // A FIN tells where the bytes before it end, even unseen ones; the sequence number of a mere ACK counts the FIN.
+        if note.len > 0 && !note.marks.has(Marks::KEEP_ALIVE) || segment.flags.has(Flags::FIN) && half.fin.is_none() {
+            half.sent = half.sent.max(end.max(0) as u64);
+        }
+        if segment.flags.has(Flags::FIN) && half.fin.is_none() && end >= 0 {
+            let acked = (half.acked > end).then_some(at);
+            let ack = note.ack.max(0) as u64;
+            half.fin = Some(Box::new(Fin {
+                at,
+                offset: end as u64,
+                ack,
+                acked,
+            }));
+        }
+        if note.len > 0 && end > half.delivered as i64 {
+            let from = start.max(half.delivered as i64);
+            let bytes = after(segment.payload, (from - start) as u64, (end - from) as u64);
+            self.place(note.direction, from as u64, (end - from) as u64, bytes, at, budget);
+        }
+        self.tell_fin(note.direction);
+    }
+
+    /// Hands bytes on that are next, keeps those that are not.
+    fn place(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], at: PacketRef, budget: &mut Budget) {
+        let half = &mut self.halves[direction.index()];
+        if offset > half.delivered {
+            half.assembler
+                .get_or_insert_default()
+                .insert(offset, len, bytes, at, budget);
+            return;
+        }
+        self.hand_on(direction, offset, len, bytes, at);
+        self.drain(direction, budget);
+        if self.halves[direction.index()].acked > 0 {
+            self.tell_acked(direction);
+        }
+    }
+
+    fn hand_on(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], at: PacketRef) {
+        self.halves[direction.index()].delivered = offset + len;
+        let unwanted = self.app.unwanted(direction).min(len);
+        if unwanted > 0 {
+            self.app.skip(direction, offset, unwanted, at);
+        }
+        let wanted = after(bytes, unwanted, len - unwanted);
+        if !wanted.is_empty() {
+            self.app.data(direction, offset + unwanted, wanted, at);
+        }
+        let told = unwanted + wanted.len() as u64;
+        if told < len {
+            self.app.skip(direction, offset + told, len - told, at);
+        }
+    }
+
+    /// Hands on what was held and is next now.
+    fn drain(&mut self, direction: Direction, budget: &mut Budget) {
+        loop {
+            let half = &mut self.halves[direction.index()];
+            let delivered = half.delivered;
+            let Some(assembler) = half.assembler.as_mut() else {
+                return;
+            };
+            let Some((start, range)) = assembler.take_at(delivered, budget) else {
+                if assembler.first().is_none() {
+                    half.assembler = None;
+                }
+                return;
+            };
+            let end = start + range.len;
+            if end > delivered {
+                let bytes = after(&range.bytes, delivered - start, end - delivered);
+                self.hand_on(direction, delivered, end - delivered, bytes, range.at);
+            }
+        }
+    }
+
+    /// Hands on everything before `end`, what is missing as skipped.
+    fn deliver_up_to(&mut self, direction: Direction, end: u64, at: PacketRef, budget: &mut Budget) {
+        loop {
+            let half = &mut self.halves[direction.index()];
+            let delivered = half.delivered;
+            if delivered >= end {
+                break;
+            }
+            let first = half
+                .assembler
+                .as_ref()
+                .and_then(|assembler| assembler.first())
+                .unwrap_or(end);
+            let until = first.clamp(delivered, end);
+            let acked = half.acked_payload().min(until);
+            half.missed += acked.saturating_sub(delivered);
+            if until > delivered {
+                half.delivered = until;
+                self.app.skip(direction, delivered, until - delivered, at);
+            }
+            self.drain(direction, budget);
+        }
+        self.tell_acked(direction);
+        self.tell_fin(direction);
+    }
+
+    /// Gives up on bytes that were acknowledged and did not turn up.
+    fn fill_holes(&mut self, at: PacketRef, budget: &mut Budget) {
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let half = &mut self.halves[direction.index()];
+            let Some(since) = half.hole_since else { continue };
+            let acked = half.acked_payload();
+            if half.delivered >= acked {
+                half.hole_since = None;
+            } else if at.time.since(since) > HOLE_PATIENCE {
+                half.hole_since = None;
+                let told_by = half.last_ack_of_it();
+                self.deliver_up_to(direction, acked, told_by, budget);
+            }
+        }
+    }
+
+    fn tell_acked(&mut self, direction: Direction) {
+        let half = &self.halves[direction.index()];
+        let acked = half.acked_payload();
+        if acked > 0 && acked >= self.app.next_ack_of_interest(direction) {
+            self.app.acked(direction, acked, half.last_ack_of_it());
+        }
+    }
+
+    fn tell_fin(&mut self, direction: Direction) {
+        if let Some(at) = self.halves[direction.index()].take_fin() {
+            self.app.fin(direction, at);
+        }
+    }
+
+    fn swap_roles(&mut self) {
+        self.roles = Roles::Protocol;
+        std::mem::swap(&mut self.client, &mut self.server);
+        self.halves.swap(0, 1);
+        self.app.swap_roles();
+        for note in self.notes.iter_mut() {
+            note.direction = note.direction.reverse();
+        }
+        let Some(rare) = self.rare.as_mut() else { return };
+        for reset in &mut rare.resets {
+            reset.direction = reset.direction.reverse();
+            if let Some(trigger) = reset.trigger.as_mut() {
+                trigger.direction = trigger.direction.reverse();
+            }
+        }
+        for icmp in &mut rare.icmp {
+            icmp.about = icmp.about.reverse();
+        }
+    }
+}
