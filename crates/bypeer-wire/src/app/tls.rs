@@ -107,6 +107,7 @@ impl TlsRecords {
                     let (start, begun) = (side.framed.start, side.framed.at);
                     side.framed.forget();
                     record.lost_track.get_or_insert(at);
+                    note_open(record, direction, false);
                     // Bytes of this header that came with segments before.
                     Turns::spoken(record, direction, start, here.saturating_sub(start), begun);
                     return Err(position);
