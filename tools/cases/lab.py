@@ -360,7 +360,7 @@ class Lab:
 
     def curl(self, host, *args, seconds=20):
         """Runs curl and keeps what it saw; returns the accounts, one a transfer."""
-        form = '{"port":%{local_port},"code":%{exitcode},"status":%{http_code},"bytes":%{size_download},"error":"%{errormsg}"}\n'
+        form = '{"port":%{local_port},"code":%{exitcode},"status":"%{http_code}","bytes":%{size_download},"error":"%{errormsg}"}\n'
         out = self.run(
             host, ["curl", "-sS", "--noproxy", "*", "-o", "/dev/null", "-w", "%{stderr}" + form, *args], seconds
         )
@@ -370,7 +370,7 @@ class Lab:
             if line.startswith('{"port"'):
                 seen = json.loads(line.replace("\\", "/"))
                 accounts.append(
-                    Account(seen["port"], seen["code"] == 0, seen["error"], seen["status"], seen["bytes"])
+                    Account(seen["port"], seen["code"] == 0, seen["error"], int(seen["status"]), seen["bytes"])
                 )
         self.accounts += accounts
         return accounts

@@ -5,6 +5,8 @@ Usage: rawhttp.py HOST PORT [rcvbuf:BYTES] STEP…, where a step is
     wait:SECONDS       waits without looking at the socket
     read               reads one response by its Content-Length, or to EOF without one
     read:N             reads N bytes
+    until:TEXT         reads until what was received so far ends with it
+    need:N             fails unless so many bytes have come in all
     eof                reads until EOF
     half               shuts down writing
     close              closes the socket
@@ -80,6 +82,14 @@ def main():
                     pass
             elif word == "read":
                 connection.response()
+            elif word == "until":
+                connection.buffer = b""
+                while not connection.buffer.endswith(unescape(rest)):
+                    if not connection.more():
+                        raise EOFError("EOF before the end of a response")
+            elif word == "need":
+                if connection.received < int(rest):
+                    raise EOFError(f"EOF after {connection.received} bytes")
             elif word == "eof":
                 while connection.more():
                     pass

@@ -105,3 +105,240 @@ def lighttpd(lab, host, extra=""):
 def java(lab, host, program):
     jars = ":".join(["/usr/share/java/*"])
     return lab.start(host, ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", jars, PROGRAMS / program, host.address, "8000"], port=8000)
+
+
+@case(
+    "announced-close-ignored",
+    "A client uses a connection again although the answer said Connection: close",
+    "gunicorn's sync worker answers with Connection: close and closes. A client that does not parse the header sends its "
+    "next request 100 ms later, to a closed socket; another honours it.",
+    ["gunicorn sync", "curl", "python 3.11"],
+    shows={"keepalive-race-announced-close": 3, "clean": 2},
+)
+def announced(lab):
+    host = lab.one_host()
+    gunicorn(lab, host, app="plain_wsgi:application")
+    lab.record(host)
+    get = "send:GET /small HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
+    for pause in (0.03, 0.1, 0.5):
+        raw(lab, host, "10.77.0.1", 8000, get, "read", f"wait:{pause}", get, "read")
+    raw(lab, host, "10.77.0.1", 8000, get, "read", "eof")
+    lab.curl(host, "http://10.77.0.1:8000/small", "http://10.77.0.1:8000/small")
+    return announced_judge
+
+
+def announced_judge(connection):
+    if connection.reset_by("server", "TCP_TIMEWAIT_SOCKET", "NO_SOCKET", "TCP_FLAGS", "TCP_ABORT_ON_DATA") or connection.failed:
+        return blame("keepalive-race-announced-close", "the client sent another request after Connection: close and FIN",
+                     also=["late-data-after-close"])
+    return clean("the client honoured Connection: close") if not connection.resets else None
+
+
+@case(
+    "announced-close-http10",
+    "A client uses an HTTP/1.0 connection again",
+    "Python's http.server answers HTTP/1.0 and closes; the client's pool keeps the connection and sends a POST later over a "
+    "10 ms wire. Then a client that reads to EOF.",
+    ["python 3.11 http.server", "curl"],
+    vantage="client's interface, 10 ms from the server",
+    shows={"keepalive-race-announced-close": 2, "clean": 2},
+)
+def announced_10(lab):
+    client, server, _ = lab.wired(0.01)
+    lab.start(server, ["/usr/bin/python3", PROGRAMS / "ignore_http.py", server.address, 8000, "read"], port=8000)
+    lab.record(client)
+    get = "send:POST / HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 4\\r\\n\\r\\nabcd"
+    for pause in (0.05, 0.2):
+        raw(lab, client, server.address, 8000, get, "read", f"wait:{pause}", get, "read")
+    raw(lab, client, server.address, 8000, get, "read", "eof")
+    lab.curl(client, "-d", "a=1", f"http://{server.address}:8000/")
+    return announced_judge
+
+
+@case(
+    "anki-connect-unannounced",
+    "A hand-written server closes after each response without saying so; a pooling Go client",
+    "A single-threaded HTTP/1.1 server, in the manner of an add-on for flash cards, answers 200 with Content-Length, no "
+    "Connection: close, and closes. A Go client with keep-alive posts from four workers: now and then it takes the "
+    "connection from its pool before it has seen the FIN.",
+    ["python 3.11 sockets", "go net/http client"],
+    shows={"unannounced-close-each-response": 1, "clean": 3},
+)
+def anki(lab):
+    host = lab.one_host()
+    python_program(lab, host, "anki.py", port=8765)
+    lab.record(host)
+    told = go_client(lab, host, "-n", "15", "-workers", "4", "-post", "60", "http://10.77.0.1:8765/")
+    del told
+    return unannounced
+
+
+@case(
+    "anki-connect-unannounced-far",
+    "The same server 10 ms away: Python's requests reuses before the FIN has come",
+    "A requests session (which does look at its socket before reuse) and a plain http.client post twice, at once, to the "
+    "server that closes after each response without Connection: close, over a wire of 10 ms.",
+    ["python 3.11 sockets", "python 3.11 http.client", "requests"],
+    vantage="client's interface, 10 ms from the server",
+    shows={"unannounced-close-each-response": 2},
+)
+def anki_far(lab):
+    client, server, _ = lab.wired(0.01)
+    python_program(lab, server, "anki.py", port=8765)
+    lab.record(client)
+    post = "send:POST / HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 20\\r\\n\\r\\n{20*k}"
+    raw(lab, client, server.address, 8765, post, "read", post, "read")
+    raw(lab, client, server.address, 8765, post, "read", "wait:0.1", post, "read")
+    raw(lab, client, server.address, 8765, post, "read", "wait:0.3", post, "read")
+    raw(lab, client, server.address, 8765, post, "read", "eof")
+    return unannounced
+
+
+@case(
+    "anki-connect-announced",
+    "The same server with Connection: close: nothing goes wrong",
+    "The server of the case before now sends Connection: close with each response; the same Go client posts the same way.",
+    ["python 3.11 sockets", "go net/http client"],
+    shows={"clean": 40},
+)
+def anki_announced(lab):
+    host = lab.one_host()
+    python_program(lab, host, "anki.py", "announce", port=8765)
+    lab.record(host)
+    go_client(lab, host, "-n", "12", "-workers", "4", "-post", "60", "http://10.77.0.1:8765/")
+    return lambda connection: None if connection.resets else clean("closed as announced, not reused")
+
+
+def unannounced(connection):
+    if connection.resets or connection.failed:
+        word = connection.first_reset.reason if connection.first_reset else "no reset"
+        return blame("unannounced-close-each-response", f"reused after a response without Connection: close ({word})",
+                     also=["keepalive-race-unannounced-close"])
+    return clean("one exchange, then the server's close; not reused")
+
+
+@case(
+    "redis-idle-timeout",
+    "Redis closes idle clients; a pool that does not look uses them 2 s later",
+    "redis-server with timeout 1. Clients send PING, are idle for 3 s and send SET on a connection that Redis has closed "
+    "meanwhile. Others are idle for 300 ms only.",
+    ["redis", "python 3.11 sockets"],
+    shows={"idle-timeout-inversion": 3, "clean": 2},
+)
+def redis_idle(lab):
+    host = lab.one_host()
+    redis(lab, host, "--timeout", "1")
+    lab.record(host)
+    for pause in (3, 3.5, 4, 0.3, 0.3):
+        lab.client(host, ["/usr/bin/python3", PROGRAMS / "rawhttp.py", host.address, 6379, "send:PING\\r\\n", "read:7",
+                          f"wait:{pause}", "send:SET a 1\\r\\n", "read:12", "need:12"])
+    return inverted
+
+
+def inverted(connection):
+    if connection.failed or connection.resets:
+        return blame("idle-timeout-inversion", "the client was idle longer than the server's limit and did not look",
+                     also=["keepalive-race-unannounced-close", "late-data-after-close"])
+    return clean("used again within the limit")
+
+
+def redis(lab, host, *options, port=6379):
+    return lab.start(
+        host, ["redis-server", "--port", port, "--bind", host.address, "--save", "", "--dir", lab.temp, "--protected-mode", "no",
+               *options], port=port)
+
+
+@case(
+    "node-idle-inversion",
+    "node closes after its idle limit, a client that does not watch reuses seconds later",
+    "keepAliveTimeout 500 ms (node adds a second of its own). A client posts on connections that were idle for 2.5 to 3.1 s: "
+    "the FIN came long before. Some are idle for 600 ms and are answered.",
+    ["node", "python 3.11"],
+    shows={"idle-timeout-inversion": 4, "clean": 2},
+)
+def node_inversion(lab):
+    host = lab.one_host()
+    node(lab, host, "keepalive.js", "timeout", 500)
+    lab.record(host)
+    python_client(lab, host, "race.py", "http://10.77.0.1:8000/", "raw", "POST", "at:2.5", "at:2.7", "at:2.9", "at:3.1", "at:0.6", "at:0.5")
+    return inverted
+
+
+@case(
+    "nginx-keepalive-requests-announced",
+    "nginx ends a connection after keepalive_requests and says so; a client goes on",
+    "keepalive_requests 5: the fifth answer carries Connection: close. A client that counts on the connection sends a sixth "
+    "request; ab, which knows, does not.",
+    ["nginx", "ab", "python 3.11"],
+    shows={"keepalive-race-announced-close": 2, "clean": 2},
+)
+def nginx_requests(lab):
+    host = lab.one_host()
+    nginx(lab, host, "lingering_close off; keepalive_requests 5; server { listen 10.77.0.1:80; location / { return 200 ok; } }")
+    lab.record(host)
+    get = "send:GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
+    for _ in range(2):
+        raw(lab, host, "10.77.0.1", 80, *[get, "read"] * 5, "wait:0.05", get, "read")
+    lab.run(host, ["ab", "-q", "-k", "-n", "20", "-c", "2", "http://10.77.0.1/"])
+
+    def judge(connection):
+        truth = announced_judge(connection)
+        if truth and truth.expect:
+            truth.also.append("proxy-max-requests")
+        return truth
+
+    return judge
+
+
+@case(
+    "node-max-requests-unannounced",
+    "A node server ends each connection after 4 requests without saying so",
+    "The server calls destroySoon() after the fourth response, which said Connection: keep-alive. A pool that uses the "
+    "connection again at once, over a wire of 15 ms, loses every fifth request; one that stops after four does not.",
+    ["node", "python 3.11"],
+    vantage="client's interface, 15 ms from the server",
+    shows={"proxy-max-requests": 4, "clean": 2},
+)
+def node_requests(lab):
+    client, server, _ = lab.wired(DELAY)
+    node(lab, server, "keepalive.js", "requests", 4)
+    lab.record(client)
+    post = "send:POST /order HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 4\\r\\n\\r\\nabcd"
+    for _ in range(4):
+        raw(lab, client, server.address, 8000, *[post, "read"] * 5)
+    for count in (4, 3):
+        raw(lab, client, server.address, 8000, *[post, "read"] * count, "close")
+
+    def judge(connection):
+        if connection.failed or connection.resets:
+            word = connection.first_reset.reason if connection.first_reset else "no reset"
+            return blame("proxy-max-requests", f"the server closed after its fourth response, unannounced ({word})",
+                         also=["keepalive-race-unannounced-close"])
+        return clean("no more requests than the server takes")
+
+    return judge
+
+
+@case(
+    "gunicorn-max-requests-recycle",
+    "gunicorn recycles a worker after --max-requests while another connection is in use",
+    "gunicorn gthread --max-requests 12 with two keep-alive connections to its worker: requests on the one make the worker "
+    "leave, which closes the other without a word; its client posts at that moment, over a wire of 15 ms.",
+    ["gunicorn gthread", "python 3.11"],
+    vantage="client's interface, 15 ms from the server",
+    shows={"keepalive-race-unannounced-close": 1},
+)
+def gunicorn_recycle(lab):
+    client, server, _ = lab.wired(DELAY)
+    gunicorn(lab, server, "-k", "gthread", "--threads", "4", "--keep-alive", "30", "--max-requests", "12", app="plain_wsgi:application")
+    lab.record(client)
+    lab.client(client, ["/usr/bin/python3", PROGRAMS / "busy_idle.py", server.address, 8000])
+
+    def judge(connection):
+        if connection.failed or connection.resets:
+            word = connection.first_reset.reason if connection.first_reset else "no reset"
+            return blame("keepalive-race-unannounced-close", f"the recycled worker closed while a request came ({word})",
+                         also=["proxy-max-requests", "upstream-no-response-close"])
+        return clean("announced by Connection: close, or idle, when the worker left")
+
+    return judge
