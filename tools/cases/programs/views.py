@@ -57,3 +57,17 @@ def breaks():
         raise RuntimeError("the database went away")
 
     return flask.Response(generate(), mimetype="text/plain")
+
+
+@flask_app.route("/drip")
+def drip():
+    """Twenty pieces of 1 000 bytes, one each 100 ms; ?length=1 declares them, else they are chunks."""
+    import time
+
+    def generate():
+        for _ in range(20):
+            yield b"d" * 1000
+            time.sleep(0.1)
+
+    headers = {"Content-Length": "20000"} if flask.request.args.get("length") else {}
+    return flask.Response(generate(), headers=headers, mimetype="text/plain")
