@@ -1,9 +1,8 @@
 use std::time::Duration;
 
-use bypeer_wire::packet::Checksum;
 
 use crate::causes::proof;
-use crate::story::Story;
+use crate::story::{Maker, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
@@ -24,7 +23,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         || connection.handshake.syn_acks > 1
         || reset.after_own_fin
         || reset.seq != 0
-        || reset.checksum == Checksum::Partial
+        || story.maker(reset) == Maker::Firewall
     {
         return None;
     }

@@ -30,7 +30,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         let ttl = flow.ttl.unwrap_or_default();
         signs.push((reset.at, format!("its TTL is {}, the {side}'s other packets have {ttl}", reset.ttl)));
     }
-    let stepped = stepped(story, reset);
+    // After a socket's own reset whatever still arrives draws more of them.
+    let stepped = if reset.shape == ResetShape::Active { 0 } else { stepped(story, reset) };
     if stepped >= 2 {
         weight += 2;
         signs.push((reset.at, format!("{stepped} resets with different sequence numbers follow each other: a guess, not a socket's answer")));
