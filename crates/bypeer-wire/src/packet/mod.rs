@@ -13,7 +13,7 @@ mod tunnel;
 #[cfg(test)]
 mod build;
 #[cfg(test)]
-mod differential;
+mod tests;
 
 pub use decoder::{Decoded, Decoder};
 pub use segment::{Flags, IcmpError, IcmpKind, Segment, TcpOptions};
