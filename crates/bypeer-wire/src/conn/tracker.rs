@@ -131,13 +131,6 @@ impl Tracker {
         Some(Timestamp(self.newest.time.0.saturating_add(wait)))
     }
 
-    /// Whether a SYN is but another copy of one already counted.
-    pub(super) fn is_copy(&mut self, at: PacketRef, segment: &Segment<'_>) -> bool {
-        let note = self.describe(at, segment, self.direction_of(segment.source));
-        let half = &mut self.halves[note.direction.index()];
-        duplicates::is_copy(&note, None, half, &self.notes)
-    }
-
     /// Takes the next segment in.
     pub(super) fn push(&mut self, at: PacketRef, segment: &Segment<'_>, budget: &mut Budget) -> Taken {
         let direction = self.direction_of(segment.source);
