@@ -43,6 +43,10 @@ impl Lineage {
             seq.wrapping_sub(1)
         };
         if let Some(base) = self.base.get_mut(side) {
+            if flags.has(Flags::SYN) && flags.has(Flags::ACK) {
+                // A SYN-ACK's number replaces what was noted before.
+                *base = Some(first);
+            }
             base.get_or_insert(first);
         }
         if flags.has(Flags::ACK)
