@@ -111,7 +111,7 @@ struct Told {
 
 #[derive(Clone, Debug)]
 enum Parser {
-    Undecided(Undecided),
+    Undecided(Box<Undecided>),
     Http1(Box<Http1>),
     Tls(Box<TlsRecords>),
     FastCgi(Box<FastCgi>),
@@ -120,12 +120,12 @@ enum Parser {
 
 impl Default for Parser {
     fn default() -> Parser {
-        Parser::Undecided(Undecided {
+        Parser::Undecided(Box::new(Undecided {
             direction: Direction::ToServer,
             start: 0,
             at: PacketRef::default(),
             bytes: Vec::new(),
-        })
+        }))
     }
 }
 
@@ -201,7 +201,7 @@ impl Told {
             start,
             at,
             bytes,
-        } = undecided.clone();
+        } = *undecided.clone();
         let detected = detect::detect(direction, &bytes, true);
         let detected = detected.unwrap_or(Detected {
             protocol: Protocol::Unknown,
@@ -247,7 +247,6 @@ impl Told {
     /// HTTP begins after something else, in all likelihood the middle of a message from before the capture. That is no
     /// exchange; but when a response begins, what the client sent before is the request that it answers.
     fn pick_up(&mut self, direction: Direction) {
-        self.record.picked_up = true;
         let mut before = std::mem::take(&mut self.record.ledger);
         if direction == Direction::ToServer {
             return;
@@ -350,5 +349,25 @@ impl Told {
             Parser::Tls(_) | Parser::Turns(_) => Turns::fin(&mut self.record, direction),
             Parser::Undecided(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{Exchange, RequestHead, ResponseHead};
+
+    /// 250 000 connections may live at once. Strings of the heads and the queue of open exchanges come on top.
+    #[test]
+    fn a_conversation_with_one_exchange_is_small() {
+        let parts = [
+            size_of::<Told>(),
+            size_of::<Http1>(),
+            size_of::<Exchange>(),
+            size_of::<RequestHead>(),
+        ];
+        let total = parts.iter().sum::<usize>() + size_of::<ResponseHead>();
+        assert!(total <= 760, "{total} = {parts:?} + {}", size_of::<ResponseHead>());
+        assert!(size_of::<Conversation>() == size_of::<usize>());
     }
 }
