@@ -8,6 +8,9 @@ use super::tls::TlsRecords;
 use super::turns::Turns;
 use crate::{Direction, PacketRef};
 
+/// Turns of something unknown among which HTTP and TLS are looked for.
+const UNSETTLED_TURNS_MAX: u32 = 4;
+
 /// What is said on one connection, told in order per direction by the connection table.
 ///
 /// Costs one pointer while nothing was said. Bodies are never copied and, where the table heeds [`Conversation::unwanted`],
@@ -180,10 +183,12 @@ impl Told {
             }
             return;
         }
-        if let Parser::Turns(Turns { settled: false }) = self.parser
-            && let Some(detected) = detect::detect_segment(direction, bytes)
-        {
-            return self.become_detected(detected, direction, offset, bytes, at);
+        if let Parser::Turns(turns @ Turns { settled: false }) = &mut self.parser {
+            if let Some(detected) = detect::detect_segment(direction, bytes) {
+                return self.become_detected(detected, direction, offset, bytes, at);
+            }
+            // What begins in a body, or with a proxy's greeting, shows itself soon. What does not is left alone.
+            turns.settled = self.record.ledger.total() > UNSETTLED_TURNS_MAX;
         }
         self.read(direction, offset, bytes, at);
     }

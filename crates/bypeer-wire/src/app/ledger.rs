@@ -72,6 +72,11 @@ impl Ledger {
         }
     }
 
+    /// How many there were.
+    pub(super) fn total(&self) -> u32 {
+        self.total
+    }
+
     /// How many are open.
     pub(super) fn open_len(&self) -> usize {
         self.open.len()

@@ -469,3 +469,13 @@ fn turns_of_something_unknown() {
     );
     assert_eq!(told(&[]).protocol, Protocol::Silent);
 }
+
+#[test]
+fn http_is_looked_for_behind_a_greeting_but_not_for_ever() {
+    let greeted = told(&[c("PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n"), c(GET), s(OK2)]);
+    assert_eq!((greeted.protocol, greeted.exchanges.complete), (Protocol::Http1, 1));
+    let mut dialogue: Vec<Said> = (0..6).flat_map(|_| [c("\x01ask"), s("\x02told")]).collect();
+    dialogue.extend([c(GET), s(OK2)]);
+    let other = told(&dialogue);
+    assert_eq!((other.protocol, other.exchanges.total), (Protocol::Unknown, 7));
+}
