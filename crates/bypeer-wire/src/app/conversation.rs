@@ -234,6 +234,16 @@ impl Told {
             return;
         }
         self.record.protocol = detected.protocol;
+        // The PROXY protocol's line is no part of the first request.
+        let greeting = if detected.protocol == Protocol::Http1 {
+            detect::proxy_line(bytes)
+        } else {
+            0
+        };
+        let (offset, bytes) = (
+            offset.saturating_add(greeting as u64),
+            bytes.get(greeting..).unwrap_or_default(),
+        );
         let picked_up = matches!(self.parser, Parser::Turns(_));
         self.parser = match detected.protocol {
             Protocol::Http1 if picked_up => {

@@ -474,6 +474,19 @@ fn turns_of_something_unknown() {
 fn http_is_looked_for_behind_a_greeting_but_not_for_ever() {
     let greeted = told(&[c("PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n"), c(GET), s(OK2)]);
     assert_eq!((greeted.protocol, greeted.exchanges.complete), (Protocol::Http1, 1));
+    let at_once = told(&[c(format!("PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n{GET}")), s(OK2)]);
+    assert_eq!(
+        at_once
+            .exchanges
+            .first
+            .as_deref()
+            .unwrap()
+            .request
+            .as_ref()
+            .unwrap()
+            .start,
+        37
+    );
     let mut dialogue: Vec<Said> = (0..6).flat_map(|_| [c("\x01ask"), s("\x02told")]).collect();
     dialogue.extend([c(GET), s(OK2)]);
     let other = told(&dialogue);
