@@ -1,6 +1,7 @@
 use bypeer_diagnose::Accounts;
 use bypeer_wire::{Issues, Timestamp};
 
+use crate::escape::escape;
 use crate::layout::Page;
 use crate::look::Role;
 use crate::time::utc;
@@ -26,7 +27,9 @@ pub struct Summary {
     pub selection: Option<String>,
     /// Reading was stopped before the input's end.
     pub interrupted: bool,
-    /// What else the reader should know: files that overlap in time, a connection that was asked for and ended well.
+    /// What became of the connections that were asked for: said first.
+    pub answers: Vec<String>,
+    /// What else the reader should know about the input: said last.
     pub notes: Vec<String>,
 }
 
@@ -135,9 +138,11 @@ pub(crate) fn write(page: &mut Page, summary: &Summary, harmless_hidden: u64) {
             ),
         );
     }
-    for note in &summary.notes {
+    if !summary.notes.is_empty() {
         page.blank();
-        page.field_hanging("note", "", note);
+    }
+    for note in &summary.notes {
+        page.field("note", &escape(note));
     }
 }
 

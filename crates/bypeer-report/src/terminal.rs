@@ -25,6 +25,12 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
     let (shown, hidden): (Vec<&Group>, Vec<&Group>) =
         ranked.into_iter().partition(|group| all || !group.example.harmless);
     let mut page = Page::new(look);
+    for answer in &summary.answers {
+        page.headline("•", Role::Label, &escape(answer));
+    }
+    if !summary.answers.is_empty() {
+        page.blank();
+    }
     // An insight stands with the findings of its cause, else with the worst group of its server, else by itself.
     let home = |insight: &Insight| {
         let of_cause = shown.iter().position(|group| belongs(insight, &group.example));
@@ -60,7 +66,7 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
         }
         page.blank();
     }
-    if shown.is_empty() {
+    if shown.is_empty() && summary.answers.is_empty() {
         page.paragraph(0, Some(Role::Strong), &nothing_shown(summary));
         page.blank();
     }

@@ -119,8 +119,7 @@ pub enum Command {
 pub struct Explain {
     /// Captures, or - for standard input; without any, how to capture is printed
     ///
-    /// Captures, or - for standard input. Several are read as one rotated capture. Without any, the capture command that
-    /// you need is printed, and the exit status is 2.
+    /// Several files are read as one rotated capture, in the order of their first packets. Without any, the exit status is 2.
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
@@ -130,7 +129,7 @@ pub struct Explain {
 
     /// Tell the harmless findings too
     ///
-    /// Tells the harmless findings too: resets by which nobody lost anything. JSON always contains them.
+    /// These are resets by which nobody lost anything. JSON always contains them.
     #[arg(long)]
     pub all: bool,
 
@@ -140,24 +139,22 @@ pub struct Explain {
 
     /// Only this connection: a tcp.stream number, or two ends A:PORT-B:PORT
     ///
-    /// Only this connection: Wireshark's tcp.stream number, or its two ends in any order, as in
-    /// 10.0.0.7:49802-10.0.0.9:8765 or [2001:db8::7]:49802-[2001:db8::9]:8765. If it ended well, that is said.
+    /// The number is Wireshark's. The ends come in any order, as in 10.0.0.7:49802-10.0.0.9:8765 or
+    /// [2001:db8::7]:49802-[2001:db8::9]:8765. If the connection ended well, that is said.
     #[arg(long, value_name = "WHICH", help_heading = "Selection", conflicts_with = "error")]
     pub connection: Option<String>,
 
     /// Only the connection that an error line from a log speaks of
     ///
-    /// Only the connection that an error line speaks of, pasted as it stands in the log: of Go, nginx, HAProxy, Node, Python,
-    /// Java, .NET, curl or another. Addresses in it pick the connections, a time in it narrows them further; what the line
-    /// does not tell is said.
+    /// Paste the line as it stands in the log: of Go, nginx, HAProxy, Node, Python, Java, .NET, curl or another. Addresses in
+    /// it pick the connections, a time in it narrows them further; what the line does not tell is said.
     #[arg(long, value_name = "LINE", help_heading = "Selection", allow_hyphen_values = true)]
     pub error: Option<String>,
 
     /// Only connections that ended, or lived, around a time
     ///
-    /// Only connections that ended, or lived, around a time: RFC 3339 (2026-01-02T13:04:05Z), a date and time in this
-    /// machine's zone (2026-01-02 13:04:05), seconds since the epoch, or HH:MM:SS of the capture's day in this machine's
-    /// zone (TZ=UTC sets another).
+    /// The time is RFC 3339 (2026-01-02T13:04:05Z), a date and time in this machine's zone (2026-01-02 13:04:05), seconds
+    /// since the epoch, or HH:MM:SS of the capture's day in this machine's zone (TZ=UTC in the environment sets another).
     #[arg(long, value_name = "TIME", help_heading = "Selection")]
     pub around: Option<String>,
 

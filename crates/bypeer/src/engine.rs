@@ -37,7 +37,7 @@ pub struct Outcome {
     /// Connections counted by server.
     pub groups: Groups,
     /// What to say about the connections that were asked for.
-    pub notes: Vec<String>,
+    pub answers: Vec<String>,
     /// Connections were asked for and none fits.
     pub nothing_fits: bool,
     /// Packets, all kinds.
@@ -130,19 +130,19 @@ impl Engine {
         let mut desk = self.desk;
         let verdicts = std::mem::take(&mut desk.judge).finish();
         let mut findings = desk.select(verdicts.findings);
-        let mut notes = Vec::new();
+        let mut answers = Vec::new();
         if desk.selection.narrows_by_time() {
-            findings = desk.narrow(&mut notes);
+            findings = desk.narrow(&mut answers);
         }
         let nothing_fits = desk.selection.names_connections() && desk.accounts.is_empty();
-        desk.tell_accounts(&findings, &mut notes);
+        desk.tell_accounts(&findings, &mut answers);
         Outcome {
             findings,
             insights: verdicts.insights,
             accounts: verdicts.accounts,
             issues: self.issues,
             groups: desk.groups,
-            notes,
+            answers,
             nothing_fits,
             packets: self.packets,
             tcp_packets: self.tcp_packets,
@@ -219,7 +219,7 @@ impl Desk {
     }
 
     /// Puts out what the time in the error line speaks against, unless it speaks against all.
-    fn narrow(&mut self, notes: &mut Vec<String>) -> Vec<Finding> {
+    fn narrow(&mut self, answers: &mut Vec<String>) -> Vec<Finding> {
         let mut held = std::mem::take(&mut self.held);
         let near = |opened, ended| self.selection.is_near_the_lines_time(opened, ended);
         let fitting = self
@@ -233,7 +233,7 @@ impl Desk {
             self.accounts
                 .retain(|account| selection.is_near_the_lines_time(account.opened, account.ended));
         } else if !self.accounts.is_empty() {
-            notes.push(format!(
+            answers.push(format!(
                 "no connection that fits the line was open, or ended, within {} of the line's time; its time was left aside \
                  (a log's clock or zone may differ: --within widens)",
                 self.selection.window()
@@ -243,7 +243,7 @@ impl Desk {
     }
 
     /// Says what became of the connections asked for of which no finding tells.
-    fn tell_accounts(&self, findings: &[Finding], notes: &mut Vec<String>) {
+    fn tell_accounts(&self, findings: &[Finding], answers: &mut Vec<String>) {
         if !self.selection.names_connections() {
             return;
         }
@@ -254,14 +254,14 @@ impl Desk {
                 1 => "one connection fits".to_owned(),
                 _ => format!("{count} connections fit"),
             };
-            notes.insert(0, format!("{line}; {fit}"));
+            answers.insert(0, format!("{line}; {fit}"));
         } else if count == 0 {
-            notes.push("no such connection is in the capture".to_owned());
+            answers.push("no such connection is in the capture".to_owned());
         }
         if count == 0 {
             for end in self.selection.ends() {
                 if let Some(seen) = self.groups.connections_to(end) {
-                    notes.push(format!(
+                    answers.push(format!(
                         "the capture holds {seen} connections to {end}, none of them from the other end asked for"
                     ));
                 }
@@ -283,13 +283,13 @@ impl Desk {
                 what,
             } = account;
             let lasted = ended.since(*opened).as_secs_f64();
-            notes.push(format!(
-                "stream {stream}, {client} → {server}, opened {}, {lasted:.6} s: {what}",
+            answers.push(format!(
+                "stream {stream}, {client} → {server}, opened {}, lasted {lasted:.3} s: {what}",
                 utc(*opened)
             ));
         }
         if untold.len() > ACCOUNTS_TOLD {
-            notes.push(format!(
+            answers.push(format!(
                 "{} more connections fit and have no finding that was asked for",
                 untold.len() - ACCOUNTS_TOLD
             ));
@@ -302,19 +302,21 @@ fn what_became_of(connection: &Connection) -> String {
     let exchanges = &connection.app.exchanges;
     let said = match exchanges.total {
         0 => String::new(),
-        1 => format!("one exchange{}, ", if exchanges.complete == 1 { ", whole" } else { "" }),
-        total => format!("{total} exchanges, {} of them whole, ", exchanges.complete),
+        1 if exchanges.complete == 1 => " after one whole exchange".to_owned(),
+        1 => " after one exchange that was not whole".to_owned(),
+        total if total == exchanges.complete => format!(" after {total} whole exchanges"),
+        total => format!(" after {total} exchanges, {} of them whole", exchanges.complete),
     };
     let fins = [Direction::ToServer, Direction::ToClient].map(|direction| connection.flow(direction).fin.is_some());
-    let end = match (connection.resets_total, fins) {
-        (0, [true, true]) => "it ended well: both sides closed, nobody reset it",
-        (0, _) if connection.ending == Ending::CaptureEnded => {
-            "it was still open when the capture ended, nobody reset it"
+    let (end, why) = match (connection.resets_total, fins) {
+        (0, [true, true]) => ("it ended well", ": both sides closed, nobody reset it"),
+        (0, _) if connection.ending == Ending::CaptureEnded => ("it was still open when the capture ended", ""),
+        (0, _) if connection.ending == Ending::TupleReused => {
+            ("its addresses were used again before its end was seen", "")
         }
-        (0, _) if connection.ending == Ending::TupleReused => "its addresses were used again before its end was seen",
-        (0, _) if connection.ending == Ending::Evicted => "it was put out of memory before its end was seen",
-        (0, _) => "nobody reset it",
-        _ => "it was reset, but there is no finding about it that was asked for",
+        (0, _) if connection.ending == Ending::Evicted => ("it was put out of memory before its end was seen", ""),
+        (0, _) => ("nobody reset it", ""),
+        _ => ("it was reset", ", but there is no finding about it that was asked for"),
     };
-    format!("{said}{end}")
+    format!("{end}{said}{why}")
 }

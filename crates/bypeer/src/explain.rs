@@ -247,7 +247,7 @@ impl Printer {
         }
         let mut issues = ending.read.issues;
         issues.merge(&outcome.issues);
-        let mut notes = outcome.notes;
+        let mut notes = Vec::new();
         for torn in &ending.read.torn {
             notes.push(format!(
                 "{}: the compressed stream breaks off ({}); what came before was used",
@@ -274,6 +274,7 @@ impl Printer {
             findings: self.printed,
             selection: ending.selection,
             interrupted: ending.stopped,
+            answers: outcome.answers,
             notes,
         };
         let printed = match (self.failed.take(), self.format) {
