@@ -208,6 +208,17 @@ impl<'a> Story<'a> {
         Some(ack.min(self.connection.to_server.sent))
     }
 
+    /// The server had read all that arrived of the client's stream before this reset: a request without a body that it was
+    /// answering, and nothing after it.
+    pub fn everything_was_read(&self, exchange: &Exchange, arrived: u64) -> bool {
+        self.understood(exchange)
+            && exchange.response.is_some()
+            && exchange
+                .request
+                .as_ref()
+                .is_some_and(|request| request.complete && !has_body(request) && request.end == Some(arrived))
+    }
+
     /// Response bytes that the client cannot have read: declared or sent, and not acknowledged by it.
     pub fn response_bytes_missing(&self, exchange: &Exchange) -> Option<u64> {
         let Some(response) = &exchange.response else {

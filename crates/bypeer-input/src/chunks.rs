@@ -69,8 +69,14 @@ impl Threaded {
         let (empty, recycled) = channel();
         let work = move || {
             let end = match open() {
-                Ok(mut plain) => End { format: plain.format(), result: read_all(&mut plain, whole, &full, &recycled) },
-                Err(error) => End { format: None, result: Err(error) },
+                Ok(mut plain) => End {
+                    format: plain.format(),
+                    result: read_all(&mut plain, whole, &full, &recycled),
+                },
+                Err(error) => End {
+                    format: None,
+                    result: Err(error),
+                },
             };
             // Nobody listens any more after a stop.
             let _ = full.send(Message::End(end));
@@ -118,7 +124,12 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(feed: Feed) -> Window {
-        Window { feed, buffer: Vec::new(), start: 0, end: 0 }
+        Window {
+            feed,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+        }
     }
 
     /// The bytes.
@@ -139,7 +150,10 @@ impl Window {
             Feed::Direct(_) => return self.read_block(),
             Feed::Threaded(threaded) => threaded,
         };
-        let died = || End { result: Err(io::Error::other("the reading thread died")), format: None };
+        let died = || End {
+            result: Err(io::Error::other("the reading thread died")),
+            format: None,
+        };
         match threaded.full.recv_timeout(patience) {
             Ok(Message::Chunk { buffer, end }) => {
                 let unused = self.append(buffer, end);
@@ -197,7 +211,8 @@ impl Window {
             return std::mem::replace(&mut self.buffer, chunk);
         }
         self.make_room_aside();
-        self.buffer.extend_from_slice(chunk.get(HEADROOM..end).unwrap_or_default());
+        self.buffer
+            .extend_from_slice(chunk.get(HEADROOM..end).unwrap_or_default());
         self.end = self.buffer.len();
         chunk
     }

@@ -289,19 +289,33 @@ struct Opened {
 impl Opened {
     fn of(name: &str, origin: Origin, meter: &Meter) -> Result<Opened, InputError> {
         let failed = Arc::new(AtomicBool::new(false));
-        let thread = |source| InputError::Thread { name: name.to_owned(), source };
+        let thread = |source| InputError::Thread {
+            name: name.to_owned(),
+            source,
+        };
         let feed = match origin {
             Origin::File { path, .. } => {
                 let inner = File::open(&path).map_err(|error| InputError::of_open(&path, error))?;
-                let counted = Counted { inner, bytes: meter.read.clone(), failed: failed.clone() };
-                let read = |source| InputError::Read { name: name.to_owned(), source };
+                let counted = Counted {
+                    inner,
+                    bytes: meter.read.clone(),
+                    failed: failed.clone(),
+                };
+                let read = |source| InputError::Read {
+                    name: name.to_owned(),
+                    source,
+                };
                 match Plain::open(counted).map_err(read)? {
                     stored @ Plain::Stored(_) => Feed::Direct(stored),
                     compressed => Feed::Threaded(Threaded::start(|| Ok(compressed), true).map_err(thread)?),
                 }
             }
             Origin::Stream(inner) => {
-                let counted = Counted { inner, bytes: meter.read.clone(), failed: failed.clone() };
+                let counted = Counted {
+                    inner,
+                    bytes: meter.read.clone(),
+                    failed: failed.clone(),
+                };
                 Feed::Threaded(Threaded::start(|| Plain::open(counted), false).map_err(thread)?)
             }
         };

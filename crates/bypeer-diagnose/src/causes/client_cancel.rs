@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use bypeer_wire::conn::ResetShape;
 use bypeer_wire::{Direction, PacketRef};
 
-use crate::causes::proof;
+use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
@@ -22,23 +24,27 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             // Without message boundaries: an answer was still coming when the client left.
             let exchange = story.connection.app.exchanges.newest()?;
             let response = exchange.response.as_ref()?;
-            let coming = !story.understood(exchange)
-                && (response.last.number > left.number || flow.unacked() > 0 || open_record(story));
+            let coming = response.last.number > left.number
+                || !story.understood(exchange) && (flow.unacked() > 0 || open_record(story));
             if !coming || story.only_alert_from(Direction::ToClient, flow.acked as i64) {
                 return None;
             }
             exchange
         }
     };
-    if exchange.request.is_none() {
+    if exchange.request.is_none() || reuse::announced(story).is_some() {
         return None;
     }
     // The server had closed first: whatever the client did then was an answer to that.
     if story.server_fin().is_some_and(|fin| fin.at.number < left.number) {
         return None;
     }
-    if !story.understood(exchange) && exchange.response.is_none() && !story.answers_are_owed() {
-        return None;
+    if !story.understood(exchange) && exchange.response.is_none() {
+        // A last word of the client (a GOAWAY, a QUIT) is no request: one that waits for an answer shows by its waiting.
+        let waited = left.time.since(exchange.request.as_ref()?.last.time);
+        if !story.answers_are_owed() || waited < story.round_trip() * 2 + Duration::from_millis(50) {
+            return None;
+        }
     }
     let age = exchange.request.as_ref().map(|request| left.time.since(request.begun.time)).unwrap_or_default();
     let verdict = match story.stand() {

@@ -25,6 +25,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     }
     let exchange = story.connection.app.exchanges.newest()?;
     let answer = exchange.response.as_ref()?;
+    if answer.last.number > reset.at.number {
+        return None;
+    }
     let since = reset.at.time.since(answer.last.time);
     let soon = since <= Duration::from_millis(250) || story.response_flow().unacked() > 0;
     let strength = if soon { Strength::Fits } else { Strength::Possible };

@@ -1,6 +1,6 @@
-use crate::causes::reuse;
+use crate::causes::{proof, reuse};
 use crate::story::Story;
-use crate::{Cause, Evidence, Party, Strength, Weighed};
+use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "keepalive-race-announced-close",
@@ -11,12 +11,22 @@ pub static CAUSE: Cause = Cause {
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
-    let reuse = reuse::find(story)?;
-    let announced = reuse.announced?;
-    let verdict = format!("the client sent another request although the close had been announced; {}", reuse.meeting());
-    Some(
-        Weighed::of(Strength::Proven, Party::ClientProgram, verdict)
-            .and([Evidence::packet(announced, "here the close was announced (Connection: close, or HTTP/1.0)")])
-            .and(reuse.proof(story)),
-    )
+    let (exchange, announced) = reuse::announced(story)?;
+    // The server must have kept its word; a client that left by itself before that is another matter.
+    let closed = story.server_fin().is_some() || story.active_reset_by_server().is_some();
+    let request = exchange.request.as_ref()?;
+    if !closed {
+        return None;
+    }
+    let how = if request.begun.number < announced.number {
+        "the client had sent another request before the answer that announced the close; it was never looked at"
+    } else {
+        "the client sent another request although the close had been announced"
+    };
+    let mut weighed = Weighed::of(Strength::Proven, Party::ClientProgram, how)
+        .because(announced, "here the close is announced (Connection: close, or HTTP/1.0)");
+    if let Some(answer) = story.before(exchange).and_then(|before| before.response.as_ref()) {
+        weighed = weighed.because(answer.last, "the last answer ends");
+    }
+    Some(weighed.and(proof::ending(story, Some(exchange))))
 }

@@ -35,7 +35,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     {
         return None; // The request had not arrived: a race, whoever died.
     }
-    if reuse::find(story).is_some_and(|reuse| reuse.announced.is_some()) {
+    if reuse::announced(story).is_some() {
+        return None;
+    }
+    // A kernel that cleans up after a process sends RST only where something lay unread.
+    if let (Some(reset), Some(exchange)) = (reset, exchange)
+        && story.arrived_at_reset(reset).is_some_and(|arrived| story.everything_was_read(exchange, arrived))
+    {
         return None;
     }
     let gone = around.refused_after.is_some_and(|gap| gap < Duration::from_secs(10));

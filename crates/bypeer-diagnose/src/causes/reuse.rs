@@ -86,14 +86,6 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
         .timeline
         .iter()
         .find(|note| note.direction == Direction::ToServer && note.len > 0 && note.end() > request.start as i64);
-    let announced = response_head(answer)
-        .is_some_and(|head| head.connection.closes())
-        .then_some(answer.begun)
-        .or_else(|| {
-            story
-                .client_asked_to_close(before)
-                .then(|| before.request.as_ref().map(|request| request.begun))?
-        });
     Some(Reuse {
         exchange,
         idle: request.begun.time.since(answer.last.time),
@@ -103,7 +95,7 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
         fin_had_arrived: first
             .and_then(|note| story.sent_after_fin_arrived(note))
             .unwrap_or(false),
-        announced,
+        announced: announced(story).map(|(_, at)| at),
     })
 }
 

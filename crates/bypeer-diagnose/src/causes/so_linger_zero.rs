@@ -27,8 +27,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let (strength, exchange) = match story.stand() {
         // The server was answering a request without a body: it had read all there was.
         Stand::Answering(exchange) => {
-            let request = exchange.request.as_ref()?;
-            let read_all = !has_body(request) && request.end.is_some_and(|end| end == arrived);
+            let read_all = story.everything_was_read(exchange, arrived);
             (if read_all { Strength::Fits } else { Strength::Possible }, Some(exchange))
         }
         Stand::Unanswered(exchange) => {
@@ -52,9 +51,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             None => (Strength::Possible, None),
             Some(exchange) => {
                 let answer = exchange.response.as_ref()?;
-                let read_all = exchange.request.as_ref().is_some_and(|request| {
-                    story.understood(exchange) && !has_body(request) && request.end.is_some_and(|end| end == arrived)
-                });
+                let read_all = story.everything_was_read(exchange, arrived);
                 let soon = reset.at.time.since(answer.last.time) < Duration::from_secs(1);
                 (if read_all && soon { Strength::Fits } else { Strength::Possible }, Some(exchange))
             }

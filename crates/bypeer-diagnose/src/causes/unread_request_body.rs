@@ -50,7 +50,11 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             return None;
         }
     }
-    if exchange.response.is_none() && (exchange.index > 0 || story.around.died_together_unprompted > 0) {
+    if crate::causes::reuse::announced(story).is_some() {
+        return None;
+    }
+    if exchange.response.is_none()
+        && (exchange.index > 0 || story.around.died_together_unprompted > 0) {
         strength = Strength::Possible;
     }
     if exchange.response.as_ref().and_then(response_head).is_some_and(|head| head.status >= 400) {

@@ -1,4 +1,4 @@
-use crate::causes::proof;
+use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
@@ -17,6 +17,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let request = exchange.request.as_ref()?;
+    if reuse::announced(story).is_some() {
+        return None;
+    }
     if !story.answers_are_owed() || !(request.complete || !story.understood(exchange)) {
         return None;
     }

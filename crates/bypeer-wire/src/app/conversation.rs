@@ -1,8 +1,10 @@
 use super::detect::{self, Detected};
 use super::exchange::{Application, Protocol};
+use super::fastcgi::FastCgi;
 use super::http1::{Http1, Step};
 use super::ledger::Ledger;
 use super::record::Record;
+use super::tls::TlsRecords;
 use super::turns::Turns;
 use crate::{Direction, PacketRef};
 
@@ -111,6 +113,8 @@ struct Told {
 enum Parser {
     Undecided(Undecided),
     Http1(Box<Http1>),
+    Tls(Box<TlsRecords>),
+    FastCgi(Box<FastCgi>),
     Turns(Turns),
 }
 
@@ -157,10 +161,8 @@ impl Told {
 
     fn data(&mut self, direction: Direction, offset: u64, bytes: &[u8], at: PacketRef) {
         let direction = self.inner(direction);
-        if let Parser::Undecided(undecided) = &mut self.parser {
-            if !undecided.bytes.is_empty() && undecided.direction != direction {
-                self.decide();
-            }
+        if matches!(&self.parser, Parser::Undecided(undecided) if undecided.direction != direction) {
+            self.decide();
         }
         if let Parser::Undecided(undecided) = &mut self.parser {
             let fresh = undecided.bytes.is_empty();
@@ -178,10 +180,10 @@ impl Told {
             }
             return;
         }
-        if let Parser::Turns(Turns { settled: false }) = self.parser {
-            if let Some(detected) = detect::detect_segment(direction, bytes) {
-                return self.become_detected(detected, direction, offset, bytes, at);
-            }
+        if let Parser::Turns(Turns { settled: false }) = self.parser
+            && let Some(detected) = detect::detect_segment(direction, bytes)
+        {
+            return self.become_detected(detected, direction, offset, bytes, at);
         }
         self.read(direction, offset, bytes, at);
     }
@@ -234,6 +236,8 @@ impl Told {
                 Parser::Http1(Box::new(Http1::picked_up(direction.reverse())))
             }
             Protocol::Http1 => Parser::Http1(Box::default()),
+            Protocol::Tls => Parser::Tls(Box::default()),
+            Protocol::FastCgi => Parser::FastCgi(Box::default()),
             Protocol::Unknown => Parser::Turns(Turns { settled: false }),
             _ => Parser::Turns(Turns::settled()),
         };
@@ -265,6 +269,14 @@ impl Told {
         while !rest.is_empty() {
             let step = match &mut self.parser {
                 Parser::Http1(http1) => http1.data(&mut self.record, direction, offset, rest, at, segment_start),
+                Parser::Tls(tls) => match tls.data(&mut self.record, direction, offset, rest, at) {
+                    Ok(()) => Step::Took(rest.len()),
+                    Err(taken) => Step::Turns(taken),
+                },
+                Parser::FastCgi(fastcgi) => match fastcgi.data(&mut self.record, direction, offset, rest, at) {
+                    Ok(()) => Step::Took(rest.len()),
+                    Err(taken) => Step::Turns(taken),
+                },
                 Parser::Turns(_) | Parser::Undecided(_) => {
                     Turns::spoken(&mut self.record, direction, offset, rest.len() as u64, at);
                     Step::Took(rest.len())
@@ -292,6 +304,13 @@ impl Told {
                     self.parser = Parser::Turns(Turns::settled());
                 }
             }
+            Parser::Tls(tls) => tls.skip(&mut self.record, direction, offset, len, at),
+            Parser::FastCgi(fastcgi) => {
+                if !fastcgi.skip(&mut self.record, direction, offset, len, at) {
+                    self.parser = Parser::Turns(Turns::settled());
+                    Turns::spoken(&mut self.record, direction, offset, len, at);
+                }
+            }
             Parser::Turns(_) => Turns::spoken(&mut self.record, direction, offset, len, at),
             Parser::Undecided(_) => {
                 self.record.protocol = Protocol::Unknown;
@@ -305,6 +324,8 @@ impl Told {
         match &self.parser {
             Parser::Undecided(_) => 0,
             Parser::Http1(http1) => http1.unwanted(self.inner(direction)),
+            Parser::Tls(tls) => tls.unwanted(self.inner(direction)),
+            Parser::FastCgi(fastcgi) => fastcgi.unwanted(self.inner(direction)),
             Parser::Turns(turns) => {
                 if turns.settled {
                     u64::MAX
@@ -325,7 +346,8 @@ impl Told {
         self.decide();
         match &mut self.parser {
             Parser::Http1(http1) => http1.fin(&mut self.record, direction),
-            Parser::Turns(_) => Turns::fin(&mut self.record, direction),
+            Parser::FastCgi(_) => {}
+            Parser::Tls(_) | Parser::Turns(_) => Turns::fin(&mut self.record, direction),
             Parser::Undecided(_) => {}
         }
     }

@@ -495,9 +495,12 @@ impl Http1 {
                 complete = *left == 0;
             }
             Reading::Chunked(chunked) => {
-                if !chunked.skip(len) {
-                    side.reading = Reading::Adrift(Belongs::Message);
-                }
+                let within = chunked.skip(len);
+                side.reading = if within {
+                    Reading::Chunked(*chunked)
+                } else {
+                    Reading::Adrift(Belongs::Message)
+                };
             }
             Reading::Adrift(Belongs::Nobody) => {
                 return match direction {

@@ -4,10 +4,14 @@ mod chunked;
 mod conversation;
 mod detect;
 mod exchange;
+mod fastcgi;
+mod framed;
 mod http1;
 mod http1_head;
 mod ledger;
 mod record;
+mod tls;
+mod tls_hello;
 mod turns;
 
 pub use conversation::Conversation;

@@ -33,23 +33,29 @@ pub(super) struct Half {
     pub(super) delivered: u64,
     /// Offset that the other side acknowledged up to, the FIN counted; −1 before it acknowledged the SYN.
     pub(super) acked: i64,
-    pub(super) missed: u64,
     pub(super) packets: u64,
     pub(super) data_packets: u64,
+    first_data: PacketRef,
+    last_data: PacketRef,
+    last_packet: PacketRef,
+    last_ack_of_it: PacketRef,
+    pub(super) fin: Option<Box<Fin>>,
+    pub(super) disorder: Option<Box<Disorder>>,
+}
+
+/// What a direction without losses, probes and closed windows does not have.
+#[derive(Debug, Default)]
+pub(super) struct Disorder {
+    pub(super) missed: u64,
     pub(super) retransmissions: u32,
     pub(super) unanswered_retransmissions: u32,
     pub(super) keep_alive_probes: u32,
     pub(super) unanswered_probes: u32,
     pub(super) window_probes: u32,
     pub(super) zero_windows: u32,
-    first_data: PacketRef,
-    last_data: PacketRef,
-    last_packet: PacketRef,
-    last_ack_of_it: PacketRef,
     /// Since when the other side acknowledges bytes that were not seen.
     pub(super) hole_since: Option<Timestamp>,
-    pub(super) fin: Option<Box<Fin>>,
-    pub(super) assembler: Option<Box<Assembler>>,
+    pub(super) assembler: Assembler,
 }
 
 /// Jumps further than this are not this connection's: an old one's segments, or a forger's guesses. RFC 7323 §2.3 bounds
@@ -144,6 +150,25 @@ impl Half {
         self.last_ack_of_it
     }
 
+    pub(super) fn disorder(&mut self) -> &mut Disorder {
+        self.disorder.get_or_insert_default()
+    }
+
+    /// The other side spoke.
+    pub(super) fn note_answer(&mut self) {
+        if let Some(disorder) = self.disorder.as_mut() {
+            disorder.unanswered_retransmissions = 0;
+            disorder.unanswered_probes = 0;
+        }
+    }
+
+    /// Whether all bytes from `offset` to `end` wait for those before them.
+    pub(super) fn holds(&self, offset: u64, end: u64) -> bool {
+        self.disorder
+            .as_ref()
+            .is_some_and(|disorder| disorder.assembler.covers(offset, end))
+    }
+
     /// The FIN, the first time that everything before it was delivered.
     pub(super) fn take_fin(&mut self) -> Option<PacketRef> {
         let fin = self
@@ -155,18 +180,20 @@ impl Half {
     }
 
     pub(super) fn into_flow(self) -> Flow {
+        let acked = self.acked_payload();
+        let disorder = self.disorder.unwrap_or_default();
         Flow {
             sent: self.sent,
-            acked: self.acked_payload(),
-            missed: self.missed,
+            acked,
+            missed: disorder.missed,
             packets: self.packets,
             data_packets: self.data_packets,
-            retransmissions: self.retransmissions,
-            unanswered_retransmissions: self.unanswered_retransmissions,
-            keep_alive_probes: self.keep_alive_probes,
-            unanswered_probes: self.unanswered_probes,
-            window_probes: self.window_probes,
-            zero_windows: self.zero_windows,
+            retransmissions: disorder.retransmissions,
+            unanswered_retransmissions: disorder.unanswered_retransmissions,
+            keep_alive_probes: disorder.keep_alive_probes,
+            unanswered_probes: disorder.unanswered_probes,
+            window_probes: disorder.window_probes,
+            zero_windows: disorder.zero_windows,
             window_closed: self.window_closed,
             window: self.window,
             first_data: seen(self.first_data),

@@ -4,6 +4,7 @@
 
 mod assembler;
 mod connection;
+mod delivery;
 mod duplicates;
 mod expiry;
 mod half;

@@ -16,12 +16,13 @@ impl Notes {
         let len = self.kept.len();
         if len < Self::FULL {
             if len == self.kept.capacity() {
-                // Doubling would waste much where most connections are short.
-                self.kept.reserve_exact(if len == 0 {
-                    3
+                // A handshake and a small exchange are seven; doubling would waste much where connections are short.
+                let more = if len == 0 {
+                    7
                 } else {
                     (len / 2).clamp(4, Self::FULL - len)
-                });
+                };
+                self.kept.reserve_exact(more);
             }
             self.kept.push(note);
             return;

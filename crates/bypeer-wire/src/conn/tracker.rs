@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use super::assembler::{Budget, after};
+use super::assembler::Budget;
 use super::duplicates;
 use super::half::{Half, seen};
 use super::notes::Notes;
 use super::numbering::Lineage;
 use super::resets::Scene;
-use super::{Connection, Ending, Fin, Handshake, IcmpNote, Marks, Reset, ResetValidity, Roles, SegmentNote};
+use super::{Connection, Ending, Handshake, IcmpNote, Marks, Reset, ResetValidity, Roles, SegmentNote};
 use crate::app::Conversation;
 use crate::packet::{Flags, IcmpError, Segment};
 use crate::{Direction, Endpoint, PacketRef, Timestamp};
@@ -30,9 +30,9 @@ pub(super) struct Tracker {
     opened: PacketRef,
     newest: PacketRef,
     greeting: Greeting,
-    halves: [Half; 2],
+    pub(super) halves: [Half; 2],
     notes: Notes,
-    app: Conversation,
+    pub(super) app: Conversation,
     /// What most connections do not have.
     rare: Option<Box<Rare>>,
 }
@@ -41,9 +41,7 @@ pub(super) struct Tracker {
 #[derive(Debug, Default)]
 struct Greeting {
     syn: PacketRef,
-    last_syn: PacketRef,
     syn_ack: PacketRef,
-    last_syn_ack: PacketRef,
     ack: PacketRef,
     syns: u32,
     syn_acks: u32,
@@ -55,6 +53,9 @@ struct Rare {
     resets_total: u32,
     icmp: Vec<IcmpNote>,
     syn_answered_by_ack: Option<PacketRef>,
+    /// The last SYN and the last SYN-ACK where there were several.
+    last_syn: Option<PacketRef>,
+    last_syn_ack: Option<PacketRef>,
     resets_ended: PacketRef,
 }
 
@@ -68,8 +69,6 @@ pub(super) enum Taken {
 
 /// Segments that fill a gap within this time were reordered on their way; later ones were sent again (as Wireshark has it).
 const REORDERED: Duration = Duration::from_millis(3);
-/// How long bytes that are acknowledged but were not seen may still turn up: captures swap packets of different queues.
-const HOLE_PATIENCE: Duration = Duration::from_millis(1);
 
 impl Tracker {
     /// Resets kept.
@@ -159,8 +158,7 @@ impl Tracker {
             return Taken::Counted;
         }
         // A reset is no sign of life: what went unanswered before it stays counted.
-        peer.unanswered_retransmissions = 0;
-        peer.unanswered_probes = 0;
+        peer.note_answer();
         own.note_packet(at, segment.ttl, segment.ip_id, segment.checksum);
         if let Some(value) = timestamp {
             own.timestamp = value;
@@ -217,14 +215,7 @@ impl Tracker {
 
     /// Makes the record. `ending` is what the table knows; at the capture's end a connection that had ended says so.
     pub(super) fn finish(mut self, ending: Ending, watched_until: Timestamp, budget: &mut Budget) -> Connection {
-        for direction in [Direction::ToServer, Direction::ToClient] {
-            let half = &self.halves[direction.index()];
-            let end = half.sent.max(half.acked_payload());
-            self.deliver_up_to(direction, end, self.newest, budget);
-            if let Some(mut assembler) = self.halves[direction.index()].assembler.take() {
-                assembler.release(budget);
-            }
-        }
+        self.deliver_all(self.newest, budget);
         if self.roles == Roles::Ports && self.app.roles_reversed() {
             self.swap_roles();
         }
@@ -247,10 +238,10 @@ impl Tracker {
             handshake: Handshake {
                 syn: seen(self.greeting.syn),
                 syns: self.greeting.syns,
-                last_syn: seen(self.greeting.last_syn),
+                last_syn: rare.last_syn.or(seen(self.greeting.syn)),
                 syn_ack: seen(self.greeting.syn_ack),
                 syn_acks: self.greeting.syn_acks,
-                last_syn_ack: seen(self.greeting.last_syn_ack),
+                last_syn_ack: rare.last_syn_ack.or(seen(self.greeting.syn_ack)),
                 ack: seen(self.greeting.ack),
                 syn_answered_by_ack: rare.syn_answered_by_ack,
             },
@@ -396,16 +387,18 @@ impl Tracker {
         match (direction, segment.flags.has(Flags::ACK)) {
             (Direction::ToServer, false) => {
                 greeting.syns += 1;
-                greeting.last_syn = at;
                 if greeting.syns == 1 {
                     greeting.syn = at;
+                } else {
+                    self.rare().last_syn = Some(at);
                 }
             }
             (Direction::ToClient, true) => {
                 greeting.syn_acks += 1;
-                greeting.last_syn_ack = at;
                 if greeting.syn_acks == 1 {
                     greeting.syn_ack = at;
+                } else {
+                    self.rare().last_syn_ack = Some(at);
                 }
             }
             // The second SYN of a simultaneous open, or its SYN-ACK.
@@ -430,39 +423,30 @@ impl Tracker {
             let idle = own.acked >= next;
             if peer.window_closed && (note.len == 0 && start == own.acked - 1 || note.len == 1 && start == next) {
                 note.marks.set(Marks::WINDOW_PROBE);
-                own.window_probes = own.window_probes.saturating_add(1);
+                let disorder = own.disorder();
+                disorder.window_probes = disorder.window_probes.saturating_add(1);
             } else if idle && start == next - 1 {
                 note.marks.set(Marks::KEEP_ALIVE);
-                own.keep_alive_probes = own.keep_alive_probes.saturating_add(1);
-                own.unanswered_probes = own.unanswered_probes.saturating_add(1);
+                let disorder = own.disorder();
+                disorder.keep_alive_probes = disorder.keep_alive_probes.saturating_add(1);
+                disorder.unanswered_probes = disorder.unanswered_probes.saturating_add(1);
                 return;
             }
         }
 
         let from = start.max(own.delivered as i64);
-        let has_new = note.len > 0 && end > from && {
-            end > own.sent as i64
-                || !own
-                    .assembler
-                    .as_ref()
-                    .is_some_and(|assembler| assembler.covers(from as u64, end as u64))
-        };
-        if note.len > 0 && start > own.delivered as i64 {
-            let gap_filled = own
-                .assembler
-                .as_ref()
-                .is_some_and(|assembler| assembler.covers(own.delivered, start as u64));
-            if !gap_filled {
-                note.marks.set(Marks::OUT_OF_ORDER);
-            }
+        let has_new = note.len > 0 && end > from && (end > own.sent as i64 || !own.holds(from as u64, end as u64));
+        if note.len > 0 && start > own.delivered as i64 && !own.holds(own.delivered, start as u64) {
+            note.marks.set(Marks::OUT_OF_ORDER);
         }
         let repeats_all = !(has_new || is_syn && !seen_syn || is_fin && own.fin.is_none());
         let fills_late =
             has_new && end <= own.sent as i64 && at.time.since(own.last_data().time) > REORDERED && !is_syn;
         if (repeats_all && (note.len > 0 || is_syn || is_fin)) || fills_late {
             note.marks.set(Marks::RETRANSMISSION);
-            own.retransmissions = own.retransmissions.saturating_add(1);
-            own.unanswered_retransmissions = own.unanswered_retransmissions.saturating_add(1);
+            let disorder = own.disorder();
+            disorder.retransmissions = disorder.retransmissions.saturating_add(1);
+            disorder.unanswered_retransmissions = disorder.unanswered_retransmissions.saturating_add(1);
         } else if note.len > 0 {
             own.data_packets += 1;
         }
@@ -483,6 +467,10 @@ impl Tracker {
         if !segment.flags.has(Flags::ACK) {
             return;
         }
+        if self.shows_probe(note) {
+            self.rebase(note.direction.reverse(), 1);
+            note.ack -= 1;
+        }
         let (own, peer) = self.split(note.direction);
         if !peer.base_known || !peer.plausible(note.ack) {
             return;
@@ -499,7 +487,7 @@ impl Tracker {
             }
             if peer.acked_payload() > peer.delivered {
                 note.marks.set(Marks::ACKS_MISSED);
-                peer.hole_since.get_or_insert(at.time);
+                peer.disorder().hole_since.get_or_insert(at.time);
             }
         } else if note.len == 0
             && segment.flags.0 & (Flags::SYN.0 | Flags::FIN.0) == 0
@@ -518,13 +506,21 @@ impl Tracker {
         self.tell_acked(note.direction.reverse());
     }
 
+    /// A connection picked up idle: the other side's first words, without payload, were keep-alive probes one byte before
+    /// what is acknowledged now.
+    fn shows_probe(&self, note: &SegmentNote) -> bool {
+        let peer = &self.halves[note.direction.reverse().index()];
+        note.ack == 1 && !peer.syn_seen && peer.base_known && peer.fin.is_none() && peer.next() == 0 && peer.acked == 0
+    }
+
     fn advertise(&mut self, segment: &Segment<'_>, note: &mut SegmentNote) {
         let own = &mut self.halves[note.direction.index()];
         own.window = note.window;
         own.window_closed = segment.window == 0 && !segment.flags.has(Flags::SYN);
         if own.window_closed {
             note.marks.set(Marks::ZERO_WINDOW);
-            own.zero_windows = own.zero_windows.saturating_add(1);
+            let disorder = own.disorder();
+            disorder.zero_windows = disorder.zero_windows.saturating_add(1);
         }
     }
 
@@ -581,142 +577,6 @@ impl Tracker {
         rare.resets_ended = at;
         if rare.resets.len() < Self::RESETS {
             rare.resets.push(reset);
-        }
-    }
-
-    fn payload(&mut self, at: PacketRef, segment: &Segment<'_>, note: &SegmentNote, budget: &mut Budget) {
-        let start = note.seq + i64::from(segment.flags.has(Flags::SYN));
-        let end = start + i64::from(note.len);
-        let half = &mut self.halves[note.direction.index()];
-        // A FIN tells where the bytes before it end, even unseen ones; the sequence number of a mere ACK counts the FIN.
-        if note.len > 0 && !note.marks.has(Marks::KEEP_ALIVE) || segment.flags.has(Flags::FIN) && half.fin.is_none() {
-            half.sent = half.sent.max(end.max(0) as u64);
-        }
-        if segment.flags.has(Flags::FIN) && half.fin.is_none() && end >= 0 {
-            let acked = (half.acked > end).then_some(at);
-            let ack = note.ack.max(0) as u64;
-            half.fin = Some(Box::new(Fin {
-                at,
-                offset: end as u64,
-                ack,
-                acked,
-            }));
-        }
-        if note.len > 0 && end > half.delivered as i64 {
-            let from = start.max(half.delivered as i64);
-            let bytes = after(segment.payload, (from - start) as u64, (end - from) as u64);
-            self.place(note.direction, from as u64, (end - from) as u64, bytes, at, budget);
-        }
-        self.tell_fin(note.direction);
-    }
-
-    /// Hands bytes on that are next, keeps those that are not.
-    fn place(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], at: PacketRef, budget: &mut Budget) {
-        let half = &mut self.halves[direction.index()];
-        if offset > half.delivered {
-            half.assembler
-                .get_or_insert_default()
-                .insert(offset, len, bytes, at, budget);
-            return;
-        }
-        self.hand_on(direction, offset, len, bytes, at);
-        self.drain(direction, budget);
-        if self.halves[direction.index()].acked > 0 {
-            self.tell_acked(direction);
-        }
-    }
-
-    fn hand_on(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], at: PacketRef) {
-        self.halves[direction.index()].delivered = offset + len;
-        let unwanted = self.app.unwanted(direction).min(len);
-        if unwanted > 0 {
-            self.app.skip(direction, offset, unwanted, at);
-        }
-        let wanted = after(bytes, unwanted, len - unwanted);
-        if !wanted.is_empty() {
-            self.app.data(direction, offset + unwanted, wanted, at);
-        }
-        let told = unwanted + wanted.len() as u64;
-        if told < len {
-            self.app.skip(direction, offset + told, len - told, at);
-        }
-    }
-
-    /// Hands on what was held and is next now.
-    fn drain(&mut self, direction: Direction, budget: &mut Budget) {
-        loop {
-            let half = &mut self.halves[direction.index()];
-            let delivered = half.delivered;
-            let Some(assembler) = half.assembler.as_mut() else {
-                return;
-            };
-            let Some((start, range)) = assembler.take_at(delivered, budget) else {
-                if assembler.first().is_none() {
-                    half.assembler = None;
-                }
-                return;
-            };
-            let end = start + range.len;
-            if end > delivered {
-                let bytes = after(&range.bytes, delivered - start, end - delivered);
-                self.hand_on(direction, delivered, end - delivered, bytes, range.at);
-            }
-        }
-    }
-
-    /// Hands on everything before `end`, what is missing as skipped.
-    fn deliver_up_to(&mut self, direction: Direction, end: u64, at: PacketRef, budget: &mut Budget) {
-        loop {
-            let half = &mut self.halves[direction.index()];
-            let delivered = half.delivered;
-            if delivered >= end {
-                break;
-            }
-            let first = half
-                .assembler
-                .as_ref()
-                .and_then(|assembler| assembler.first())
-                .unwrap_or(end);
-            let until = first.clamp(delivered, end);
-            let acked = half.acked_payload().min(until);
-            half.missed += acked.saturating_sub(delivered);
-            if until > delivered {
-                half.delivered = until;
-                self.app.skip(direction, delivered, until - delivered, at);
-            }
-            self.drain(direction, budget);
-        }
-        self.tell_acked(direction);
-        self.tell_fin(direction);
-    }
-
-    /// Gives up on bytes that were acknowledged and did not turn up.
-    fn fill_holes(&mut self, at: PacketRef, budget: &mut Budget) {
-        for direction in [Direction::ToServer, Direction::ToClient] {
-            let half = &mut self.halves[direction.index()];
-            let Some(since) = half.hole_since else { continue };
-            let acked = half.acked_payload();
-            if half.delivered >= acked {
-                half.hole_since = None;
-            } else if at.time.since(since) > HOLE_PATIENCE {
-                half.hole_since = None;
-                let told_by = half.last_ack_of_it();
-                self.deliver_up_to(direction, acked, told_by, budget);
-            }
-        }
-    }
-
-    fn tell_acked(&mut self, direction: Direction) {
-        let half = &self.halves[direction.index()];
-        let acked = half.acked_payload();
-        if acked > 0 && acked >= self.app.next_ack_of_interest(direction) {
-            self.app.acked(direction, acked, half.last_ack_of_it());
-        }
-    }
-
-    fn tell_fin(&mut self, direction: Direction) {
-        if let Some(at) = self.halves[direction.index()].take_fin() {
-            self.app.fin(direction, at);
         }
     }
 

@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
+mod fastcgi;
 mod http1;
 mod splits;
+mod tls;
 
 use super::*;
 use crate::{Direction, PacketRef, Timestamp};

@@ -79,6 +79,10 @@ fn dialogues() -> Vec<Vec<Said>> {
             s("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"),
             c(": 1\r\n\r\n"),
         ],
+        tls::dialogue_12(),
+        tls::dialogue_13(),
+        vec![c(tls::client_hello("x.org")), s("HTTP/1.1 400 Bad Request\r\n\r\n")],
+        fastcgi::dialogue(),
     ]
 }
 

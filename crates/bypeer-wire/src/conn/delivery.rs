@@ -1,0 +1,154 @@
+//! What of a connection's payload goes to the application layer, and when.
+
+use std::time::Duration;
+
+use super::assembler::{Budget, after};
+use super::tracker::Tracker;
+use super::{Fin, Marks, SegmentNote};
+use crate::packet::{Flags, Segment};
+use crate::{Direction, PacketRef};
+
+/// How long bytes that are acknowledged but were not seen may still turn up: captures swap packets of different queues.
+const HOLE_PATIENCE: Duration = Duration::from_millis(1);
+
+impl Tracker {
+    /// Takes a segment's payload and FIN in.
+    pub(super) fn payload(&mut self, at: PacketRef, segment: &Segment<'_>, note: &SegmentNote, budget: &mut Budget) {
+        let start = note.seq + i64::from(segment.flags.has(Flags::SYN));
+        let end = start + i64::from(note.len);
+        let half = &mut self.halves[note.direction.index()];
+        let first_fin = segment.flags.has(Flags::FIN) && half.fin.is_none() && end >= 0;
+        // A FIN tells where the bytes before it end, even unseen ones; the sequence number of a mere ACK counts the FIN.
+        if first_fin || note.len > 0 && !note.marks.has(Marks::KEEP_ALIVE) {
+            half.sent = half.sent.max(end.max(0) as u64);
+        }
+        if first_fin {
+            let acked = (half.acked > end).then_some(at);
+            let ack = note.ack.max(0) as u64;
+            half.fin = Some(Box::new(Fin {
+                at,
+                offset: end as u64,
+                ack,
+                acked,
+            }));
+        }
+        if note.len > 0 && end > half.delivered as i64 {
+            let from = start.max(half.delivered as i64);
+            let bytes = after(segment.payload, (from - start) as u64, (end - from) as u64);
+            self.place(note.direction, from as u64, (end - from) as u64, bytes, at, budget);
+        }
+        self.tell_fin(note.direction);
+    }
+
+    /// Gives up on bytes that were acknowledged and did not turn up.
+    pub(super) fn fill_holes(&mut self, at: PacketRef, budget: &mut Budget) {
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let half = &mut self.halves[direction.index()];
+            let (delivered, acked) = (half.delivered, half.acked_payload());
+            let Some(disorder) = half.disorder.as_mut() else {
+                continue;
+            };
+            let Some(since) = disorder.hole_since else { continue };
+            if delivered >= acked {
+                disorder.hole_since = None;
+            } else if at.time.since(since) > HOLE_PATIENCE {
+                disorder.hole_since = None;
+                let told_by = half.last_ack_of_it();
+                self.deliver_up_to(direction, acked, told_by, budget);
+            }
+        }
+    }
+
+    /// Hands on everything that was seen or acknowledged: nothing more will come.
+    pub(super) fn deliver_all(&mut self, at: PacketRef, budget: &mut Budget) {
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let half = &self.halves[direction.index()];
+            let end = half.sent.max(half.acked_payload());
+            self.deliver_up_to(direction, end, at, budget);
+            if let Some(disorder) = self.halves[direction.index()].disorder.as_mut() {
+                disorder.assembler.release(budget);
+            }
+        }
+    }
+
+    /// Tells the application layer how far a direction was acknowledged, if it wants to know.
+    pub(super) fn tell_acked(&mut self, direction: Direction) {
+        let half = &self.halves[direction.index()];
+        let acked = half.acked_payload();
+        if acked > 0 && acked >= self.app.next_ack_of_interest(direction) {
+            self.app.acked(direction, acked, half.last_ack_of_it());
+        }
+    }
+
+    /// Hands bytes on that are next, keeps those that are not.
+    fn place(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], at: PacketRef, budget: &mut Budget) {
+        let half = &mut self.halves[direction.index()];
+        if offset > half.delivered {
+            half.disorder().assembler.insert(offset, len, bytes, at, budget);
+            return;
+        }
+        self.hand_on(direction, offset, len, bytes, at);
+        self.drain(direction, budget);
+        // Normally nothing of it can be acknowledged yet; where packets were captured out of order it is.
+        if self.halves[direction.index()].acked > offset as i64 {
+            self.tell_acked(direction);
+        }
+    }
+
+    fn hand_on(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], at: PacketRef) {
+        self.halves[direction.index()].delivered = offset + len;
+        let unwanted = self.app.unwanted(direction).min(len);
+        if unwanted > 0 {
+            self.app.skip(direction, offset, unwanted, at);
+        }
+        let wanted = after(bytes, unwanted, len - unwanted);
+        if !wanted.is_empty() {
+            self.app.data(direction, offset + unwanted, wanted, at);
+        }
+        let told = unwanted + wanted.len() as u64;
+        if told < len {
+            self.app.skip(direction, offset + told, len - told, at);
+        }
+    }
+
+    /// Hands on what was held and is next now.
+    fn drain(&mut self, direction: Direction, budget: &mut Budget) {
+        loop {
+            let half = &mut self.halves[direction.index()];
+            let delivered = half.delivered;
+            let Some(disorder) = half.disorder.as_mut() else { return };
+            let Some((start, range)) = disorder.assembler.take_at(delivered, budget) else {
+                return;
+            };
+            let end = start + range.len;
+            if end > delivered {
+                let bytes = after(&range.bytes, delivered - start, end - delivered);
+                self.hand_on(direction, delivered, end - delivered, bytes, range.at);
+            }
+        }
+    }
+
+    /// Hands on everything before `end`, what is missing as skipped.
+    fn deliver_up_to(&mut self, direction: Direction, end: u64, at: PacketRef, budget: &mut Budget) {
+        while self.halves[direction.index()].delivered < end {
+            let half = &mut self.halves[direction.index()];
+            let (delivered, acked) = (half.delivered, half.acked_payload());
+            let disorder = half.disorder();
+            let until = disorder.assembler.first().unwrap_or(end).clamp(delivered, end);
+            disorder.missed += acked.min(until).saturating_sub(delivered);
+            if until > delivered {
+                half.delivered = until;
+                self.app.skip(direction, delivered, until - delivered, at);
+            }
+            self.drain(direction, budget);
+        }
+        self.tell_acked(direction);
+        self.tell_fin(direction);
+    }
+
+    fn tell_fin(&mut self, direction: Direction) {
+        if let Some(at) = self.halves[direction.index()].take_fin() {
+            self.app.fin(direction, at);
+        }
+    }
+}

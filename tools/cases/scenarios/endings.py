@@ -1,0 +1,492 @@
+"""Aborts, deaths, cancellations and answers that stop short."""
+
+import os
+import signal
+import time
+
+from lab import GO, HOME, PROGRAMS, PYTHON, blame, clean, children, signal_group
+from registry import case
+from servers import apache, go_client, go_server, gunicorn, haproxy, nginx, node, python_client, python_program, raw, uwsgi
+
+GET = "send:GET %s HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
+
+
+@case(
+    "trailing-crlf-http-server",
+    "Two bytes after the body: http.server reads exactly Content-Length and closes",
+    "Clients send a POST with CRLF after its body, as old browsers did. The server reads exactly Content-Length, answers 400 000 "
+    "bytes and closes (HTTP/1.0) with the two bytes unread. Without the CRLF all is well. Wire of 10 ms.",
+    ["python 3.11 http.server", "python 3.11 sockets"],
+    vantage="client's interface, 10 ms from the server",
+    shows={"unread-trailing-bytes": 2, "clean": 1},
+)
+def trailing(lab):
+    client, server, _ = lab.wired(0.01)
+    lab.start(server, ["/usr/bin/python3", PROGRAMS / "ignore_http.py", server.address, 8000, "read"], port=8000)
+    lab.record(client)
+    post = "send:POST /large HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 20\\r\\n\\r\\n{20*t}"
+    for _ in range(2):
+        raw(lab, client, server.address, 8000, post, "wait:0.004", "send:\\r\\n", "read")
+    raw(lab, client, server.address, 8000, post, "read", "eof")
+    return trailing_judge
+
+
+def trailing_judge(connection):
+    if connection.reset_by("server", "TCP_ABORT_ON_CLOSE"):
+        return blame("unread-trailing-bytes", "bytes after the request were unread when the server closed")
+    return clean("nothing was left unread") if not connection.resets else None
+
+
+@case(
+    "trailing-crlf-kept-alive",
+    "Two bytes after the body to servers that keep the connection",
+    "nginx gets a POST with CRLF after the body, and another request on the same connection: it skips the empty line "
+    "(RFC 9112 2.2) and answers both.",
+    ["nginx", "python 3.11 sockets"],
+    shows={"clean": 2},
+)
+def trailing_nginx(lab):
+    host = lab.one_host()
+    nginx(lab, host, "server { listen 10.77.0.1:80; location / { return 200 ok; } }")
+    lab.record(host)
+    post = "send:POST / HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 20\\r\\n\\r\\n{20*t}\\r\\n"
+    for _ in range(2):
+        raw(lab, host, "10.77.0.1", 80, post, "read", "wait:0.02", post, "read", "close")
+    return trailing_judge
+
+
+@case(
+    "pipelined-to-closing-gunicorn",
+    "A pipelined second request to a server that closes after the first",
+    "The client sends two GETs in one write to gunicorn's sync worker, which reads both into its buffer or one, answers one "
+    "with Connection: close and closes; a second write that comes before the close is left unread in the socket.",
+    ["gunicorn-old sync", "python 3.11 sockets"],
+    shows={"unread-trailing-bytes": 1},
+)
+def pipelined(lab):
+    host = lab.one_host()
+    gunicorn(lab, host, python=HOME / "python-old/bin/python", app="plain_wsgi:application")
+    lab.record(host)
+    for _ in range(3):
+        raw(lab, host, "10.77.0.1", 8000, GET % "/slow", "wait:0.3", GET % "/small", "read", "read")
+    raw(lab, host, "10.77.0.1", 8000, GET % "/slow", "read", "eof")
+
+    def judge(connection):
+        truth = trailing_judge(connection)
+        if truth and truth.expect:
+            truth.also = ["keepalive-race-announced-close"]
+        return truth
+
+    return judge
+
+
+@case(
+    "fastcgi-uwsgi-reads-to-the-end",
+    "uWSGI reads FastCGI's STDIN to its end",
+    "nginx passes GETs and POSTs by FastCGI to uwsgi --fastcgi-socket, which answers 300 000 bytes and closes. This version "
+    "reads the empty STDIN record too, so that nothing is reset even where the application ignores the body.",
+    ["nginx", "uwsgi", "curl"],
+    shows={"clean": 10},
+)
+def fastcgi(lab):
+    host = lab.one_host()
+    uwsgi(lab, host, "--fastcgi-socket", "10.77.0.1:9000", port=9000)
+    nginx(lab, host, FASTCGI)
+    lab.record(host)
+    for _ in range(2):
+        lab.curl(host, "http://10.77.0.1/")
+        lab.curl(host, "-d", "b" * 9000, "http://10.77.0.1/")
+        lab.curl(host, "-d", "b" * 9000, "http://10.77.0.1/read")
+    return trailing_judge
+
+
+FASTCGI = (
+    "server { listen 10.77.0.1:80; location / { include /etc/nginx/fastcgi_params; fastcgi_param PATH_INFO $uri;"
+    " fastcgi_pass 10.77.0.1:9000; } }"
+)
+
+
+@case(
+    "fastcgi-empty-stdin-unread",
+    "A FastCGI responder leaves the empty STDIN record unread",
+    "nginx passes requests by FastCGI to a responder that reads record by record and stops when it has CONTENT_LENGTH bytes. "
+    "The empty STDIN record, eight bytes, is left in its socket when it closes, and the kernel resets: nginx gets 300 000 bytes, or "
+    "only a part.",
+    ["nginx", "python 3.11 sockets", "curl"],
+    shows={"unread-trailing-bytes": 4},
+)
+def fastcgi_unread(lab):
+    host = lab.one_host()
+    python_program(lab, host, "fastcgi_responder.py", "exact", port=9000)
+    nginx(lab, host, FASTCGI)
+    lab.record(host)
+    told = []
+    for _ in range(2):
+        told += lab.curl(host, "http://10.77.0.1/")
+        told += lab.curl(host, "-d", "b" * 900, "http://10.77.0.1/")
+
+    def judge(connection):
+        truth = trailing_judge(connection)
+        if connection.server_port == 9000 and truth:
+            truth.lost = not (told[connection.index].ok and told[connection.index].received == 300_000)
+        elif connection.failed:
+            return blame("incomplete-response", "nginx had only a part of the answer to pass on")
+        return truth
+
+    return judge
+
+
+@case(
+    "go-setlinger-zero",
+    "A Go server aborts with SetLinger(0)",
+    "Handlers hijack the connection, write none, some or all of the head and 20 000 of 50 000 declared bytes, then SetLinger(0) "
+    "and Close. Everything the client sent had been read.",
+    ["go net/http", "curl"],
+    shows={"so-linger-zero": 4, "clean": 2},
+)
+def go_linger(lab):
+    host = lab.one_host()
+    go_server(lab, host)
+    lab.record(host)
+    for path in ("/linger", "/linger?part=20000", "/linger?part=1000", "/linger"):
+        lab.curl(host, f"http://10.77.0.1:8000{path}")
+    for _ in range(2):
+        lab.curl(host, "http://10.77.0.1:8000/ok?n=20000")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_STATE"):
+            return blame("so-linger-zero", "SetLinger(0), then Close", also=["process-killed", "unread-request-body"])
+        return clean("ordinary responses") if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "nginx-reset-timedout",
+    "nginx resets connections that time out (reset_timedout_connection)",
+    "send_timeout 1s and reset_timedout_connection on: a client stops reading a 3 MB response and nginx aborts with linger 0. "
+    "A client that reads gets it whole; one that sends half a request head is closed by header timeout with a reset too.",
+    ["nginx", "python 3.11 sockets", "curl"],
+    shows={"so-linger-zero": 1, "clean": 1},
+)
+def nginx_timedout(lab):
+    host = lab.one_host()
+    server = lab.temp / "files"
+    server.mkdir()
+    (server / "big").write_bytes(b"0" * 3_000_000)
+    nginx(lab, host, "send_timeout 1s; client_header_timeout 1s; reset_timedout_connection on; server { listen 10.77.0.1:80 sndbuf=60k;"
+          f" root {server}; }}")
+    lab.record(host)
+    raw(lab, host, "10.77.0.1", 80, "rcvbuf:20000", GET % "/big", "read:3000", "wait:3", "read")
+    raw(lab, host, "10.77.0.1", 80, "send:GET / HTTP/1.1\\r\\nHost", "wait:2", "send:: a\\r\\n\\r\\n", "read")
+    lab.curl(host, "http://10.77.0.1/big")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_STATE"):
+            return blame("so-linger-zero", "reset_timedout_connection", also=["process-killed"])
+        if connection.reset_by("server"):
+            return blame("so-linger-zero", "reset_timedout_connection", also=["process-killed", "late-data-after-close"])
+        return clean("read in time") if not connection.failed else blame(
+            ["upstream-no-response-close"], "closed after client_header_timeout", also=["late-data-after-close", "keepalive-race-unannounced-close"])
+
+    return judge
+
+
+@case(
+    "gunicorn-killed-mid-response",
+    "kill -9 of gunicorn while three downloads run",
+    "gunicorn (gthread) drips 20 000 declared bytes to three clients; after 0.6 s its processes get SIGKILL. A "
+    "request before the kill ended well; one after it is refused.",
+    ["gunicorn gthread", "flask", "curl"],
+    shows={"process-killed": 3, "clean": 1, "closed-port": 1},
+)
+def gunicorn_killed(lab):
+    host = lab.one_host()
+    server = gunicorn(lab, host, "-k", "gthread", "--threads", "8")
+    lab.record(host)
+    lab.curl(host, "http://10.77.0.1:8000/small")
+    clients = [start_raw(lab, host, 8000, GET % "/drip?length=1", "read") for _ in range(3)]
+    time.sleep(0.6)
+    signal_group(server, signal.SIGKILL)
+    collect(lab, clients)
+    lab.curl(host, "http://10.77.0.1:8000/small")
+
+    def judge(connection):
+        if connection.reset_by("server", "NO_SOCKET") and connection.packets <= 2:
+            return blame("closed-port", "no listener after the kill")
+        if connection.failed:
+            return blame("process-killed", "SIGKILL in the middle of the response", also=["incomplete-response"])
+        return clean("before the kill") if not connection.resets else None
+
+    return judge
+
+
+def start_raw(lab, host, port, *steps):
+    return lab.start(host, ["/usr/bin/python3", PROGRAMS / "rawhttp.py", host.address, port, *steps])
+
+
+def collect(lab, clients, seconds=15):
+    for client in clients:
+        client.wait(seconds)
+        lab.take_accounts(client.log.read_text())
+
+
+@case(
+    "stopped-node-killed-unread",
+    "kill -9 of a hung node server with unread requests in its sockets",
+    "node is stopped (SIGSTOP, a hang). Clients connect and send requests; some had been served before on the same "
+    "connection. Then kill -9: what was unread makes its kernel reset.",
+    ["node", "curl", "python 3.11 sockets"],
+    shows={"process-killed": 2, "clean": 1},
+)
+def node_killed(lab):
+    host = lab.one_host()
+    server = node(lab, host, "keepalive.js", "timeout", 20000)
+    lab.record(host)
+    lab.curl(host, "http://10.77.0.1:8000/")
+    served = [start_raw(lab, host, 8000, GET % "/", "read", "wait:0.6", GET % "/", "read") for _ in range(2)]
+    time.sleep(0.4)
+    os.kill(server.pid, signal.SIGSTOP)
+    fresh = [start_raw(lab, host, 8000, GET % "/", "read") for _ in range(2)]
+    time.sleep(1)
+    os.kill(server.pid, signal.SIGKILL)
+    collect(lab, served + fresh)
+
+    def judge(connection):
+        if connection.failed and len(connection.accounts) == 1 and connection.accounts[0].received:
+            return blame("process-killed", "SIGKILL of a stopped server, a second request unread", also=["keepalive-race-unannounced-close", "so-linger-zero"])
+        if connection.failed:
+            return blame(["listener-closed-pending-accept", "process-killed"], "SIGKILL of a stopped server that had not accepted it", also=["so-linger-zero"])
+        return clean("before the stop") if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "gunicorn-worker-timeout-answers-500",
+    "gunicorn's master aborts a worker that is busy too long, and the client still gets an answer",
+    "gunicorn sync --timeout 1 and views that take 4 s: the master aborts the worker, which answers 500 on its way out. A "
+    "fast view answers.",
+    ["gunicorn sync", "flask", "curl"],
+    shows={"clean": 3},
+)
+def gunicorn_timeout(lab):
+    host = lab.one_host()
+    gunicorn(lab, host, "--timeout", "1", "-w", "2", app="views:flask_app")
+    lab.record(host)
+    for _ in range(2):
+        lab.curl(host, "http://10.77.0.1:8000/slow?s=4")
+    lab.curl(host, "http://10.77.0.1:8000/small")
+
+    def judge(connection):
+        return clean("a whole answer, if a sad one") if not connection.resets and not connection.failed else None
+
+    return judge
+
+
+@case(
+    "worker-exits-nginx-uwsgi",
+    "A uWSGI worker exits in the middle of a request behind nginx",
+    "The application calls os._exit(1): nginx gets FIN without an answer and says 502 (upstream prematurely closed). Good "
+    "requests before and after.",
+    ["nginx", "uwsgi", "curl"],
+    shows={"upstream-no-response-close": 2, "clean": 4},
+)
+def uwsgi_exit(lab):
+    host = lab.one_host()
+    uwsgi(lab, host, "--http-socket", "10.77.0.1:8000", "--processes", "2")
+    nginx(lab, host, "server { listen 10.77.0.1:80; location / { proxy_pass http://10.77.0.1:8000; } }")
+    lab.record(host)
+    statuses = []
+    for path in ("/small", "/exit", "/small", "/exit"):
+        statuses.append(lab.curl(host, f"http://10.77.0.1{path}")[0].status)
+        time.sleep(0.2)
+
+    def judge(connection):
+        if connection.server_port == 8000 and statuses[connection.index] == 502:
+            return blame("upstream-no-response-close", "os._exit before any answer", also=["process-killed"], lost=True)
+        return clean("answered") if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "go-handler-aborts",
+    "A Go handler panics with ErrAbortHandler",
+    "Read the request, no answer, FIN: curl says empty reply, a POST over a reused connection gets EOF.",
+    ["go net/http", "curl"],
+    shows={"upstream-no-response-close": 2, "clean": 1},
+)
+def go_abort(lab):
+    host = lab.one_host()
+    go_server(lab, host)
+    lab.record(host)
+    lab.curl(host, "http://10.77.0.1:8000/panic")
+    lab.curl(host, "-d", "a=1", "http://10.77.0.1:8000/ok?n=10", "--next", "-sS", "-o", "/dev/null", "-d", "b=1", "http://10.77.0.1:8000/panic")
+    raw(lab, host, "10.77.0.1", 8000, GET % "/ok?n=10", "read", "wait:0.2", "send:POST /panic HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 3\\r\\n\\r\\nabc", "read")
+    lab.curl(host, "http://10.77.0.1:8000/ok?n=500")
+
+    return lambda connection: (
+        blame("upstream-no-response-close", "the handler aborted after 30 ms", lost=True)
+        if connection.index in (0, 1, 2) and not connection.resets
+        else clean() if not connection.resets else None
+    )
+
+
+@case(
+    "gunicorn-short-response",
+    "A view declares more than it gives",
+    "Content-Length 5000 and 1200 bytes, then gunicorn closes; and a chunked response whose generator fails in the middle.",
+    ["gunicorn sync", "flask", "curl"],
+    shows={"incomplete-response": 3, "clean": 1},
+)
+def short(lab):
+    host = lab.one_host()
+    gunicorn(lab, host)
+    lab.record(host)
+    for path in ("/short", "/breaks", "/short", "/small"):
+        lab.curl(host, f"http://10.77.0.1:8000{path}")
+
+    def judge(connection):
+        if connection.failed:
+            return blame("incomplete-response", "the server closed before the declared end of its response")
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "curl-max-time",
+    "curl gives up after --max-time",
+    "A Go server streams for one second, or answers after two; curl leaves after 0.35 s. Some responses were under way, "
+    "others had not begun. A patient curl gets all.",
+    ["go net/http", "curl"],
+    shows={"client-cancel": 3, "clean": 1},
+)
+def curl_max_time(lab):
+    host = lab.one_host()
+    go_server(lab, host)
+    lab.record(host)
+    for path in ("/stream", "/slow?for=2s", "/stream"):
+        lab.curl(host, "--max-time", "0.35", f"http://10.77.0.1:8000{path}")
+    lab.curl(host, "http://10.77.0.1:8000/stream")
+    time.sleep(1)
+    return cancelled
+
+
+def cancelled(connection):
+    if connection.failed:
+        return blame("client-cancel", "the client's own deadline", lost=True)
+    return clean() if not connection.resets else None
+
+
+@case(
+    "go-context-cancel",
+    "Go clients cancel by context",
+    "Context deadlines of 300 ms against a Go server that streams for a second, and against nginx's slow upstream; others in time.",
+    ["go net/http client", "go net/http"],
+    vantage="server's interface, 10 ms from the client",
+    shows={"client-cancel": 3, "clean": 1},
+)
+def go_cancel(lab):
+    client, server, _ = lab.wired(0.01)
+    go_server(lab, server)
+    lab.record(server)
+    base = f"http://{server.address}:8000"
+    go_client(lab, client, "-timeout", "300ms", "-workers", "2", f"{base}/stream")
+    go_client(lab, client, "-timeout", "250ms", "-post", "5000", f"{base}/slow?for=1s")
+    go_client(lab, client, f"{base}/ok?n=4000")
+    time.sleep(0.5)
+    return cancelled
+
+
+@case(
+    "curl-killed-mid-download",
+    "A killed client: wget gets SIGKILL in the middle of a download",
+    "nginx sends 3 MB at a limited rate to curl and wget, which are killed after 0.4 s. Their kernel resets, or closes and "
+    "then resets what still comes.",
+    ["nginx", "curl", "wget"],
+    shows={"client-cancel": 2, "clean": 1},
+)
+def client_killed(lab):
+    host = lab.one_host()
+    files = lab.temp / "files"
+    files.mkdir()
+    (files / "big").write_bytes(b"1" * 600_000)
+    nginx(lab, host, f"limit_rate 300k; server {{ listen 10.77.0.1:80; root {files}; }}")
+    lab.record(host)
+    clients = [lab.start(host, ["curl", "-s", "-o", "/dev/null", "http://10.77.0.1/big"]),
+               lab.start(host, ["wget", "-q", "-O", "/dev/null", "http://10.77.0.1/big"])]
+    time.sleep(0.5)
+    for client in clients:
+        os.kill(client.pid, signal.SIGKILL)
+    lab.curl(host, "http://10.77.0.1/big")
+    time.sleep(0.5)
+
+    def judge(connection):
+        if connection.index < 2:
+            return blame("client-cancel", "the client was killed in the middle of its download", also=["process-killed"], lost=True)
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "go-undrained-response",
+    "A Go client closes response bodies that it did not read",
+    "Responses of 60 000 bytes have arrived whole (the client waits 100 ms), but it read 100 bytes and closes the body: its "
+    "kernel resets. One client reads everything and its pool closes with FIN.",
+    ["go net/http client", "go net/http"],
+    shows={"client-undrained-response": 2, "clean": 1},
+)
+def go_undrained(lab):
+    host = lab.one_host()
+    go_server(lab, host)
+    lab.record(host)
+    base = "http://10.77.0.1:8000"
+    go_client(lab, host, "-n", "3", "-read", "100", "-pause", "100ms", f"{base}/ok?n=60000")
+    go_client(lab, host, "-n", "3", f"{base}/ok?n=60000")
+    return undrained
+
+
+def undrained(connection):
+    if connection.reset_by("client", "TCP_ABORT_ON_CLOSE"):
+        return blame("client-undrained-response", "the client closed with the rest of an arrived response unread", also=["client-cancel"],
+                     lost=False)
+    return clean() if not connection.resets else None
+
+
+@case(
+    "requests-stream-close",
+    "Python requests with stream=True closes without reading",
+    "stream=True, look at the status, close: 80 000 bytes from nginx and from apache lie unread in the client's socket. Then the "
+    "same with the body read.",
+    ["requests", "nginx", "python 3.11"],
+    shows={"client-undrained-response": 2, "clean": 1},
+)
+def requests_stream(lab):
+    host = lab.one_host()
+    files = lab.temp / "files"
+    files.mkdir()
+    (files / "page").write_bytes(b"2" * 80_000)
+    nginx(lab, host, f"server {{ listen 10.77.0.1:80; root {files}; }}")
+    lab.record(host)
+    python_client(lab, host, "stream_close.py", "http://10.77.0.1/page", "unread", "unread", "unread", "read")
+    return undrained
+
+
+@case(
+    "curl-aborts-after-everything",
+    "A client aborts when it already has everything it wanted",
+    "The client reads the whole response, then closes with SO_LINGER zero: a reset, but nobody lost anything. Another says "
+    "goodbye with FIN.",
+    ["nginx", "python 3.11 sockets"],
+    shows={"clean": 4},
+)
+def abort_after(lab):
+    host = lab.one_host()
+    nginx(lab, host, "server { listen 10.77.0.1:80; location / { return 200 'hello there\n'; } }")
+    lab.record(host)
+    for ending in ("abort", "abort", "close", "half"):
+        raw(lab, host, "10.77.0.1", 80, GET % "/", "read", "wait:0.05", ending)
+    return lambda connection: clean("the client had the whole answer", also=["deliberate-pool-rst", "so-linger-zero"] if connection.resets else [])
