@@ -10,7 +10,7 @@ mod pcap;
 mod pcapng;
 
 #[cfg(test)]
-mod build;
+pub(crate) mod build;
 
 pub use error::{CaptureError, Looks};
 pub use link::LinkType;

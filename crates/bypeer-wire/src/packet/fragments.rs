@@ -56,6 +56,7 @@ pub(super) struct Fragments {
     /// Keys by age, with the serial of the packet they meant.
     ages: VecDeque<(Timestamp, Key, u64)>,
     serial: u64,
+    /// What all parts cost.
     bytes: usize,
     issues: Issues,
 }
@@ -237,17 +238,15 @@ impl Packet {
         if fragment.offset == 0 {
             self.first = Some((fragment.addresses, fragment.protocol));
         }
-        let data = fragment.payload.data.to_vec();
-        let bytes = data.len();
-        self.parts.insert(
-            index,
-            Part {
-                offset: fragment.offset,
-                length,
-                data,
-            },
-        );
-        Added::New(bytes)
+        let part = Part {
+            offset: fragment.offset,
+            length,
+            data: fragment.payload.data.to_vec(),
+        };
+        let cost = part.cost();
+        self.held += length;
+        self.parts.insert(index, part);
+        Added::New(cost)
     }
 
     /// Length, addresses and protocol, when nothing is missing.

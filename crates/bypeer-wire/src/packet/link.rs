@@ -70,7 +70,8 @@ pub(super) fn payload<'a>(
         0..0x600 => match layer.head() {
             Some([0xaa, 0xaa, 3, 0, 0, 0, 0x08, 0]) => ip::v4(walk, spare, layer.after(8).ok_or(Issue::Malformed)?),
             Some([0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd]) => ip::v6(walk, spare, layer.after(8).ok_or(Issue::Malformed)?),
-            _ => Err(Issue::NotIp),
+            None => Err(cut(layer, 8)),
+            Some(_) => Err(Issue::NotIp),
         },
         _ => Err(Issue::NotIp),
     }
@@ -114,6 +115,7 @@ fn ppp<'a>(walk: &mut Walk<'_>, spare: &'a mut [Vec<u8>], layer: Layer<'a>) -> O
     };
     // An odd first byte is a protocol field compressed to one byte (RFC 1661 §6.5).
     let (protocol, length) = match *layer.data {
+        [0xff] => return Err(cut(layer, 2)),
         [first, ..] if first & 1 == 1 => (u16::from(first), 1),
         [first, second, ..] => (u16::from_be_bytes([first, second]), 2),
         _ => return Err(cut(layer, 2)),

@@ -14,7 +14,7 @@ mod tunnel;
 #[cfg(test)]
 mod build;
 #[cfg(test)]
-mod differential;
+mod tests;
 
 pub use checksum::Checksum;
 pub use decoder::{Decoded, Decoder};

@@ -96,7 +96,7 @@ impl TcpOptions {
                 // RFC 7323 §2.3: a greater shift is used as 14.
                 (3, [shift]) => self.window_scale = Some((*shift).min(14)),
                 (4, []) => self.sack_permitted = true,
-                (5, [first @ ..]) => self.sack = self.sack.or_else(|| duplicate_sack(first, ack)),
+                (5, blocks) => self.sack = self.sack.or_else(|| duplicate_sack(blocks, ack)),
                 (8, [a, b, c, d, e, f, g, h]) => {
                     let (value, echo) = (
                         u32::from_be_bytes([*a, *b, *c, *d]),
