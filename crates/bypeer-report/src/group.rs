@@ -117,6 +117,11 @@ impl Groups {
         }
     }
 
+    /// Takes over the connections that another counted.
+    pub fn take_connections(&mut self, other: Groups) {
+        self.servers = other.servers;
+    }
+
     /// Adds a finding.
     pub fn add(&mut self, finding: Finding) {
         let key = Key {
@@ -148,7 +153,7 @@ impl Groups {
     }
 
     /// Connections to a server, when they were counted.
-    pub(crate) fn connections_to(&self, server: Endpoint) -> Option<u64> {
+    pub fn connections_to(&self, server: Endpoint) -> Option<u64> {
         self.servers.get(&server).copied()
     }
 }

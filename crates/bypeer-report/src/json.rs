@@ -191,6 +191,7 @@ struct SummaryRecord<'a> {
     selection: Option<&'a str>,
     insights: Vec<InsightRecord<'a>>,
     issues: BTreeMap<&'static str, u64>,
+    answers: &'a [String],
     notes: &'a [String],
     interrupted: bool,
     exit: u8,
@@ -247,6 +248,7 @@ impl SummaryRecord<'_> {
                 })
                 .collect(),
             issues,
+            answers: &summary.answers,
             notes: &summary.notes,
             interrupted: summary.interrupted,
             exit: exit.code(),

@@ -1,6 +1,7 @@
 use bypeer_diagnose::Accounts;
 use bypeer_wire::{Issues, Timestamp};
 
+use crate::escape::escape;
 use crate::layout::Page;
 use crate::look::Role;
 use crate::time::utc;
@@ -26,7 +27,9 @@ pub struct Summary {
     pub selection: Option<String>,
     /// Reading was stopped before the input's end.
     pub interrupted: bool,
-    /// What else the reader should know: files that overlap in time, a connection that was asked for and ended well.
+    /// What became of the connections that were asked for: said first.
+    pub answers: Vec<String>,
+    /// What else the reader should know about the input: said last.
     pub notes: Vec<String>,
 }
 
@@ -135,9 +138,11 @@ pub(crate) fn write(page: &mut Page, summary: &Summary, harmless_hidden: u64) {
             ),
         );
     }
-    for note in &summary.notes {
+    if !summary.notes.is_empty() {
         page.blank();
-        page.field_hanging("note", "", note);
+    }
+    for note in &summary.notes {
+        page.field("note", &escape(note));
     }
 }
 
@@ -148,26 +153,10 @@ fn unaccounted(accounts: &Accounts) -> Option<u64> {
     accounts.connections.checked_sub(held).filter(|missing| *missing > 0)
 }
 
-/// `1 packet`, `2 packets`, `12 345 packets`.
+/// `1 packet`, `2 packets`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", grouped(count))
-}
-
-/// Thousands apart by a no-break space, which wrapping leaves alone.
-pub(crate) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    if digits.len() <= 4 {
-        return digits;
-    }
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push('\u{a0}');
-        }
-        out.push(digit);
-    }
-    out
+    format!("{count} {what}{plural}")
 }
 
 #[cfg(test)]
@@ -202,7 +191,7 @@ mod tests {
         };
         let text = text(&summary, 20, Look::PLAIN);
         for line in [
-            "12\u{a0}345 connections in 1 packet",
+            "12345 connections in 1 packet",
             "300  died of a cause",
             "5  undecided",
             "20  harmless: nobody lost anything (--all shows them)",
@@ -223,12 +212,5 @@ mod tests {
         };
         summary.accounts.connections += 2;
         assert!(text(&summary, 0, Look::PLAIN).contains("2  not accounted for"));
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!(grouped(1234), "1234");
-        assert_eq!(grouped(12_345), "12\u{a0}345");
-        assert_eq!(grouped(1_234_567), "1\u{a0}234\u{a0}567");
     }
 }

@@ -8,7 +8,7 @@ use crate::escape::escape;
 use crate::group::{Group, Groups};
 use crate::layout::Page;
 use crate::look::Role;
-use crate::summary::{self, Summary, counted, grouped};
+use crate::summary::{self, Summary, counted};
 use crate::time::{relative, utc};
 
 /// Packets shown as proof; a finding that cites more is cut in the middle.
@@ -25,29 +25,39 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
     let (shown, hidden): (Vec<&Group>, Vec<&Group>) =
         ranked.into_iter().partition(|group| all || !group.example.harmless);
     let mut page = Page::new(look);
-    let mut placed = vec![false; insights.len()];
-    for group in &shown {
-        let mut patterns = Vec::new();
-        for (insight, placed) in insights.iter().zip(&mut placed) {
-            if belongs(insight, &group.example) {
-                patterns.push(insight);
-                *placed = true;
-            }
-        }
+    for answer in &summary.answers {
+        page.headline("•", Role::Label, &escape(answer));
+    }
+    if !summary.answers.is_empty() {
+        page.blank();
+    }
+    // An insight stands with the findings of its cause, else with the worst group of its server, else by itself.
+    let home = |insight: &Insight| {
+        let of_cause = shown.iter().position(|group| belongs(insight, &group.example));
+        let at_server = || shown.iter().position(|group| insight.server == group.example.server);
+        of_cause.or_else(at_server)
+    };
+    let homes: Vec<Option<usize>> = insights.iter().map(home).collect();
+    for (index, group) in shown.iter().enumerate() {
+        let patterns: Vec<&Insight> = insights
+            .iter()
+            .zip(&homes)
+            .filter(|(_, home)| **home == Some(index))
+            .map(|(insight, _)| insight)
+            .collect();
         write_group(&mut page, group, groups.connections_to(group.example.server), &patterns);
         page.blank();
     }
+    // With a selection, what belongs to findings that were not asked for stays out; so does what only harmless ones show.
     let is_hidden = |insight: &Insight| hidden.iter().any(|group| belongs(insight, &group.example));
-    let rest: Vec<&Insight> = insights
+    let homeless = insights
         .iter()
-        .zip(&placed)
-        .filter(|(insight, placed)| !**placed && !is_hidden(insight))
-        .map(|(insight, _)| insight)
-        .collect();
-    // With a selection, what belongs to findings that were not asked for stays out as well.
-    if !rest.is_empty() && summary.selection.is_none() {
+        .zip(&homes)
+        .filter(|(insight, home)| home.is_none() && !is_hidden(insight));
+    let homeless: Vec<&Insight> = homeless.map(|(insight, _)| insight).collect();
+    if !homeless.is_empty() && summary.selection.is_none() {
         page.headline("pattern", Role::Label, "what only several connections together show");
-        for insight in rest {
+        for insight in homeless {
             page.paragraph(
                 2,
                 None,
@@ -56,7 +66,7 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
         }
         page.blank();
     }
-    if shown.is_empty() {
+    if shown.is_empty() && summary.answers.is_empty() {
         page.paragraph(0, Some(Role::Strong), &nothing_shown(summary));
         page.blank();
     }
@@ -108,7 +118,7 @@ fn belongs(insight: &Insight, finding: &Finding) -> bool {
 
 fn pattern(insight: &Insight) -> String {
     format!(
-        "{} (seen in {})",
+        "{} (from {})",
         escape(&insight.what),
         counted(u64::from(insight.connections), "connection")
     )
@@ -140,10 +150,7 @@ fn write_group(page: &mut Page, group: &Group, to_server: Option<u64>, patterns:
     if let Some(settle) = &finding.settle {
         page.field("settle", &escape(settle));
     }
-    for (index, clause) in finding.clauses.iter().enumerate() {
-        let label = if index == 0 { "clause" } else { "" };
-        page.field(label, &format!("{} {}: {}", clause.id, clause.title, clause.requires));
-    }
+    write_clauses(page, finding);
     write_fixes(page, finding);
     write_connections(page, group);
 }
@@ -158,14 +165,14 @@ fn subtitle(group: &Group, to_server: Option<u64>) -> Vec<String> {
         .unwrap_or_default();
     let mut count = match to_server {
         Some(total) if total > group.count => {
-            format!("{} of {} connections to it", grouped(group.count), grouped(total))
+            format!("{} of {} connections to it", group.count, total)
         }
         Some(_) if group.count == 1 => "the only connection to it".to_owned(),
-        Some(_) => format!("all {} connections to it", grouped(group.count)),
+        Some(_) => format!("all {} connections to it", group.count),
         None => counted(group.count, "connection"),
     };
     if group.certain > 0 && group.certain < group.count {
-        count.push_str(&format!(", {} of them certain", grouped(group.certain)));
+        count.push_str(&format!(", {} of them certain", group.certain));
     }
     let mut items = vec![format!("{} at {}{software}", finding.cause.id, finding.server), count];
     if !finding.harmless {
@@ -215,7 +222,7 @@ fn retry(group: &Group) -> String {
         .iter()
         .zip(names)
         .filter(|(count, _)| **count > 0)
-        .map(|(count, name)| format!("{name} on {}", grouped(*count)))
+        .map(|(count, name)| format!("{name} on {count}"))
         .collect();
     format!("{}; on stream {} {word}{reason}", split.join(", "), finding.stream)
 }
@@ -223,14 +230,14 @@ fn retry(group: &Group) -> String {
 fn write_proof(page: &mut Page, group: &Group) {
     let finding = &group.example;
     let one_of = if group.count > 1 {
-        format!(", one of {}", grouped(group.count))
+        format!(", one of {}", group.count)
     } else {
         String::new()
     };
     page.field(
         "proof",
         &format!(
-            "stream {}, {} → {}, opened {}{one_of}",
+            "stream {}, {} → {}{one_of}, opened {}",
             finding.stream,
             finding.client,
             finding.server,
@@ -297,6 +304,21 @@ fn write_rivals(page: &mut Page, finding: &Finding) {
     };
     for rival in &finding.rivals {
         page.field(label, &format!("{}: {}", rival.cause.id, escape(&rival.because)));
+    }
+}
+
+/// The first clause in full; of the others their names.
+fn write_clauses(page: &mut Page, finding: &Finding) {
+    let Some((first, others)) = finding.clauses.split_first() else {
+        return;
+    };
+    page.field("clause", &format!("{} {}: {}", first.id, first.title, first.requires));
+    let others: Vec<String> = others
+        .iter()
+        .map(|clause| format!("{} {}", clause.id, clause.title))
+        .collect();
+    if !others.is_empty() {
+        page.field("", &format!("also {}", others.join("; ")));
     }
 }
 

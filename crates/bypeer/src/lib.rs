@@ -1,1 +1,50 @@
-//! x
+//! The program `bypeer`: arguments, files, printing. What it knows of TCP stands in the crates below it.
+
+mod advice;
+mod causes;
+pub mod cli;
+pub mod engine;
+pub mod error_line;
+mod explain;
+mod moment;
+mod output;
+mod progress;
+pub mod selection;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use bypeer_report::Exit;
+use clap::Parser;
+
+use crate::cli::{Arguments, Command};
+
+/// Runs the program with its arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version go to standard output and are no trouble. A closed pipe is none of our business.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Trouble.code() } else { 0 });
+        }
+    };
+    match dispatch(&arguments) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bypeer: {}", bypeer_report::escape(&format!("{error:#}")));
+            ExitCode::from(Exit::Trouble.code())
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let color = arguments.color;
+    match &arguments.command {
+        Command::Explain(explain) => explain::run(explain, color),
+        Command::Causes { id } => causes::run(id.as_deref(), color),
+        Command::Completions { shell } => cli::completions(*shell),
+        Command::Man { page } => cli::manual_page(page.as_deref()),
+    }
+}

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! `bypeer`: why did these TCP connections die?
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bypeer::run(std::env::args_os())
+}

@@ -135,6 +135,7 @@ fn summaries_keep_to_their_schema() {
         findings: 3,
         selection: Some("of the cause silent-drop".to_owned()),
         interrupted: false,
+        answers: vec!["one connection fits".to_owned()],
         notes: vec!["a note".to_owned()],
     };
     let insight = Insight {

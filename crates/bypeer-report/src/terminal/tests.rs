@@ -26,7 +26,7 @@ fn a_group_tells_everything_once() {
         "likely gunicorn closed while 22 of 414 request bytes were unread\n",
         "unread-request-body at 192.0.2.80:8000 (gunicorn/20.1.0) · 7 of 42 connections to it",
         "to blame: the server program",
-        "7 requests without a whole answer, 2\u{a0}809\u{a0}856 bytes of responses",
+        "7 requests without a whole answer, 2809856 bytes of responses",
         "unsafe: POST is not idempotent",
         "#98   +0.000150  POST /upload",
         "#117  +0.012345  RST,ACK",
@@ -172,20 +172,21 @@ fn insights_stand_with_their_group_and_others_by_themselves() {
         what: what.to_owned(),
         connections: 4,
     };
+    let mut elsewhere = insight(&SO_LINGER_ZERO, "a burst of resets");
+    elsewhere.server.port = 9;
     let insights = [
         insight(&UNREAD_BODY, "only with two segments"),
         insight(&SO_LINGER_ZERO, "closes after 5.00 s idle"),
+        elsewhere,
     ];
     let text = plain(&groups([ours]), &insights);
-    assert!(
-        text.contains("  pattern  only with two segments (seen in 4 connections)"),
-        "{text}"
-    );
-    assert!(
-        text.contains("so-linger-zero at 192.0.2.80:8000: closes after 5.00 s idle"),
-        "{text}"
-    );
-    assert_eq!(text.matches("only with two segments").count(), 1, "{text}");
+    for part in [
+        "  pattern  only with two segments (from 4 connections)\n",
+        "  pattern  closes after 5.00 s idle (from 4 connections)\n",
+        "\npattern what only several connections together show\n  so-linger-zero at 192.0.2.80:9: a burst of resets",
+    ] {
+        assert_eq!(text.matches(part).count(), 1, "{part:?} in\n{text}");
+    }
 }
 
 #[test]
@@ -197,9 +198,6 @@ fn long_lists_are_cut_and_say_so() {
     findings.extend((1..=2000).map(|stream| finding(&UNREAD_BODY, stream)));
     let text = plain(&groups(findings), &[]);
     assert!(text.contains("(28 more)"), "{text}");
-    assert!(
-        text.contains("and 1977 connections more") || text.contains("and 1977 more") || text.contains("1977"),
-        "{text}"
-    );
+    assert!(text.contains("and 1977 connections more"), "{text}");
     assert!(text.lines().count() < 60, "{} lines", text.lines().count());
 }

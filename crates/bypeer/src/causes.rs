@@ -1,0 +1,98 @@
+use std::io::Write;
+
+use anyhow::bail;
+use bypeer_diagnose::Cause;
+use bypeer_diagnose::causes::{CAUSES, find};
+use bypeer_report::{Exit, cause_table, manual_page};
+
+use crate::cli::Color;
+use crate::output;
+
+/// `bypeer causes [ID]`.
+pub(crate) fn run(id: Option<&str>, color: Color) -> anyhow::Result<Exit> {
+    let look = output::look(color);
+    let text = match id {
+        None => cause_table(CAUSES, look),
+        Some(id) => manual_page(named(id)?.manual, look),
+    };
+    let mut out = output::stdout();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(Exit::Nothing)
+}
+
+/// The cause with an id, or an error that names those one may have meant.
+pub(crate) fn named(id: &str) -> anyhow::Result<&'static Cause> {
+    // The facts spell ids with underscores; people do too.
+    if let Some(cause) = find(&id.replace('_', "-").to_ascii_lowercase()) {
+        return Ok(cause);
+    }
+    let near = nearest(id, CAUSES.iter().map(|cause| cause.id));
+    if near.is_empty() {
+        bail!("no cause is called {id:?}; `bypeer causes` lists them");
+    }
+    bail!(
+        "no cause is called {id:?}; did you mean {}? `bypeer causes` lists them",
+        near.join(" or ")
+    );
+}
+
+/// At most three ids that look like `id`, best first.
+fn nearest<'a>(id: &str, ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let id: String = id.chars().take(64).flat_map(char::to_lowercase).collect();
+    let mut scored: Vec<(usize, &str)> = ids
+        .filter_map(|candidate| {
+            let shared = candidate.split('-').any(|word| word.len() > 3 && id.contains(word));
+            let distance = edits(&id, candidate);
+            (distance <= 3 || shared || (id.len() > 3 && candidate.contains(&id))).then_some((distance, candidate))
+        })
+        .collect();
+    scored.sort();
+    scored.into_iter().take(3).map(|(_, candidate)| candidate).collect()
+}
+
+/// Levenshtein's distance.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDS: [&str; 4] = [
+        "unread-request-body",
+        "unread-trailing-bytes",
+        "silent-drop",
+        "closed-port",
+    ];
+
+    #[test]
+    fn a_slip_finds_its_cause() {
+        assert_eq!(nearest("silentdrop", IDS.into_iter()), ["silent-drop"]);
+        assert_eq!(nearest("clsoed-port", IDS.into_iter()), ["closed-port"]);
+        assert_eq!(
+            nearest("unread", IDS.into_iter()),
+            ["unread-request-body", "unread-trailing-bytes"]
+        );
+        assert!(nearest("teapot", IDS.into_iter()).is_empty());
+    }
+
+    #[test]
+    fn distance_of_known_words() {
+        assert_eq!(edits("kitten", "sitting"), 3);
+        assert_eq!(edits("", "abc"), 3);
+        assert_eq!(edits("same", "same"), 0);
+    }
+}

@@ -1,0 +1,322 @@
+//! The way of the data: frames to segments to connections to findings. No files, no printing: it can be driven from a test.
+
+use std::collections::HashSet;
+
+use bypeer_diagnose::{Accounts, Finding, Insight, Judge};
+use bypeer_report::{Groups, utc};
+use bypeer_wire::capture::{Frame, LinkType};
+use bypeer_wire::conn::{Connection, Ending, Limits, Table};
+use bypeer_wire::packet::{Decoded, Decoder};
+use bypeer_wire::{Direction, Endpoint, Issue, Issues, Timestamp};
+
+use crate::selection::Selection;
+
+/// Takes the packets of a capture, gives the findings that are asked for.
+pub struct Engine {
+    decoder: Decoder,
+    table: Table,
+    desk: Desk,
+    issues: Issues,
+    packets: u64,
+    tcp_packets: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    unknown_link: Option<LinkType>,
+}
+
+/// What is known at the end.
+pub struct Outcome {
+    /// Findings not handed out before.
+    pub findings: Vec<Finding>,
+    /// What only several connections together show.
+    pub insights: Vec<Insight>,
+    /// Every connection.
+    pub accounts: Accounts,
+    /// What the packets held that could not be used.
+    pub issues: Issues,
+    /// Connections counted by server.
+    pub groups: Groups,
+    /// What to say about the connections that were asked for.
+    pub answers: Vec<String>,
+    /// Connections were asked for and none fits.
+    pub nothing_fits: bool,
+    /// Packets, all kinds.
+    pub packets: u64,
+    /// TCP segments and ICMP errors about TCP.
+    pub tcp_packets: u64,
+    /// Time of the first and the last packet.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// The first link type that could not be decoded.
+    pub unknown_link: Option<LinkType>,
+}
+
+impl Engine {
+    /// Has seen nothing.
+    pub fn new(selection: Selection) -> Engine {
+        Engine {
+            decoder: Decoder::new(),
+            table: Table::new(Limits::default()),
+            desk: Desk {
+                selection,
+                judge: Judge::new(),
+                groups: Groups::new(),
+                over: 0,
+                chosen: HashSet::new(),
+                accounts: Vec::new(),
+                held: Vec::new(),
+            },
+            issues: Issues::default(),
+            packets: 0,
+            tcp_packets: 0,
+            first: None,
+            last: None,
+            unknown_link: None,
+        }
+    }
+
+    /// Takes the next packet.
+    pub fn frame(&mut self, frame: &Frame<'_>) {
+        let time = frame.at.time;
+        self.packets += 1;
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = Some(self.last.map_or(time, |last| last.max(time)));
+        match self.decoder.decode(frame.link, frame.data, frame.original_len, time) {
+            Decoded::Tcp(segment) => {
+                self.tcp_packets += 1;
+                self.table
+                    .push(frame.at, &segment, &mut |connection| self.desk.take(connection));
+            }
+            Decoded::IcmpError(error) => {
+                self.tcp_packets += 1;
+                self.table.push_icmp(frame.at, &error);
+            }
+            Decoded::Held => {}
+            Decoded::Unusable(issue) => {
+                if issue == Issue::UnknownLinkType && self.unknown_link.is_none() {
+                    self.unknown_link = Some(frame.link);
+                }
+                self.issues.note(issue);
+            }
+        }
+    }
+
+    /// How many connections are over.
+    pub fn over(&self) -> u64 {
+        self.desk.over
+    }
+
+    /// Time of the latest packet.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.last
+    }
+
+    /// Findings that wait no longer, when it is `now` in the capture: of a pipe, now and then.
+    pub fn advance(&mut self, now: Timestamp) -> Vec<Finding> {
+        self.table.advance(now, &mut |connection| self.desk.take(connection));
+        self.desk.ripe(now)
+    }
+
+    /// Findings that are too many to be held until the end: of a file, now and then.
+    pub fn overflow(&mut self) -> Vec<Finding> {
+        self.desk.ripe(Timestamp(i64::MIN))
+    }
+
+    /// The capture is over.
+    pub fn finish(mut self) -> Outcome {
+        self.decoder.end();
+        self.table.finish(&mut |connection| self.desk.take(connection));
+        self.issues.merge(self.decoder.issues());
+        self.issues.merge(self.table.issues());
+        let mut desk = self.desk;
+        let verdicts = std::mem::take(&mut desk.judge).finish();
+        let mut findings = desk.select(verdicts.findings);
+        let mut answers = Vec::new();
+        if desk.selection.narrows_by_time() {
+            findings = desk.narrow(&mut answers);
+        }
+        let nothing_fits = desk.selection.names_connections() && desk.accounts.is_empty();
+        desk.tell_accounts(&findings, &mut answers);
+        Outcome {
+            findings,
+            insights: verdicts.insights,
+            accounts: verdicts.accounts,
+            issues: self.issues,
+            groups: desk.groups,
+            answers,
+            nothing_fits,
+            packets: self.packets,
+            tcp_packets: self.tcp_packets,
+            span: self.first.zip(self.last),
+            unknown_link: self.unknown_link,
+        }
+    }
+}
+
+/// Where connections go when they are over.
+struct Desk {
+    selection: Selection,
+    judge: Judge,
+    groups: Groups,
+    over: u64,
+    /// Streams asked for, where single connections are.
+    chosen: HashSet<u32>,
+    /// What became of them.
+    accounts: Vec<Account>,
+    /// Findings that the time in an error line may still put out.
+    held: Vec<Finding>,
+}
+
+/// What became of a connection, in short.
+struct Account {
+    stream: u32,
+    client: Endpoint,
+    server: Endpoint,
+    opened: Timestamp,
+    ended: Timestamp,
+    what: String,
+}
+
+/// Accounts kept; an error line that names only a server may fit all there is.
+const ACCOUNTS: usize = 10_000;
+/// Accounts told one by one.
+const ACCOUNTS_TOLD: usize = 5;
+
+impl Desk {
+    fn take(&mut self, connection: Connection) {
+        self.over += 1;
+        self.groups.count_connection(connection.server);
+        if self.selection.names_connections() && self.selection.wants(&connection) {
+            self.chosen.insert(connection.stream);
+            if self.accounts.len() < ACCOUNTS {
+                self.accounts.push(Account {
+                    stream: connection.stream,
+                    client: connection.client,
+                    server: connection.server,
+                    opened: connection.opened.time,
+                    ended: connection.ended.time,
+                    what: what_became_of(&connection),
+                });
+            }
+        }
+        self.judge.push(connection);
+    }
+
+    fn ripe(&mut self, now: Timestamp) -> Vec<Finding> {
+        let findings = self.judge.ripe(now);
+        self.select(findings)
+    }
+
+    /// Those of `findings` that are asked for; none yet where the time in an error line may put them out.
+    fn select(&mut self, mut findings: Vec<Finding>) -> Vec<Finding> {
+        if self.selection.names_connections() {
+            findings.retain(|finding| self.chosen.contains(&finding.stream));
+        }
+        findings.retain(|finding| self.selection.takes(finding));
+        if self.selection.narrows_by_time() {
+            self.held.append(&mut findings);
+        }
+        findings
+    }
+
+    /// Puts out what the time in the error line speaks against, unless it speaks against all.
+    fn narrow(&mut self, answers: &mut Vec<String>) -> Vec<Finding> {
+        let mut held = std::mem::take(&mut self.held);
+        let near = |opened, ended| self.selection.is_near_the_lines_time(opened, ended);
+        let fitting = self
+            .accounts
+            .iter()
+            .filter(|account| near(account.opened, account.ended))
+            .count();
+        if fitting > 0 {
+            held.retain(|finding| self.selection.is_near_the_lines_time(finding.opened, finding.ended));
+            let selection = &self.selection;
+            self.accounts
+                .retain(|account| selection.is_near_the_lines_time(account.opened, account.ended));
+        } else if !self.accounts.is_empty() {
+            answers.push(format!(
+                "no connection that fits the line was open, or ended, within {} of the line's time; its time was left aside \
+                 (a log's clock or zone may differ: --within widens)",
+                self.selection.window()
+            ));
+        }
+        held
+    }
+
+    /// Says what became of the connections asked for of which no finding tells.
+    fn tell_accounts(&self, findings: &[Finding], answers: &mut Vec<String>) {
+        if !self.selection.names_connections() {
+            return;
+        }
+        let count = self.accounts.len();
+        if let Some(line) = self.selection.line() {
+            let fit = match count {
+                0 => "no connection of the capture fits".to_owned(),
+                1 => "one connection fits".to_owned(),
+                _ => format!("{count} connections fit"),
+            };
+            answers.insert(0, format!("{line}; {fit}"));
+        } else if count == 0 {
+            answers.push("no such connection is in the capture".to_owned());
+        }
+        if count == 0 {
+            for end in self.selection.ends() {
+                if let Some(seen) = self.groups.connections_to(end) {
+                    answers.push(format!(
+                        "the capture holds {seen} connections to {end}, none of them from the other end asked for"
+                    ));
+                }
+            }
+        }
+        let told: HashSet<u32> = findings.iter().map(|finding| finding.stream).collect();
+        let untold: Vec<&Account> = self
+            .accounts
+            .iter()
+            .filter(|account| !told.contains(&account.stream))
+            .collect();
+        for account in untold.iter().take(ACCOUNTS_TOLD) {
+            let Account {
+                stream,
+                client,
+                server,
+                opened,
+                ended,
+                what,
+            } = account;
+            let lasted = ended.since(*opened).as_secs_f64();
+            answers.push(format!(
+                "stream {stream}, {client} → {server}, opened {}, lasted {lasted:.3} s: {what}",
+                utc(*opened)
+            ));
+        }
+        if untold.len() > ACCOUNTS_TOLD {
+            answers.push(format!(
+                "{} more connections fit and have no finding that was asked for",
+                untold.len() - ACCOUNTS_TOLD
+            ));
+        }
+    }
+}
+
+/// What became of a connection, by what its ends did; whether that was well is for the judge.
+fn what_became_of(connection: &Connection) -> String {
+    let exchanges = &connection.app.exchanges;
+    let said = match exchanges.total {
+        0 => String::new(),
+        1 if exchanges.complete == 1 => " after one whole exchange".to_owned(),
+        1 => " after one exchange that was not whole".to_owned(),
+        total if total == exchanges.complete => format!(" after {total} whole exchanges"),
+        total => format!(" after {total} exchanges, {} of them whole", exchanges.complete),
+    };
+    let fins = [Direction::ToServer, Direction::ToClient].map(|direction| connection.flow(direction).fin.is_some());
+    let (end, why) = match (connection.resets_total, fins) {
+        (0, [true, true]) => ("it ended well", ": both sides closed, nobody reset it"),
+        (0, _) if connection.ending == Ending::CaptureEnded => ("it was still open when the capture ended", ""),
+        (0, _) if connection.ending == Ending::TupleReused => {
+            ("its addresses were used again before its end was seen", "")
+        }
+        (0, _) if connection.ending == Ending::Evicted => ("it was put out of memory before its end was seen", ""),
+        (0, _) => ("nobody reset it", ""),
+        _ => ("it was reset", ", but there is no finding about it that was asked for"),
+    };
+    format!("{end}{said}{why}")
+}

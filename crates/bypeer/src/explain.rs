@@ -1,0 +1,298 @@
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use bypeer_diagnose::Finding;
+use bypeer_input::{Event, Input, InputError, Source};
+use bypeer_report::{Exit, Groups, Look, Summary, brief, json, report};
+use bypeer_wire::{Issue, Issues, Timestamp};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::cli::{Color, Explain, Format};
+use crate::engine::{Engine, Outcome};
+use crate::progress::Progress;
+use crate::selection::Selection;
+use crate::{advice, output};
+
+/// Packets between two looks at the clock and at findings that may be handed out.
+const STRIDE: u64 = 4096;
+/// Of a pipe: how often, in the capture's time, findings are looked for.
+const LIVE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// `bypeer explain`.
+pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
+    if arguments.files.is_empty() {
+        eprint!("{}", advice::CAPTURE);
+        return Ok(Exit::Trouble);
+    }
+    let selection = Selection::of(arguments)?;
+    let described = selection.describe();
+    let sources: Result<Vec<Source>, InputError> = arguments.files.iter().map(Source::open).collect();
+    let stop = stop_flag()?;
+    let input = Input::new(sources?)?.stopped_by(stop.clone());
+    let live = input.meter().total().is_none();
+    let mut printer = Printer::new(arguments.format, live, output::look(color));
+    let mut progress = Progress::of(input.meter());
+    let mut engine = Engine::new(selection);
+
+    let mut clock = Clock::default();
+    let read = input.for_each(|event| {
+        let ripe = match event {
+            Event::Frame(frame) => {
+                engine.frame(&frame);
+                let time = frame.at.time;
+                if live && clock.is_due(time) {
+                    engine.advance(time)
+                } else if frame.at.number.is_multiple_of(STRIDE) {
+                    progress.update(engine.over());
+                    if live { Vec::new() } else { engine.overflow() }
+                } else {
+                    return ControlFlow::Continue(());
+                }
+            }
+            Event::Quiet => match clock.quiet() {
+                Some(now) => engine.advance(now),
+                None => Vec::new(),
+            },
+        };
+        printer.findings(ripe)
+    });
+    drop(progress);
+
+    let outcome = engine.finish();
+    let (read, trouble) = match read {
+        Ok(read) => (read, None),
+        Err(error) if outcome.packets == 0 => return Err(error.into()),
+        // What was read before stays good.
+        Err(error) => (bypeer_input::Summary::default(), Some(error)),
+    };
+    let files: Vec<String> = arguments.files.iter().map(|path| path.display().to_string()).collect();
+    let nothing_fits = outcome.nothing_fits;
+    let unusable = unusable(&outcome, &read.issues, &files);
+    let stopped = read.stopped || stop.load(Ordering::Relaxed);
+    let in_trouble = trouble.is_some() || (unusable.is_some() && !stopped) || nothing_fits;
+    let ending = Ending {
+        read,
+        files,
+        selection: described,
+        stopped,
+        in_trouble,
+        all: arguments.all,
+    };
+    let exit = printer.end(outcome, ending)?;
+    if let Some(trouble) = trouble {
+        return Err(anyhow::Error::new(trouble).context("the rest of the input was not used"));
+    }
+    if let Some(unusable) = unusable.filter(|_| !stopped) {
+        return Err(unusable);
+    }
+    Ok(exit)
+}
+
+/// Set by the first Ctrl-C or SIGTERM; the second one ends the program at once.
+fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order, so that the first signal does not meet its own flag.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .context("signals cannot be handled")?;
+    }
+    Ok(stop)
+}
+
+/// Why a capture that could be read is of no use.
+fn unusable(outcome: &Outcome, read_issues: &Issues, files: &[String]) -> Option<anyhow::Error> {
+    if outcome.tcp_packets > 0 {
+        return None;
+    }
+    let name = files.join(", ");
+    if outcome.packets == 0 {
+        return Some(anyhow!(
+            "{name}: it is a capture, but holds no packet; was the right interface captured, and did the filter fit? \
+             `bypeer explain` without a file prints a command that does"
+        ));
+    }
+    let mut issues = read_issues.clone();
+    issues.merge(&outcome.issues);
+    let held: Vec<String> = issues
+        .iter()
+        .map(|(issue, count)| format!("{count} {}", issue.what()))
+        .collect();
+    let held = if held.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", held.join(", "))
+    };
+    let unknown = issues.iter().any(|(issue, _)| issue == Issue::UnknownLinkType);
+    Some(match outcome.unknown_link.filter(|_| unknown) {
+        Some(link) => anyhow!(
+            "{name}: its {} packets are of link type {}, which bypeer does not decode{held}; capture on an IP interface, or with \
+             `tcpdump -i any`",
+            outcome.packets,
+            link.0
+        ),
+        None => anyhow!(
+            "{name}: no TCP in its {} packets{held}; a filter for the capture is 'tcp or icmp or icmp6'",
+            outcome.packets
+        ),
+    })
+}
+
+/// When a pipe's findings are looked for: by the capture's clock, and by ours while nothing comes.
+#[derive(Default)]
+struct Clock {
+    looked: Option<Timestamp>,
+    newest: Option<(Timestamp, Instant)>,
+}
+
+impl Clock {
+    fn is_due(&mut self, time: Timestamp) -> bool {
+        if self.newest.is_none_or(|(newest, _)| newest < time) {
+            self.newest = Some((time, Instant::now()));
+        }
+        let due = self.looked.is_none_or(|looked| time.since(looked) >= LIVE_INTERVAL);
+        if due {
+            self.looked = Some(time);
+        }
+        due
+    }
+
+    /// How late it is in the capture while nothing comes.
+    fn quiet(&self) -> Option<Timestamp> {
+        let (newest, at) = self.newest?;
+        let passed = i64::try_from(at.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        Some(Timestamp(newest.0.saturating_add(passed)))
+    }
+}
+
+/// What is known of a run besides its findings.
+struct Ending {
+    read: bypeer_input::Summary,
+    files: Vec<String>,
+    selection: Option<String>,
+    stopped: bool,
+    in_trouble: bool,
+    all: bool,
+}
+
+/// Prints findings as they come and the rest at the end.
+struct Printer {
+    out: BufWriter<StdoutLock<'static>>,
+    format: Format,
+    live: bool,
+    look: Look,
+    printed: u64,
+    accusing: u64,
+    groups: Groups,
+    failed: Option<io::Error>,
+}
+
+impl Printer {
+    fn new(format: Format, live: bool, look: Look) -> Printer {
+        Printer {
+            out: output::stdout(),
+            format,
+            live,
+            look,
+            printed: 0,
+            accusing: 0,
+            groups: Groups::new(),
+            failed: None,
+        }
+    }
+
+    /// Takes findings; breaks off when they can no longer be printed.
+    fn findings(&mut self, findings: Vec<Finding>) -> ControlFlow<()> {
+        let any = !findings.is_empty();
+        let result = findings.into_iter().try_for_each(|finding| self.finding(finding));
+        let result = if any && self.live {
+            result.and_then(|()| self.out.flush())
+        } else {
+            result
+        };
+        match result {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn finding(&mut self, finding: Finding) -> io::Result<()> {
+        self.printed += 1;
+        self.accusing += u64::from(!finding.harmless);
+        match self.format {
+            Format::Json => json::write_finding(&mut self.out, &finding),
+            Format::Text => {
+                let printed = if self.live {
+                    writeln!(self.out, "{}", brief(&finding, self.look))
+                } else {
+                    Ok(())
+                };
+                self.groups.add(finding);
+                printed
+            }
+        }
+    }
+
+    /// Prints what is left, the report and the summary.
+    fn end(mut self, outcome: Outcome, ending: Ending) -> anyhow::Result<Exit> {
+        if self.failed.is_none() {
+            let _ = self.findings(outcome.findings);
+        }
+        let mut issues = ending.read.issues;
+        issues.merge(&outcome.issues);
+        let mut notes = Vec::new();
+        for torn in &ending.read.torn {
+            notes.push(format!(
+                "{}: the compressed stream breaks off ({}); what came before was used",
+                torn.name, torn.what
+            ));
+        }
+        if ending.read.decryption_secrets > 0 {
+            notes.push(
+                "the capture holds TLS keys; bypeer does not use them yet, TLS is judged from the outside".to_owned(),
+            );
+        }
+        let exit = match (ending.in_trouble, self.accusing) {
+            (true, _) => Exit::Trouble,
+            (false, 0) => Exit::Nothing,
+            (false, _) => Exit::Findings,
+        };
+        let summary = Summary {
+            accounts: outcome.accounts,
+            issues,
+            files: ending.files,
+            packets: outcome.packets,
+            first: outcome.span.map(|(first, _)| first),
+            last: outcome.span.map(|(_, last)| last),
+            findings: self.printed,
+            selection: ending.selection,
+            interrupted: ending.stopped,
+            answers: outcome.answers,
+            notes,
+        };
+        let printed = match (self.failed.take(), self.format) {
+            (Some(error), _) => Err(error),
+            (None, Format::Json) => json::write_summary(&mut self.out, &summary, &outcome.insights, exit),
+            (None, Format::Text) if outcome.tcp_packets == 0 => Ok(()),
+            (None, Format::Text) => {
+                self.groups.take_connections(outcome.groups);
+                let began = if self.live && self.printed > 0 { "\n" } else { "" };
+                let text = report(&self.groups, &outcome.insights, &summary, ending.all, self.look);
+                write!(self.out, "{began}{text}")
+            }
+        };
+        match printed.and_then(|()| self.out.flush()) {
+            Ok(()) => Ok(exit),
+            // The reader has what it wanted: `| head`.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit),
+            Err(error) => Err(error).context("standard output"),
+        }
+    }
+}

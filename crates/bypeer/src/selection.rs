@@ -1,0 +1,192 @@
+//! Which connections and findings are asked for.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bypeer_diagnose::Finding;
+use bypeer_wire::conn::Connection;
+use bypeer_wire::{Endpoint, Timestamp};
+use jiff::tz::TimeZone;
+
+use crate::causes;
+use crate::cli::Explain;
+use crate::error_line::{self, ErrorLine};
+use crate::moment::Moment;
+
+/// What is asked for; by default everything.
+#[derive(Debug, Default)]
+pub struct Selection {
+    wanted: Option<Wanted>,
+    causes: Vec<&'static str>,
+    around: Option<(Moment, String)>,
+    within: Duration,
+}
+
+#[derive(Debug)]
+enum Wanted {
+    Stream(u32),
+    Pair(Endpoint, Endpoint),
+    Line(ErrorLine),
+}
+
+impl Selection {
+    /// What the command line asks for.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub fn of(arguments: &Explain) -> anyhow::Result<Selection> {
+        let mut selection = Selection::default();
+        if !(0.0..=1e9).contains(&arguments.within) {
+            bail!("--within {}: not a number of seconds", arguments.within);
+        }
+        selection.within = Duration::from_secs_f64(arguments.within);
+        if let Some(which) = &arguments.connection {
+            selection.wanted = Some(connection(which)?);
+        }
+        if let Some(line) = &arguments.error {
+            let line = ErrorLine::parse(line).context(
+                "--error: the line names neither an address nor a time, so it fits every connection; \
+                 pick one with --connection, or a time with --around",
+            )?;
+            selection.wanted = Some(Wanted::Line(line));
+        }
+        for id in &arguments.cause {
+            selection.causes.push(causes::named(id)?.id);
+        }
+        if let Some(text) = &arguments.around {
+            let moment = Moment::parse(text).with_context(|| {
+                format!("--around {text}: not a time; write 13:04:05, 2026-01-02T13:04:05Z, or seconds since the epoch")
+            })?;
+            selection.around = Some((moment, text.clone()));
+        }
+        Ok(selection)
+    }
+
+    /// Whether single connections are asked for, so that it is said of each what became of it.
+    pub(crate) fn names_connections(&self) -> bool {
+        self.wanted.is_some()
+    }
+
+    /// Whether a connection is among those asked for by address.
+    pub(crate) fn wants(&self, connection: &Connection) -> bool {
+        match &self.wanted {
+            None => true,
+            Some(Wanted::Stream(stream)) => connection.stream == *stream,
+            Some(Wanted::Pair(a, b)) => {
+                let (client, server) = (connection.client, connection.server);
+                (error_line::same(*a, client) && error_line::same(*b, server))
+                    || (error_line::same(*a, server) && error_line::same(*b, client))
+            }
+            Some(Wanted::Line(line)) => line.fits(connection),
+        }
+    }
+
+    /// Whether a finding is asked for by cause and time.
+    pub(crate) fn takes(&self, finding: &Finding) -> bool {
+        let cause = self.causes.is_empty()
+            || self.causes.contains(&finding.cause.id)
+            || finding.rivals.iter().any(|rival| self.causes.contains(&rival.cause.id));
+        cause && self.is_around(finding.opened, finding.ended)
+    }
+
+    /// Whether a connection's life is near the time asked for.
+    pub(crate) fn is_around(&self, opened: Timestamp, ended: Timestamp) -> bool {
+        match &self.around {
+            None => true,
+            Some((moment, _)) => moment.distance(opened, ended, &[TimeZone::system()]) <= self.within,
+        }
+    }
+
+    /// The time in an error line narrows what its addresses fit, once all that fits is known.
+    pub(crate) fn narrows_by_time(&self) -> bool {
+        matches!(&self.wanted, Some(Wanted::Line(line)) if line.time.is_some())
+    }
+
+    /// Whether a connection's life is near the time in the error line. Such times seldom have a zone: this machine's and UTC
+    /// are both tried.
+    pub(crate) fn is_near_the_lines_time(&self, opened: Timestamp, ended: Timestamp) -> bool {
+        match &self.wanted {
+            Some(Wanted::Line(ErrorLine { time: Some(time), .. })) => {
+                time.distance(opened, ended, &[TimeZone::system(), TimeZone::UTC]) <= self.within
+            }
+            _ => true,
+        }
+    }
+
+    /// What a pasted line told, in words.
+    pub(crate) fn line(&self) -> Option<&ErrorLine> {
+        match &self.wanted {
+            Some(Wanted::Line(line)) => Some(line),
+            _ => None,
+        }
+    }
+
+    /// The server end that was asked for by address, for saying what else was seen there.
+    pub(crate) fn ends(&self) -> Vec<Endpoint> {
+        match &self.wanted {
+            Some(Wanted::Pair(a, b)) => vec![*a, *b],
+            Some(Wanted::Line(line)) => line.pair.map(|(a, b)| vec![a, b]).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is asked for, in words that follow "3 findings"; `None` for everything.
+    pub(crate) fn describe(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        match &self.wanted {
+            None => {}
+            Some(Wanted::Stream(stream)) => parts.push(format!("of stream {stream}")),
+            Some(Wanted::Pair(a, b)) => parts.push(format!("of the connection between {a} and {b}")),
+            Some(Wanted::Line(_)) => parts.push("that fit the error line".to_owned()),
+        }
+        if !self.causes.is_empty() {
+            parts.push(format!("of the cause {}", self.causes.join(" or ")));
+        }
+        if let Some((_, text)) = &self.around {
+            parts.push(format!("within {} s of {text}", self.within.as_secs_f64()));
+        }
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    /// The time that narrows, in words.
+    pub(crate) fn window(&self) -> String {
+        format!("{} s", self.within.as_secs_f64())
+    }
+}
+
+/// Reads `--connection`.
+fn connection(which: &str) -> anyhow::Result<Wanted> {
+    if let Ok(stream) = which.trim().parse() {
+        return Ok(Wanted::Stream(stream));
+    }
+    let pair = || {
+        let (a, b) = which.split_once("->").or_else(|| which.split_once('-'))?;
+        Some(Wanted::Pair(
+            error_line::endpoint(a.trim())?,
+            error_line::endpoint(b.trim())?,
+        ))
+    };
+    pair().with_context(|| {
+        format!("--connection {which}: neither a tcp.stream number nor two ends such as 10.0.0.7:49802-10.0.0.9:8765")
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_as_one_names_them() {
+        let pair = |which: &str| match connection(which).unwrap() {
+            Wanted::Pair(a, b) => format!("{a} {b}"),
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(connection("17").unwrap(), Wanted::Stream(17)));
+        assert_eq!(pair("10.0.0.7:1-10.0.0.9:2"), "10.0.0.7:1 10.0.0.9:2");
+        assert_eq!(pair("[::1]:1 -> [2001:db8::9]:2"), "[::1]:1 [2001:db8::9]:2");
+        for bad in ["", "-1", "10.0.0.7-10.0.0.9", "a:1-b:2", "10.0.0.7:1"] {
+            assert!(connection(bad).is_err(), "{bad:?}");
+        }
+    }
+}
