@@ -16,7 +16,6 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Case {
-    title: String,
     done: String,
     made_with: Vec<String>,
     connection: Vec<Expected>,
@@ -116,7 +115,7 @@ fn score(expected: &Expected, finding: Option<&Finding>) -> Score {
 fn findings_agree_with_what_was_done() {
     let mut complaints = String::new();
     let (mut certain, mut likely) = ((0, 0), (0, 0));
-    let mut undecided = 0;
+    let (mut undecided, mut all_blamable) = (0, 0);
     let folders = folders();
     assert!(folders.len() >= 40, "the cases are gone: {} folders", folders.len());
     for folder in &folders {
@@ -134,7 +133,6 @@ fn findings_agree_with_what_was_done() {
             accounted, connections,
             "{name}: {accounts:?} does not account for every connection"
         );
-        let mut right = 0;
         let mut blamable = 0;
         for expected in &case.connection {
             let mut of_it: Vec<&Finding> = verdicts
@@ -148,7 +146,6 @@ fn findings_agree_with_what_was_done() {
             let finding = of_it.first().copied();
             let score = score(expected, finding);
             blamable += usize::from(!expected.expect.is_empty());
-            right += usize::from(!expected.expect.is_empty() && score == Score::Right);
             undecided += usize::from(score == Score::Undecided);
             if let Some(finding) = finding.filter(|finding| !finding.harmless) {
                 let good = usize::from(score == Score::Right);
@@ -181,14 +178,7 @@ fn findings_agree_with_what_was_done() {
                 .unwrap();
             }
         }
-        if blamable > 0 && right == 0 && !complaints.contains(&name) {
-            writeln!(
-                complaints,
-                "{name} ({}): none of its {blamable} findings is decided",
-                case.title
-            )
-            .unwrap();
-        }
+        all_blamable += blamable;
     }
     println!(
         "certain {} of {}, likely {} of {}, undecided {undecided}",
@@ -199,6 +189,11 @@ fn findings_agree_with_what_was_done() {
         "likely findings right {} of {}\n{complaints}",
         likely.0,
         likely.1
+    );
+    // Undecided is honest where a capture cannot tell; a habit of it would be silence.
+    assert!(
+        undecided * 10 <= all_blamable,
+        "{undecided} of {all_blamable} undecided"
     );
     assert!(complaints.is_empty(), "\n{complaints}");
 }
