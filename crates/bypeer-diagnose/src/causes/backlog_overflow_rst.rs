@@ -7,7 +7,7 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "backlog-overflow-rst",
-    title: "The listen backlog overflowed and the handshake was reset",
+    title: "The listen queue was full and the kernel reset the connection",
     manual: include_str!("backlog_overflow_rst.md"),
     clauses: &["RFC 9293 §3.10.7.2"],
     weigh,

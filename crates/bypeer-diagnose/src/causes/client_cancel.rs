@@ -9,9 +9,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "client-cancel",
-    title: "The client went away before it had its answer",
+    title: "The client gave up before the response was complete",
     manual: include_str!("client_cancel.md"),
-    clauses: &["RFC 9112 §9.5", "RFC 9293 §3.6.1"],
+    clauses: &["RFC 9112 §9.5", "RFC 9293 §3.6.1", "RFC 9110 §9.2.2"],
     weigh,
 };
 

@@ -6,9 +6,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "closed-port",
-    title: "Nobody listens on the port",
+    title: "Nobody listens on that port",
     manual: include_str!("closed_port.md"),
-    clauses: &["RFC 9293 §3.5.2", "RFC 9293 §3.10.7.1"],
+    clauses: &["RFC 9293 §3.10.7.1", "RFC 9293 §3.5.2"],
     weigh,
 };
 

@@ -7,9 +7,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "half-open-after-reboot",
-    title: "The other host knew nothing of the connection any more",
+    title: "The peer no longer knew the connection",
     manual: include_str!("half_open_after_reboot.md"),
-    clauses: &["RFC 9293 §3.5.1", "RFC 9293 §3.5.2"],
+    clauses: &["RFC 9293 §3.5.1", "RFC 9293 §3.5.2", "RFC 9293 §3.10.7.2", "RFC 9293 §3.8.4"],
     weigh,
 };
 

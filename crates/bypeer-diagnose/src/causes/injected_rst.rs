@@ -8,9 +8,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "injected-rst",
-    title: "Somebody between the two forged the reset",
+    title: "A third party forged the reset",
     manual: include_str!("injected_rst.md"),
-    clauses: &["RFC 5961 §3.2", "RFC 9293 §3.5.3", "RFC 3360"],
+    clauses: &["RFC 5961 §3.2", "RFC 9293 §3.5.3", "RFC 3360 §2"],
     weigh,
 };
 

@@ -6,9 +6,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "netfilter-reject",
-    title: "A firewall answered with a reset",
+    title: "A firewall refused the packet with a reset",
     manual: include_str!("netfilter_reject.md"),
-    clauses: &["RFC 3360", "RFC 9293 §3.5.2"],
+    clauses: &["RFC 9293 §3.5.2", "RFC 3360 §2"],
     weigh,
 };
 

@@ -4,9 +4,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "unannounced-close-each-response",
-    title: "The server closes after every response without saying so",
+    title: "The server closes after each response without saying so",
     manual: include_str!("unannounced_close_each_response.md"),
-    clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3"],
+    clauses: &["RFC 9112 §9.3"],
     weigh,
 };
 

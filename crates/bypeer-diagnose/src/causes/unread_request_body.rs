@@ -10,7 +10,7 @@ pub static CAUSE: Cause = Cause {
     id: "unread-request-body",
     title: "The server closed with request data unread",
     manual: include_str!("unread_request_body.md"),
-    clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3", "RFC 9293 §3.6.1", "RFC 2525 §2.17"],
+    clauses: &["RFC 9112 §9.3", "RFC 9112 §9.6", "RFC 9293 §3.6.1", "RFC 1122 §4.2.2.13", "RFC 2525 §2.17"],
     weigh,
 };
 

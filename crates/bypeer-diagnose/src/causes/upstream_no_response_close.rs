@@ -6,9 +6,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "upstream-no-response-close",
-    title: "The server took the request and closed without an answer",
+    title: "The server closed without answering",
     manual: include_str!("upstream_no_response_close.md"),
-    clauses: &["RFC 9110 §15.6.3", "RFC 9110 §9.2.2"],
+    clauses: &["RFC 9110 §15.6.3", "RFC 9112 §8", "RFC 9110 §9.2.2"],
     weigh,
 };
 
