@@ -132,6 +132,7 @@ impl Scene<'_> {
 
     /// The newest segment of the other side whose ack is the reset's sequence number. One that carries data or a FIN not
     /// yet acknowledged comes before one that carries none; what was acknowledged can have drawn it only if sent again.
+    /// `None` when it is not kept (any more), and for most forged ones.
     fn trigger(&self, reset: &SegmentNote) -> Option<SegmentNote> {
         let side = reset.direction.reverse();
         let answered =
@@ -142,8 +143,16 @@ impl Scene<'_> {
                 && !other.marks.has(Marks::RETRANSMISSION)
                 && !other.marks.has(Marks::KEEP_ALIVE)
         };
+        // Whatever came before data that was accepted met a socket that lived.
+        let after_the_accepted = || {
+            let of_side = self.notes.newest_first().filter(|other| other.direction == side);
+            of_side
+                .take_while(|other| !(carries(other) && accepted(other)))
+                .find(|other| answered(other))
+                .copied()
+        };
         self.newest(side, |other| answered(other) && carries(other) && !accepted(other))
-            .or_else(|| self.newest(side, |other| answered(other) && !(carries(other) && accepted(other))))
+            .or_else(after_the_accepted)
     }
 
     fn newest(&self, side: Direction, wanted: impl Fn(&SegmentNote) -> bool) -> Option<SegmentNote> {
