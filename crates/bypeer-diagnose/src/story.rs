@@ -64,8 +64,23 @@ impl<'a> Story<'a> {
     }
 
     /// Bare RST in the server's name: a segment met no socket (any more), or somebody in between answered it.
+    ///
+    /// Each late segment draws a reset of its own, and only some of their sequence numbers still fit when they arrive: the
+    /// first in the series tells most.
     pub fn passive_reset_by_server(&self) -> Option<&'a Reset> {
-        self.reset_of(Direction::ToClient, ResetShape::Passive)
+        let decisive = self.reset().filter(|reset| reset.direction == Direction::ToClient)?;
+        let bare = decisive.ack.is_none() && decisive.window == 0 && !decisive.timestamps;
+        let with_data = |reset: &Reset| reset.trigger.as_ref().is_some_and(|trigger| trigger.len > 0);
+        match decisive.shape {
+            ResetShape::Passive if with_data(decisive) => return Some(decisive),
+            ResetShape::Passive => {}
+            ResetShape::Other if bare && decisive.after_own_fin => {}
+            _ => return None,
+        }
+        let series = self.connection.resets.iter();
+        let mut series =
+            series.filter(|reset| reset.direction == Direction::ToClient && reset.shape == ResetShape::Passive);
+        series.find(|reset| with_data(reset)).or(Some(decisive))
     }
 
     /// Whose code made this reset, where its checksum tells.

@@ -19,7 +19,11 @@ const WITHIN_A_REQUEST: Duration = Duration::from_secs(3);
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let reset = story.passive_reset_by_server()?;
-    let trigger = reset.trigger.as_ref().filter(|trigger| trigger.len > 0)?;
+    let trigger = reset
+        .trigger
+        .as_ref()
+        .filter(|trigger| trigger.len > 0)
+        .or_else(|| story.client_data_after_fin())?;
     if story.only_alert_from(Direction::ToServer, trigger.seq) || story.tls_alert_at(Direction::ToServer, trigger.seq) {
         return None;
     }
