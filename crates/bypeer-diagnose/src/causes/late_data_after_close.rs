@@ -35,9 +35,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             Strength::Fits
         }
         None => return None,
-        Some(_) if story.understood(exchange) => {
-            if response_begun || exchange.index == 0 { Strength::Proven } else { return None }
-        }
+        Some(_) if story.understood(exchange) && (response_begun || exchange.index == 0) => Strength::Proven,
+        Some(_) if story.understood(exchange) => return None,
         Some(_) => {
             // Turns: the rest of an upload is told from a new request by the pause before it.
             let pause = story.idle_before(exchange).unwrap_or_default();
