@@ -13,8 +13,8 @@ use crate::time::{relative, utc};
 
 /// Packets shown as proof; a finding that cites more is cut in the middle.
 const PROOF_LINES: usize = 12;
-/// Stream numbers in a display filter: more make a line that nobody can use.
-const STREAMS_LISTED: usize = 24;
+/// Characters of a display filter: more make a line that nobody can use.
+const FILTER_LENGTH: usize = 84;
 /// Client addresses named in a group.
 const CLIENTS_LISTED: usize = 5;
 
@@ -38,6 +38,8 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
         of_cause.or_else(at_server)
     };
     let homes: Vec<Option<usize>> = insights.iter().map(home).collect();
+    // What is said of a cause in general is said once.
+    let mut told: Vec<&Finding> = Vec::new();
     for (index, group) in shown.iter().enumerate() {
         let patterns: Vec<&Insight> = insights
             .iter()
@@ -45,7 +47,10 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
             .filter(|(_, home)| **home == Some(index))
             .map(|(insight, _)| insight)
             .collect();
-        write_group(&mut page, group, groups.connections_to(group.example.server), &patterns);
+        let to_server = groups.connections_to(group.example.server);
+        let before = told.iter().copied().find(|before| before.cause == group.example.cause);
+        write_group(&mut page, group, to_server, &patterns, before);
+        told.push(&group.example);
         page.blank();
     }
     // With a selection, what belongs to findings that were not asked for stays out; so does what only harmless ones show.
@@ -133,10 +138,17 @@ fn tag(finding: &Finding) -> (&'static str, Role) {
     }
 }
 
-fn write_group(page: &mut Page, group: &Group, to_server: Option<u64>, patterns: &[&Insight]) {
+/// `before` is a finding of the same cause that was told already.
+fn write_group(
+    page: &mut Page,
+    group: &Group,
+    to_server: Option<u64>,
+    patterns: &[&Insight],
+    before: Option<&Finding>,
+) {
     let finding = &group.example;
     let (tag, role) = tag(finding);
-    page.headline(tag, role, &escape(&finding.verdict));
+    page.headline(&format!("{tag}:"), role, &escape(&finding.verdict));
     page.items(2, Role::Faint, &subtitle(group, to_server));
     page.blank();
     page.field("closed", &escape(&finding.closing));
@@ -150,8 +162,14 @@ fn write_group(page: &mut Page, group: &Group, to_server: Option<u64>, patterns:
     if let Some(settle) = &finding.settle {
         page.field("settle", &escape(settle));
     }
-    write_clauses(page, finding);
-    write_fixes(page, finding);
+    let same_clauses = |before: &Finding| ids(before) == ids(finding);
+    if !before.is_some_and(same_clauses) {
+        write_clauses(page, finding);
+    }
+    match before.filter(|before| before.fixes == finding.fixes) {
+        Some(before) if !finding.fixes.is_empty() => page.field("fix", &format!("as for {} above", before.server)),
+        _ => write_fixes(page, finding),
+    }
     write_connections(page, group);
 }
 
@@ -175,7 +193,8 @@ fn subtitle(group: &Group, to_server: Option<u64>) -> Vec<String> {
         count.push_str(&format!(", {} of them certain", group.certain));
     }
     let mut items = vec![format!("{} at {}{software}", finding.cause.id, finding.server), count];
-    if !finding.harmless {
+    // A note accuses nobody, and what is undecided had better not.
+    if !finding.harmless && finding.confidence != Confidence::Undecided {
         items.push(format!("to blame: {}", finding.blame));
     }
     items
@@ -234,14 +253,12 @@ fn write_proof(page: &mut Page, group: &Group) {
     } else {
         String::new()
     };
+    let opened = utc(finding.opened);
     page.field(
         "proof",
         &format!(
-            "stream {}, {} → {}{one_of}, opened {}",
-            finding.stream,
-            finding.client,
-            finding.server,
-            utc(finding.opened)
+            "stream {} from {}, opened {opened}{one_of}",
+            finding.stream, finding.client
         ),
     );
     let evidence = &finding.evidence;
@@ -307,6 +324,10 @@ fn write_rivals(page: &mut Page, finding: &Finding) {
     }
 }
 
+fn ids(finding: &Finding) -> Vec<&str> {
+    finding.clauses.iter().map(|clause| clause.id.as_str()).collect()
+}
+
 /// The first clause in full; of the others their names.
 fn write_clauses(page: &mut Page, finding: &Finding) {
     let Some((first, others)) = finding.clauses.split_first() else {
@@ -333,24 +354,41 @@ fn write_fixes(page: &mut Page, finding: &Finding) {
 }
 
 fn write_connections(page: &mut Page, group: &Group) {
-    let streams: Vec<String> = group
-        .seen
-        .iter()
-        .take(STREAMS_LISTED)
-        .map(|seen| seen.stream.to_string())
-        .collect();
-    let filter = match streams.as_slice() {
-        [only] => format!("tcp.stream eq {only}"),
-        several => format!("tcp.stream in {{{}}}", several.join(", ")),
-    };
+    let (filter, named) = display_filter(group.seen.iter().map(|seen| seen.stream).collect());
     page.field_to_copy("filter", &filter);
-    let beyond = group.count.saturating_sub(streams.len() as u64);
+    let beyond = group.count.saturating_sub(named);
     if beyond > 0 {
         page.field("", &format!("and {} more", counted(beyond, "connection")));
     }
     if group.count > 1 {
         page.field("clients", &clients(group));
     }
+}
+
+/// `tcp.stream in {1, 5..9}`, of a length that one can use, and how many streams it names.
+fn display_filter(mut streams: Vec<u32>) -> (String, u64) {
+    streams.sort_unstable();
+    streams.dedup();
+    if let [only] = streams.as_slice() {
+        return (format!("tcp.stream eq {only}"), 1);
+    }
+    let mut filter = "tcp.stream in {".to_owned();
+    let mut named = 0;
+    for run in streams.chunk_by(|stream, next| *next == stream + 1) {
+        let text = match run {
+            [first, _, .., last] => format!("{first}..{last}"),
+            few => few.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+        };
+        if filter.len() + text.len() > FILTER_LENGTH {
+            break;
+        }
+        let comma = if named == 0 { "" } else { ", " };
+        filter.push_str(comma);
+        filter.push_str(&text);
+        named += run.len() as u64;
+    }
+    filter.push('}');
+    (filter, named)
 }
 
 /// `10.0.0.1 (4), 10.0.0.2 (3) and 5 others`; ports are in the filter.

@@ -110,6 +110,10 @@ fn unusable(outcome: &Outcome, read_issues: &Issues, files: &[String]) -> Option
         return None;
     }
     let name = files.join(", ");
+    let packets = match outcome.packets {
+        1 => "1 packet".to_owned(),
+        packets => format!("{packets} packets"),
+    };
     if outcome.packets == 0 {
         return Some(anyhow!(
             "{name}: it is a capture, but holds no packet; was the right interface captured, and did the filter fit? \
@@ -130,15 +134,10 @@ fn unusable(outcome: &Outcome, read_issues: &Issues, files: &[String]) -> Option
     let unknown = issues.iter().any(|(issue, _)| issue == Issue::UnknownLinkType);
     Some(match outcome.unknown_link.filter(|_| unknown) {
         Some(link) => anyhow!(
-            "{name}: its {} packets are of link type {}, which bypeer does not decode{held}; capture on an IP interface, or with \
-             `tcpdump -i any`",
-            outcome.packets,
+            "{name}: no TCP: {packets} of link type {}, which bypeer does not decode; capture on an IP interface, or with `tcpdump -i any`",
             link.0
         ),
-        None => anyhow!(
-            "{name}: no TCP in its {} packets{held}; a filter for the capture is 'tcp or icmp or icmp6'",
-            outcome.packets
-        ),
+        None => anyhow!("{name}: no TCP in its {packets}{held}; a filter for the capture is 'tcp or icmp or icmp6'"),
     })
 }
 
@@ -146,14 +145,14 @@ fn unusable(outcome: &Outcome, read_issues: &Issues, files: &[String]) -> Option
 #[derive(Default)]
 struct Clock {
     looked: Option<Timestamp>,
-    newest: Option<(Timestamp, Instant)>,
+    newest: Option<Timestamp>,
+    silent_since: Option<Instant>,
 }
 
 impl Clock {
     fn is_due(&mut self, time: Timestamp) -> bool {
-        if self.newest.is_none_or(|(newest, _)| newest < time) {
-            self.newest = Some((time, Instant::now()));
-        }
+        self.newest = self.newest.max(Some(time));
+        self.silent_since = None;
         let due = self.looked.is_none_or(|looked| time.since(looked) >= LIVE_INTERVAL);
         if due {
             self.looked = Some(time);
@@ -162,10 +161,10 @@ impl Clock {
     }
 
     /// How late it is in the capture while nothing comes.
-    fn quiet(&self) -> Option<Timestamp> {
-        let (newest, at) = self.newest?;
-        let passed = i64::try_from(at.elapsed().as_nanos()).unwrap_or(i64::MAX);
-        Some(Timestamp(newest.0.saturating_add(passed)))
+    fn quiet(&mut self) -> Option<Timestamp> {
+        let passed = self.silent_since.get_or_insert_with(Instant::now).elapsed();
+        let passed = i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX);
+        Some(Timestamp(self.newest?.0.saturating_add(passed)))
     }
 }
 

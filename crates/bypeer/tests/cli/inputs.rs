@@ -57,11 +57,11 @@ fn captures_without_use_say_what_they_hold() {
     is_trouble(&explain_bytes(&header(1), &[]), &["holds no packet"]);
     is_trouble(
         &explain_bytes(&pcap(101, &UDP), &[]),
-        &["no TCP in its 1 packets", "1 packets of a protocol other than TCP"],
+        &["no TCP in its 1 packet", "1 packets of a protocol other than TCP"],
     );
     is_trouble(
         &explain_bytes(&pcap(147, &UDP), &[]),
-        &["link type 147", "does not decode"],
+        &["1 packet of link type 147", "does not decode"],
     );
 }
 
@@ -80,7 +80,7 @@ fn json_has_a_summary_even_then() {
 fn no_permission() {
     use std::os::unix::fs::PermissionsExt;
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::File::open(file.path()).is_ok() {
         eprintln!("SKIPPED no_permission: this user may read every file");
         return;
