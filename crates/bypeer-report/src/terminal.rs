@@ -15,6 +15,8 @@ use crate::time::{relative, utc};
 const PROOF_LINES: usize = 12;
 /// Characters of a display filter: more make a line that nobody can use.
 const FILTER_LENGTH: usize = 84;
+/// Up to so many connections, clients are named with their ports.
+const ENDS_LISTED: u64 = 6;
 /// Client addresses named in a group.
 const CLIENTS_LISTED: usize = 5;
 
@@ -317,7 +319,7 @@ fn write_rivals(page: &mut Page, finding: &Finding) {
     let label = if finding.confidence == Confidence::Undecided {
         "or"
     } else {
-        "or perhaps"
+        "perhaps"
     };
     for rival in &finding.rivals {
         page.field(label, &format!("{}: {}", rival.cause.id, escape(&rival.because)));
@@ -391,8 +393,12 @@ fn display_filter(mut streams: Vec<u32>) -> (String, u64) {
     (filter, named)
 }
 
-/// `10.0.0.1 (4), 10.0.0.2 (3) and 5 others`; ports are in the filter.
+/// Clients with their ports where they are few, else by address: `10.0.0.1 (4), 10.0.0.2 (3) and 5 others`.
 fn clients(group: &Group) -> String {
+    if group.count <= ENDS_LISTED {
+        let ends: Vec<String> = group.seen.iter().map(|seen| seen.client.to_string()).collect();
+        return ends.join(", ");
+    }
     let mut counts: HashMap<IpAddr, u64> = HashMap::new();
     for seen in &group.seen {
         *counts.entry(seen.client.addr).or_default() += 1;

@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
     let stop = stop_flag()?;
     let input = Input::new(sources?)?.stopped_by(stop.clone());
     let live = input.meter().total().is_none();
-    let mut printer = Printer::new(arguments.format, live, output::look(color));
+    let mut printer = Printer::new(arguments, live, output::look(color));
     let mut progress = Progress::of(input.meter());
     let mut engine = Engine::new(selection);
 
@@ -80,7 +80,6 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
         selection: described,
         stopped,
         in_trouble,
-        all: arguments.all,
     };
     let exit = printer.end(outcome, ending)?;
     if let Some(trouble) = trouble {
@@ -175,15 +174,17 @@ struct Ending {
     selection: Option<String>,
     stopped: bool,
     in_trouble: bool,
-    all: bool,
 }
 
 /// Prints findings as they come and the rest at the end.
 struct Printer {
     out: BufWriter<StdoutLock<'static>>,
     format: Format,
+    all: bool,
     live: bool,
     look: Look,
+    /// Lines were printed before the report.
+    told: bool,
     printed: u64,
     accusing: u64,
     groups: Groups,
@@ -191,12 +192,14 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(format: Format, live: bool, look: Look) -> Printer {
+    fn new(arguments: &Explain, live: bool, look: Look) -> Printer {
         Printer {
             out: output::stdout(),
-            format,
+            format: arguments.format,
+            all: arguments.all,
             live,
             look,
+            told: false,
             printed: 0,
             accusing: 0,
             groups: Groups::new(),
@@ -228,7 +231,9 @@ impl Printer {
         match self.format {
             Format::Json => json::write_finding(&mut self.out, &finding),
             Format::Text => {
-                let printed = if self.live {
+                let told = self.live && (self.all || !finding.harmless);
+                self.told |= told;
+                let printed = if told {
                     writeln!(self.out, "{}", brief(&finding, self.look))
                 } else {
                     Ok(())
@@ -279,11 +284,11 @@ impl Printer {
         let printed = match (self.failed.take(), self.format) {
             (Some(error), _) => Err(error),
             (None, Format::Json) => json::write_summary(&mut self.out, &summary, &outcome.insights, exit),
-            (None, Format::Text) if outcome.tcp_packets == 0 => Ok(()),
+            (None, Format::Text) if outcome.tcp_packets == 0 && !ending.stopped => Ok(()),
             (None, Format::Text) => {
                 self.groups.take_connections(outcome.groups);
-                let began = if self.live && self.printed > 0 { "\n" } else { "" };
-                let text = report(&self.groups, &outcome.insights, &summary, ending.all, self.look);
+                let began = if self.told { "\n" } else { "" };
+                let text = report(&self.groups, &outcome.insights, &summary, self.all, self.look);
                 write!(self.out, "{began}{text}")
             }
         };
