@@ -59,6 +59,7 @@ fn finding(
     let connection = story.connection;
     let software = server_software(story);
     let known = software.as_deref().and_then(facts::software);
+    let client = client_software(story);
     let mut evidence = weighed.evidence;
     evidence.sort_by_key(|item| (item.source.id(), item.number));
     evidence.dedup();
@@ -75,7 +76,7 @@ fn finding(
         stream: connection.stream,
         client: connection.client,
         server: connection.server,
-        fixes: facts::fixes(cause.id, known),
+        fixes: facts::fixes(cause.id, known, client),
         server_software: software,
         opened: connection.opened.time,
         ended: connection.ended.time,
@@ -99,6 +100,20 @@ fn server_software(story: &Story<'_>) -> Option<String> {
         .filter_map(|exchange| exchange.response.as_ref().and_then(response_head))
         .find_map(|head| head.server.as_deref().map(str::to_owned))
         .or_else(|| story.around.software.clone())
+}
+
+/// The client, as its newest request names it.
+fn client_software(story: &Story<'_>) -> Option<&'static facts::Software> {
+    let requests = story
+        .connection
+        .app
+        .exchanges
+        .iter()
+        .rev()
+        .filter_map(|exchange| exchange.request.as_ref());
+    requests
+        .filter_map(request_head)
+        .find_map(|head| facts::client_software(head.user_agent.as_deref()?))
 }
 
 /// Who closed, and whose kernel sent the reset.

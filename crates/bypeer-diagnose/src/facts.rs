@@ -77,21 +77,38 @@ pub fn clause(id: &str) -> Option<&'static Clause> {
     CLAUSES.iter().find(|clause| clause.id == id)
 }
 
-/// What is known of the software that calls itself so in `Server:`.
+/// What is known of the server that calls itself so in `Server:`.
 pub fn software(server_header: &str) -> Option<&'static Software> {
-    let header = server_header.to_ascii_lowercase();
-    SOFTWARE.iter().find(|row| {
-        row.server_header
-            .iter()
-            .any(|name| header.starts_with(&name.to_ascii_lowercase()))
-    })
+    named(server_header, |row| &row.server_header)
 }
 
-/// The fixes of a cause by owner, those for the recognised software first.
-pub(crate) fn fixes(cause: &str, software: Option<&Software>) -> Vec<Fix> {
+/// What is known of the client that calls itself so in `User-Agent:`.
+pub fn client_software(user_agent: &str) -> Option<&'static Software> {
+    named(user_agent, |row| &row.user_agent)
+}
+
+/// The row with the longest beginning that fits: `Apache-Coyote/1.1` is Tomcat, not httpd.
+fn named(value: &str, names: fn(&Software) -> &Vec<String>) -> Option<&'static Software> {
+    let fits = |name: &str| {
+        value
+            .get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+    };
+    let longest = |row: &Software| names(row).iter().filter(|name| fits(name)).map(String::len).max();
+    SOFTWARE
+        .iter()
+        .filter_map(|row| Some((longest(row)?, row)))
+        .max_by_key(|(len, _)| *len)
+        .map(|(_, row)| row)
+}
+
+/// The fixes of a cause by owner, those for the recognised server and client first.
+pub(crate) fn fixes(cause: &str, server: Option<&Software>, client: Option<&Software>) -> Vec<Fix> {
     let rows = || FIXES.iter().filter(|row| row.cause == cause);
-    let special = rows()
-        .filter(|row| row.software.is_some() && row.software.as_deref() == software.map(|known| known.id.as_str()));
+    let special = rows().filter(|row| {
+        let of = |known: Option<&Software>| known.is_some_and(|known| row.software.as_deref() == Some(&known.id));
+        of(server) && !matches!(row.owner, OwnerRow::Client) || of(client) && !matches!(row.owner, OwnerRow::Server)
+    });
     let general = rows().filter(|row| row.software.is_none());
     special
         .chain(general)
@@ -147,7 +164,11 @@ mod tests {
             for id in cause.clauses {
                 assert!(clause(id).is_some(), "{}: {id} is not in clauses.toml", cause.id);
             }
-            assert!(!fixes(cause.id, None).is_empty(), "{}: no fix in fixes.toml", cause.id);
+            assert!(
+                !fixes(cause.id, None, None).is_empty(),
+                "{}: no fix in fixes.toml",
+                cause.id
+            );
         }
     }
 

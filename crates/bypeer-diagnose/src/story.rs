@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use bypeer_wire::app::{Close, Exchange, Framing, Head, Message, Protocol, RequestHead, ResponseHead};
 use bypeer_wire::conn::{Connection, Fin, Flow, Reset, ResetShape, ResetValidity, SegmentNote};
+use bypeer_wire::packet::Checksum;
 use bypeer_wire::{Direction, PacketRef, Timestamp};
 
 use crate::Surroundings;
@@ -30,6 +31,17 @@ pub enum Stand<'a> {
     AnsweredEarly(&'a Exchange),
 }
 
+/// Whose code made a reset that answers a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The TCP of the host.
+    Kernel,
+    /// A firewall rule.
+    Firewall,
+    /// Cannot be told.
+    Unknown,
+}
+
 impl<'a> Story<'a> {
     /// The reset that ended it: the first that its receiver had to believe; the first of all when none can be told.
     pub fn reset(&self) -> Option<&'a Reset> {
@@ -54,6 +66,24 @@ impl<'a> Story<'a> {
     /// Bare RST in the server's name: a segment met no socket (any more), or somebody in between answered it.
     pub fn passive_reset_by_server(&self) -> Option<&'a Reset> {
         self.reset_of(Direction::ToClient, ResetShape::Passive)
+    }
+
+    /// Whose code made this reset, where its checksum tells.
+    ///
+    /// Linux leaves the checksums of a socket's own segments to hardware; on the sending host and across virtual links
+    /// they are captured incomplete. Of the two that answer a segment without a socket, each sums by itself in one address
+    /// family only: IPv4's TCP (`tcp_v4_send_reset`) does, netfilter's REJECT does not (`nf_reject_ip_tcphdr_put`); in IPv6
+    /// it is the other way round (`tcp_v6_send_response`, `nf_reject_ip6_tcphdr_put`).
+    pub fn maker(&self, reset: &Reset) -> Maker {
+        let flow = self.connection.flow(reset.direction);
+        let virtual_path = flow.checksums_offloaded;
+        match (self.connection.server.addr.is_ipv4(), reset.checksum) {
+            (true, Checksum::Partial) => Maker::Firewall,
+            (false, Checksum::Partial) => Maker::Kernel,
+            (true, Checksum::Valid) if virtual_path => Maker::Kernel,
+            (false, Checksum::Valid) if virtual_path => Maker::Firewall,
+            _ => Maker::Unknown,
+        }
     }
 
     /// The server's FIN.

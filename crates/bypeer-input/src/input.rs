@@ -23,7 +23,7 @@ const STOP_WITHIN: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A packet.
-    Frame(Frame<'a>),
+    Frame(&'a Frame<'a>),
     /// A pipe has been silent for 500 ms.
     Quiet,
 }
@@ -172,7 +172,7 @@ impl Run {
                         Some(span) => span.last = span.last.max(frame.at.time),
                         None => span = Some(self.first_frame(&name, frame.at.time)?),
                     }
-                    if on_event(Event::Frame(frame)).is_break() {
+                    if on_event(Event::Frame(&frame)).is_break() {
                         break Halt::Stopped;
                     }
                     window.consume(consumed);

@@ -1,4 +1,6 @@
-"""Many connects at once, then a request on each: burst.py HOST PORT COUNT SECONDS
+"""Many connects at once, then a request on each: burst.py HOST PORT COUNT SECONDS [FILL]
+
+FILL connections come first and are in the accept queue when the others connect.
 
 An account with the error "queued" is a connection that stood, was not answered, and was left after SECONDS.
 """
@@ -13,7 +15,10 @@ from account import tell
 host, port, count, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 selector = selectors.DefaultSelector()
 state = {}
-for _ in range(count):
+fill = int(sys.argv[5]) if len(sys.argv) > 5 else 0
+for number in range(fill + count):
+    if number == fill:
+        time.sleep(0.2)
     one = socket.socket()
     one.setblocking(False)
     one.connect_ex((host, port))

@@ -174,8 +174,8 @@ def overflow_drop(connection):
 @case(
     "backlog-overflow-late-ack",
     "The accept queue fills between SYN and ACK: the client believes that it is connected",
-    "A hung server with a backlog of 1 and ten clients at once over a wire of 15 ms: all SYNs are answered, then most last ACKs "
-    "are dropped. These clients send requests that nobody acknowledges while SYN-ACKs are repeated.",
+    "A hung server with a backlog of 8, eight connections in it, and eight clients at once over a wire of 15 ms: all SYNs are answered, "
+    "then most last ACKs are dropped. These clients send requests that nobody acknowledges while SYN-ACKs are repeated.",
     ["python 3.11 sockets"],
     vantage="client's interface, 15 ms from the server",
     shows={"backlog-overflow-drop": 5},
@@ -183,19 +183,36 @@ def overflow_drop(connection):
 def backlog_late(lab):
     client, server, _ = lab.wired(0.015)
     lab.sysctl(server, "net/ipv4/tcp_synack_retries", 2)
+    hung_listener(lab, server, 8)
+    lab.record(client)
+    lab.client(client, ["/usr/bin/python3", PROGRAMS / "burst.py", server.address, 8000, "8", "6", "8"])
+    return burst_judge
+
+
+def burst_judge(connection):
+    if connection.rst_times["server"] and connection.reset_by("server", "INVALID_SYN"):
+        return blame("backlog-overflow-rst", "the accept queue was full, tcp_abort_on_overflow=1", lost=True)
+    if connection.error == "queued":
+        return blame("client-cancel", "in the accept queue of a hung server until the client gave up",
+                     also=["backlog-overflow-drop", "silent-drop"], lost=True)
+    return blame("backlog-overflow-drop", "the accept queue was full when its last ACK came", also=["silent-drop"], lost=True)
+
+
+@case(
+    "backlog-overflow-syn-cookies",
+    "The accept queue is full and SYNs are answered with cookies",
+    "A hung server with a backlog of 1 and ten clients at once: the kernel answers the SYNs with cookies and keeps nothing, then "
+    "drops most last ACKs. Their clients believe to be connected; their requests are never acknowledged, no SYN-ACK is repeated.",
+    ["python 3.11 sockets"],
+    vantage="client's interface, 15 ms from the server",
+    shows={"backlog-overflow-drop": 5},
+)
+def backlog_cookies(lab):
+    client, server, _ = lab.wired(0.015)
     hung_listener(lab, server, 1)
     lab.record(client)
-    lab.client(client, ["/usr/bin/python3", PROGRAMS / "burst.py", server.address, 8000, "10", "6"])
-
-    told = {account.port: account for account in lab.accounts}
-
-    def judge(connection):
-        account = told.get(connection.client_port)
-        if account and account.error == "queued":
-            return clean("in the accept queue until the client left", also=["client-cancel", "upstream-no-response-close"], lost=True)
-        return blame("backlog-overflow-drop", "the accept queue was full when its last ACK came", also=["silent-drop"], lost=True)
-
-    return judge
+    lab.client(client, ["/usr/bin/python3", PROGRAMS / "burst.py", server.address, 8000, "10", "4"])
+    return burst_judge
 
 
 @case(
@@ -209,18 +226,10 @@ def backlog_late(lab):
 def backlog_rst(lab):
     client, server, _ = lab.wired(0.015)
     lab.sysctl(server, "net/ipv4/tcp_abort_on_overflow", 1)
-    hung_listener(lab, server, 1)
+    hung_listener(lab, server, 8)
     lab.record(client)
-    lab.client(client, ["/usr/bin/python3", PROGRAMS / "burst.py", server.address, 8000, "10", "2"])
-
-    def judge(connection):
-        if connection.rst_times["server"]:
-            return blame("backlog-overflow-rst", "the accept queue was full, tcp_abort_on_overflow=1", lost=True)
-        if connection.rst_times["client"] or connection.packets > 4:
-            return clean("in the accept queue until the client left", also=["client-cancel", "upstream-no-response-close"], lost=True)
-        return blame("backlog-overflow-drop", "its SYN was dropped", also=["silent-drop"], lost=True)
-
-    return judge
+    lab.client(client, ["/usr/bin/python3", PROGRAMS / "burst.py", server.address, 8000, "8", "2", "8"])
+    return burst_judge
 
 
 @case(

@@ -6,9 +6,9 @@ use crate::{Cause, Evidence, Party, Source, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "backlog-overflow-drop",
-    title: "The listen backlog overflowed and handshakes were dropped",
+    title: "The listen queue was full and the kernel dropped the connection",
     manual: include_str!("backlog_overflow_drop.md"),
-    clauses: &["RFC 9293 §3.10.7.2"],
+    clauses: &["RFC 9293 §3.10.7.2", "RFC 9110 §15.6.5"],
     weigh,
 };
 

@@ -1,14 +1,13 @@
 use std::time::Duration;
 
-use bypeer_wire::packet::Checksum;
 
 use crate::causes::proof;
-use crate::story::Story;
+use crate::story::{Maker, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "backlog-overflow-rst",
-    title: "The listen backlog overflowed and the handshake was reset",
+    title: "The listen queue was full and the kernel reset the connection",
     manual: include_str!("backlog_overflow_rst.md"),
     clauses: &["RFC 9293 §3.10.7.2"],
     weigh,
@@ -24,7 +23,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         || connection.handshake.syn_acks > 1
         || reset.after_own_fin
         || reset.seq != 0
-        || reset.checksum == Checksum::Partial
+        || story.maker(reset) == Maker::Firewall
     {
         return None;
     }

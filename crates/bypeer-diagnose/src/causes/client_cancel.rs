@@ -9,9 +9,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "client-cancel",
-    title: "The client went away before it had its answer",
+    title: "The client gave up before the response was complete",
     manual: include_str!("client_cancel.md"),
-    clauses: &["RFC 9112 §9.5", "RFC 9293 §3.6.1"],
+    clauses: &["RFC 9112 §9.5", "RFC 9293 §3.6.1", "RFC 9110 §9.2.2"],
     weigh,
 };
 
@@ -84,16 +84,26 @@ fn left(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
         return None;
     }
     let fin = story.client_closed_first()?;
-    // A client that only closes its sending half still reads: it acknowledges new data and the answer is completed.
-    let answered_after = story
-        .connection
-        .app
-        .exchanges
-        .newest()
-        .and_then(|exchange| exchange.response.as_ref())
-        .is_some_and(|response| response.complete);
-    (!answered_after && story.server_fin().is_some_and(|server| server.at.number > fin.at.number))
-        .then_some((fin.at, "it closed, and the server closed without finishing"))
+    // A close that the other side never heard of, or that cut off one who is never heard, is the path's doing.
+    let unheard = |direction| story.connection.flow(direction).unanswered_retransmissions >= 2;
+    if unheard(Direction::ToServer) || unheard(Direction::ToClient) {
+        return None;
+    }
+    // A client that only closes its sending half does so right after its request, and goes on reading.
+    let newest = story.connection.app.exchanges.newest()?;
+    if newest.response.as_ref().is_some_and(|response| response.complete) {
+        return None;
+    }
+    let server_closed = story.server_fin().is_some();
+    let asked = newest.response.as_ref().or(newest.request.as_ref())?;
+    let waited = fin.at.time.since(asked.last.time) >= story.round_trip() * 2 + Duration::from_millis(200);
+    if server_closed {
+        Some((fin.at, "it closed, and the server closed without finishing"))
+    } else if waited {
+        Some((fin.at, "it closed, and no answer came until the capture ended"))
+    } else {
+        None
+    }
 }
 
 fn open_record(story: &Story<'_>) -> bool {

@@ -9,9 +9,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "client-undrained-response",
-    title: "The client closed with a whole response unread",
+    title: "The client threw the rest of the response away",
     manual: include_str!("client_undrained_response.md"),
-    clauses: &["RFC 9112 §9.3"],
+    clauses: &["RFC 9112 §9.3", "RFC 9293 §3.6.1"],
     weigh,
 };
 

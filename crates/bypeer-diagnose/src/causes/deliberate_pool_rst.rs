@@ -8,9 +8,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "deliberate-pool-rst",
-    title: "An idle connection was thrown away with a reset",
+    title: "A pool dropped an idle connection with a reset (harmless)",
     manual: include_str!("deliberate_pool_rst.md"),
-    clauses: &["RFC 9293 §3.6"],
+    clauses: &["RFC 9293 §3.10.5", "RFC 9112 §9.5"],
     weigh,
 };
 

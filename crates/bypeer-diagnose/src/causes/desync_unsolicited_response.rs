@@ -5,9 +5,9 @@ use bypeer_wire::app::Protocol;
 
 pub static CAUSE: Cause = Cause {
     id: "desync-unsolicited-response",
-    title: "The server sent bytes that no request asked for",
+    title: "Response bytes that nobody had asked for",
     manual: include_str!("desync_unsolicited_response.md"),
-    clauses: &["RFC 9112 §9.2", "RFC 9112 §6.3"],
+    clauses: &["RFC 9112 §9.2", "RFC 9112 §6.3", "RFC 9112 §11.2", "RFC 9110 §15.5.9"],
     weigh,
 };
 

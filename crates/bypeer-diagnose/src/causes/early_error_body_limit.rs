@@ -4,9 +4,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "early-error-body-limit",
-    title: "The server refused a request early and closed while its body was coming",
+    title: "The server refused the upload early and closed under it",
     manual: include_str!("early_error_body_limit.md"),
-    clauses: &["RFC 9112 §9.6", "RFC 9110 §15.5.14", "RFC 9112 §9.5", "RFC 9293 §3.6.1"],
+    clauses: &["RFC 9110 §15.5.14", "RFC 9112 §9.5", "RFC 9112 §9.6", "RFC 9110 §10.1.1"],
     weigh,
 };
 

@@ -1,16 +1,15 @@
 use bypeer_wire::Direction;
 use bypeer_wire::conn::ResetShape;
-use bypeer_wire::packet::Checksum;
 
 use crate::causes::proof;
-use crate::story::Story;
+use crate::story::{Maker, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "half-open-after-reboot",
-    title: "The other host knew nothing of the connection any more",
+    title: "The peer no longer knew the connection",
     manual: include_str!("half_open_after_reboot.md"),
-    clauses: &["RFC 9293 §3.5.1", "RFC 9293 §3.5.2"],
+    clauses: &["RFC 9293 §3.5.1", "RFC 9293 §3.5.2", "RFC 9293 §3.10.7.2", "RFC 9293 §3.8.4"],
     weigh,
 };
 
@@ -18,7 +17,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let connection = story.connection;
     let reset = story.reset().filter(|reset| reset.shape == ResetShape::Passive)?;
     let flow = connection.flow(reset.direction);
-    if reset.after_own_fin || flow.fin.is_some() || reset.checksum == Checksum::Partial || reset.sender_went_on.is_some() {
+    let maker = story.maker(reset);
+    if reset.after_own_fin || flow.fin.is_some() || maker == Maker::Firewall || reset.sender_went_on.is_some() {
         return None;
     }
     // It must have known the connection once: it answered, or acknowledged something.
@@ -32,10 +32,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         || connection.flow(reset.direction.reverse()).unanswered_probes > 0;
     // The FIN of a socket that closes in the middle of an answer can still be queued: that is late data.
     let busy = silence < story.round_trip() * 4 + std::time::Duration::from_millis(300);
-    let strength = match (outage, busy, reset.checksum) {
+    let strength = match (outage, busy, maker) {
         (true, _, _) => Strength::Fits,
         (false, true, _) => return None,
-        (false, false, Checksum::Valid) if connection.flow(reset.direction).checksums_offloaded => Strength::Fits,
+        (false, false, Maker::Kernel) => Strength::Fits,
         (false, false, _) => Strength::Possible,
     };
     let side = proof::side(reset.direction);

@@ -7,9 +7,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "icmp-error-abort",
-    title: "An ICMP error ended the connection or its attempt",
+    title: "An ICMP error ended the attempt to connect",
     manual: include_str!("icmp_error_abort.md"),
-    clauses: &["RFC 1122 §4.2.3.9", "RFC 5927"],
+    clauses: &["RFC 1122 §4.2.3.9", "RFC 5927 §4"],
     weigh,
 };
 

@@ -6,9 +6,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "incomplete-response",
-    title: "The server closed before its response was complete",
+    title: "The response ended before its declared length",
     manual: include_str!("incomplete_response.md"),
-    clauses: &["RFC 9112 §8", "RFC 9112 §6.3"],
+    clauses: &["RFC 9112 §8", "RFC 9112 §6.3", "RFC 9112 §9.8"],
     weigh,
 };
 

@@ -8,9 +8,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "injected-rst",
-    title: "Somebody between the two forged the reset",
+    title: "A third party forged the reset",
     manual: include_str!("injected_rst.md"),
-    clauses: &["RFC 5961 §3.2", "RFC 9293 §3.5.3", "RFC 3360"],
+    clauses: &["RFC 5961 §3.2", "RFC 9293 §3.5.3", "RFC 3360 §2"],
     weigh,
 };
 
@@ -30,7 +30,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         let ttl = flow.ttl.unwrap_or_default();
         signs.push((reset.at, format!("its TTL is {}, the {side}'s other packets have {ttl}", reset.ttl)));
     }
-    let stepped = stepped(story, reset);
+    // After a socket's own reset whatever still arrives draws more of them.
+    let stepped = if reset.shape == ResetShape::Active { 0 } else { stepped(story, reset) };
     if stepped >= 2 {
         weight += 2;
         signs.push((reset.at, format!("{stepped} resets with different sequence numbers follow each other: a guess, not a socket's answer")));

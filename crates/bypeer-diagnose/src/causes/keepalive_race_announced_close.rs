@@ -4,7 +4,7 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "keepalive-race-announced-close",
-    title: "The client reused a connection that the server had said it would close",
+    title: "The client sent another request after an announced close",
     manual: include_str!("keepalive_race_announced_close.md"),
     clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3", "RFC 9110 §7.6.1"],
     weigh,

@@ -18,11 +18,21 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let mut strength = Strength::Fits;
-    if reuse.fin.is_none() {
+    if reuse.had_arrived {
+        // The program may have read it and given up; only a timer that ran out at that moment speaks for a race.
+        if reuse.waited > story.round_trip() * 2 + Duration::from_millis(100) {
+            return None;
+        }
+        if !reuse.by_a_timer(story) {
+            strength = Strength::Possible;
+        }
+    } else if reuse.fin.is_none() {
         // Only an active reset: the server may as well have aborted because of this very request. A timer that fires just
         // then shows by its length.
-        let timer = story.around.idle_limit.is_some_and(|limit| limit.holds(reuse.closed_after));
-        if !timer && reuse.idle < Duration::from_millis(400) {
+        if reuse.waited > story.round_trip() * 2 + Duration::from_millis(250) {
+            strength = Strength::Possible;
+        }
+        if !reuse.by_a_timer(story) && reuse.idle < Duration::from_millis(400) {
             strength = Strength::Possible;
         }
     }

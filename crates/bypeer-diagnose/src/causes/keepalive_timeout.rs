@@ -7,9 +7,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "keepalive-timeout",
-    title: "TCP keep-alive probes went unanswered",
+    title: "Keep-alive probes stayed unanswered",
     manual: include_str!("keepalive_timeout.md"),
-    clauses: &["RFC 9293 §3.8.4", "RFC 1122 §4.2.3.6"],
+    clauses: &["RFC 9293 §3.8.4"],
     weigh,
 };
 

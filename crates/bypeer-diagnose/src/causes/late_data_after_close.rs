@@ -8,9 +8,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "late-data-after-close",
-    title: "Data reached a socket that had been closed",
+    title: "Data arrived after the other side had closed",
     manual: include_str!("late_data_after_close.md"),
-    clauses: &["RFC 9112 §9.6", "RFC 9293 §3.6.1", "RFC 1122 §4.2.2.13"],
+    clauses: &["RFC 9293 §3.6.1", "RFC 1122 §4.2.2.13", "RFC 2525 §2.16", "RFC 9112 §9.6"],
     weigh,
 };
 

@@ -6,9 +6,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "listener-closed-pending-accept",
-    title: "The server stopped listening with connections it had not accepted",
+    title: "The listener was closed while connections waited in its queue",
     manual: include_str!("listener_closed_pending_accept.md"),
-    clauses: &["RFC 9293 §3.10.7.2"],
+    clauses: &["RFC 9293 §3.6", "RFC 9110 §9.2.2"],
     weigh,
 };
 

@@ -1,15 +1,14 @@
 use bypeer_wire::conn::ResetShape;
-use bypeer_wire::packet::Checksum;
 
 use crate::causes::proof;
-use crate::story::Story;
+use crate::story::{Maker, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "netfilter-reject",
-    title: "A firewall answered with a reset",
+    title: "A firewall refused the packet with a reset",
     manual: include_str!("netfilter_reject.md"),
-    clauses: &["RFC 3360", "RFC 9293 §3.5.2"],
+    clauses: &["RFC 9293 §3.5.2", "RFC 3360 §2"],
     weigh,
 };
 
@@ -25,10 +24,11 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let side = proof::side(reset.direction);
+    let maker = story.maker(reset);
     let known = flow.sent > 0 || connection.handshake.syn_ack.is_some() || !connection.seen_from_start();
-    let (strength, sign) = if reset.checksum == Checksum::Partial {
-        (Strength::Proven, "its TCP checksum holds only the pseudo-header: netfilter's REJECT makes such resets, a TCP socket does not")
-    } else if reset.checksum == Checksum::Valid && flow.checksums_offloaded {
+    let (strength, sign) = if maker == Maker::Firewall {
+        (Strength::Proven, "its TCP checksum is the one that netfilter's REJECT writes, not the one of the host's own TCP")
+    } else if maker == Maker::Kernel {
         return None;
     } else if reset.ttl_differs(flow) && known {
         (Strength::Fits, "its TTL differs from the host's own packets: it was made somewhere else")

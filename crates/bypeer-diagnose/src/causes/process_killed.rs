@@ -6,9 +6,9 @@ use crate::{Cause, Evidence, Party, Source, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "process-killed",
-    title: "The server process died with connections open",
+    title: "The server's process died",
     manual: include_str!("process_killed.md"),
-    clauses: &["RFC 9293 §3.6.1", "RFC 9110 §9.2.2"],
+    clauses: &["RFC 9293 §3.6.1", "RFC 9112 §8", "RFC 9110 §9.2.2"],
     weigh,
 };
 

@@ -7,9 +7,11 @@ use bypeer_wire::conn::{Fin, Reset, ResetShape, SegmentNote};
 use crate::Evidence;
 use crate::story::{Story, request_head, response_head};
 
-/// The request of an exchange, where it began, and how much of it came.
-pub fn request(story: &Story<'_>, exchange: &Exchange) -> Option<Evidence> {
-    let request = exchange.request.as_ref()?;
+/// The request of an exchange: where it began, how much of it came, and its last part where that came later.
+pub fn request(story: &Story<'_>, exchange: &Exchange) -> Vec<Evidence> {
+    let Some(request) = exchange.request.as_ref() else {
+        return Vec::new();
+    };
     let name = request_name(story, exchange);
     let (have, whole) = extent(request);
     let extent = match whole {
@@ -17,10 +19,25 @@ pub fn request(story: &Story<'_>, exchange: &Exchange) -> Option<Evidence> {
         Some(whole) => format!("{have} of {whole} bytes sent"),
         None => format!("{have} bytes sent"),
     };
-    Some(Evidence::packet(
+    let body = match (request.head_end, request.end) {
+        (Some(head_end), Some(end)) if end > head_end => format!(" ({} of them body)", end - head_end),
+        _ => String::new(),
+    };
+    let mut all = vec![Evidence::packet(
         request.begun,
-        format!("the client sends {name}: {extent}"),
-    ))
+        format!("the client sends {name}: {extent}{body}"),
+    )];
+    if request.last.number != request.begun.number {
+        let last = story.connection.timeline.find(request.last.number);
+        let bytes = last.map_or(String::new(), |note| format!(" ({} bytes)", note.len));
+        let what = if request.complete {
+            "the request's last part"
+        } else {
+            "the last part of the request that was sent"
+        };
+        all.push(Evidence::packet(request.last, format!("{what}{bytes}")));
+    }
+    all
 }
 
 /// The response of an exchange, where it began, and how much of it came.

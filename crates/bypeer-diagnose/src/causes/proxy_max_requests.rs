@@ -4,15 +4,15 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "proxy-max-requests",
-    title: "The server retires connections after a number of requests without saying so",
+    title: "The connection or worker had used up its budget",
     manual: include_str!("proxy_max_requests.md"),
-    clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3.1"],
+    clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3.1", "RFC 9113 §6.8"],
     weigh,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let reuse = reuse::find(story)?;
-    if reuse.announced.is_some() || !reuse.closed_right_after_answer() || reuse.exchange.index < 2 {
+    if reuse.announced.is_some() || reuse.had_arrived || !reuse.closed_right_after_answer() || reuse.exchange.index < 2 {
         return None;
     }
     let (limit, count) = story.around.request_limit?;

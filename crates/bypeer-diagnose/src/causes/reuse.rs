@@ -25,6 +25,10 @@ pub struct Reuse<'a> {
     pub closed_after: Duration,
     /// The client's kernel had acknowledged the FIN before the request was sent: only a client that does not look is caught.
     pub fin_had_arrived: bool,
+    /// The server's FIN acknowledges the request: its kernel had it, its program closed without a look at it or an answer.
+    pub had_arrived: bool,
+    /// From the request's arrival to the server's close.
+    pub waited: Duration,
     /// The last answer said that the connection would close, or the client had asked for it.
     pub announced: Option<PacketRef>,
 }
@@ -67,13 +71,7 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
     let reset = story.reset().filter(|reset| reset.direction == Direction::ToClient);
     let fin = story.server_closed_first();
     let active = reset.filter(|reset| reset.shape == ResetShape::Active);
-    // The server's kernel had the request when the server said FIN: the program read it, and closed without answering.
-    if let Some(fin) = fin
-        && active.is_none()
-        && fin.ack > request.start
-    {
-        return None;
-    }
+    let had_arrived = active.is_none() && fin.is_some_and(|fin| fin.ack > request.start);
     if fin.is_none() && active.is_none() {
         return None;
     }
@@ -91,6 +89,8 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
         idle: request.begun.time.since(answer.last.time),
         fin,
         reset,
+        had_arrived,
+        waited: closed_at.time.since(request.begun.time),
         closed_after: closed_at.time.since(answer.last.time),
         fin_had_arrived: first
             .and_then(|note| story.sent_after_fin_arrived(note))
@@ -100,6 +100,16 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
 }
 
 impl Reuse<'_> {
+    /// The close came when the server's idle limit ran out, as other connections or a round number of seconds tell, and
+    /// not because of this request.
+    pub fn by_a_timer(&self, story: &Story<'_>) -> bool {
+        let after = self.closed_after;
+        let nearest = Duration::from_secs((after.as_secs_f64() + 0.5) as u64);
+        let round =
+            after > Duration::from_millis(900) && after.abs_diff(nearest) <= Duration::from_millis(25).max(after / 200);
+        story.around.idle_limit.is_some_and(|limit| limit.holds(after)) || round
+    }
+
     /// The server closed right after its answer: not an idle limit.
     pub fn closed_right_after_answer(&self) -> bool {
         self.closed_after <= Duration::from_millis(100)
@@ -124,6 +134,7 @@ impl Reuse<'_> {
             (Some(_), Some(ResetShape::Active)) => "it lay unread when the server closed",
             (Some(_), Some(_)) if self.fin_had_arrived => "the client sent it after the FIN had reached its kernel",
             (Some(_), Some(_)) => "it crossed the server's FIN and met a closed socket",
+            (Some(_), None) if self.had_arrived => "it had reached the server's kernel and was never looked at",
             (Some(_), None) if self.fin_had_arrived => {
                 "the client sent it after the FIN had reached its kernel; no reset answered"
             }

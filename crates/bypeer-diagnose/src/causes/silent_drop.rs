@@ -8,9 +8,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "silent-drop",
-    title: "Packets vanished on the way and nobody said so",
+    title: "Packets vanished without a word",
     manual: include_str!("silent_drop.md"),
-    clauses: &["RFC 9293 §3.8.3", "RFC 5382 REQ-5", "RFC 1122 §4.2.3.6"],
+    clauses: &["RFC 5382 REQ-5", "RFC 9293 §3.8.4", "RFC 9293 §3.8.3", "RFC 9110 §15.6.5"],
     weigh,
 };
 

@@ -8,7 +8,7 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "so-linger-zero",
-    title: "A program aborted the connection on purpose (SO_LINGER 0)",
+    title: "A program aborted the connection on purpose",
     manual: include_str!("so_linger_zero.md"),
     clauses: &["RFC 9293 §3.10.5", "RFC 9293 §3.6"],
     weigh,

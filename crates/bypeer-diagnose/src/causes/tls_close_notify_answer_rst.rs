@@ -6,9 +6,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "tls-close-notify-answer-rst",
-    title: "A TLS good-bye reached a closed socket",
+    title: "A late TLS close_notify met a closed socket (harmless)",
     manual: include_str!("tls_close_notify_answer_rst.md"),
-    clauses: &["RFC 8446 §6.1", "RFC 9112 §9.8"],
+    clauses: &["RFC 8446 §6.1", "RFC 5246 §7.2.1", "RFC 9112 §9.8"],
     weigh,
 };
 

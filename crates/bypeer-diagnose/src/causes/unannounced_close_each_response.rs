@@ -4,15 +4,15 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "unannounced-close-each-response",
-    title: "The server closes after every response without saying so",
+    title: "The server closes after each response without saying so",
     manual: include_str!("unannounced_close_each_response.md"),
-    clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3"],
+    clauses: &["RFC 9112 §9.3"],
     weigh,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let reuse = reuse::find(story)?;
-    if reuse.announced.is_some() || !reuse.closed_right_after_answer() || reuse.exchange.index != 1 {
+    if reuse.announced.is_some() || reuse.had_arrived || !reuse.closed_right_after_answer() || reuse.exchange.index != 1 {
         return None;
     }
     let around = story.around;

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use bypeer_wire::app::Head;
+
 use crate::causes::proof;
 use crate::story::{Stand, Story, has_body, response_head};
 use crate::{Cause, Party, Strength, Weighed};
@@ -8,7 +10,7 @@ pub static CAUSE: Cause = Cause {
     id: "unread-request-body",
     title: "The server closed with request data unread",
     manual: include_str!("unread_request_body.md"),
-    clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3", "RFC 9293 §3.6.1", "RFC 2525 §2.17"],
+    clauses: &["RFC 9112 §9.3", "RFC 9112 §9.6", "RFC 9293 §3.6.1", "RFC 1122 §4.2.2.13", "RFC 2525 §2.17"],
     weigh,
 };
 
@@ -24,7 +26,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     };
     let request = exchange.request.as_ref()?;
     let arrived = story.arrived_at_reset(reset)?;
-    if arrived <= request.start {
+    if arrived <= request.start || matches!(request.head, Head::FastCgi { stdin_ended: true, .. }) {
         return None;
     }
     let mut strength = Strength::Fits;
@@ -55,6 +57,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     }
     if exchange.response.is_none()
         && (exchange.index > 0 || story.around.died_together_unprompted > 0) {
+        strength = Strength::Possible;
+    }
+    // More arrived than the request: that is unread for certain, the body perhaps not.
+    if exchange.response.is_some() && request.complete && story.connection.app.trailing_request_len > 0 {
         strength = Strength::Possible;
     }
     if exchange.response.as_ref().and_then(response_head).is_some_and(|head| head.status >= 400) {

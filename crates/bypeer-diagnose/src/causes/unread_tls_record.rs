@@ -6,9 +6,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "unread-tls-record",
-    title: "A close with only TLS housekeeping unread",
+    title: "A side closed with a TLS record unread",
     manual: include_str!("unread_tls_record.md"),
-    clauses: &["RFC 8446 §6.1", "RFC 9112 §9.8"],
+    clauses: &["RFC 8446 §6.1", "RFC 8446 §4.6.1", "RFC 9112 §9.8", "RFC 9293 §3.6.1"],
     weigh,
 };
 

@@ -8,7 +8,7 @@ pub static CAUSE: Cause = Cause {
     id: "unread-trailing-bytes",
     title: "The server closed with bytes after the request unread",
     manual: include_str!("unread_trailing_bytes.md"),
-    clauses: &["RFC 9112 §2.2", "RFC 9112 §9.6", "RFC 9293 §3.6.1"],
+    clauses: &["RFC 9112 §9.6", "RFC 9112 §2.2", "RFC 9112 §9.3.2", "FastCGI 1.0 §3.3", "RFC 9293 §3.6.1"],
     weigh,
 };
 

@@ -1,12 +1,14 @@
+use std::time::Duration;
+
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "upstream-no-response-close",
-    title: "The server took the request and closed without an answer",
+    title: "The server closed without answering",
     manual: include_str!("upstream_no_response_close.md"),
-    clauses: &["RFC 9110 §15.6.3", "RFC 9110 §9.2.2"],
+    clauses: &["RFC 9110 §15.6.3", "RFC 9112 §8", "RFC 9110 §9.2.2"],
     weigh,
 };
 
@@ -32,7 +34,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     }
     let around = story.around;
     let killed = around.died_together_unprompted > 0 || around.refused_after.is_some();
-    let strength = if killed { Strength::Possible } else { Strength::Fits };
+    let timer = reuse::find(story).is_some_and(|reuse| {
+        reuse.by_a_timer(story) && reuse.waited <= story.round_trip() * 2 + Duration::from_millis(100)
+    });
+    let strength = if killed || timer { Strength::Possible } else { Strength::Fits };
     let verdict = format!(
         "the server received the whole request and closed {} later without a byte of an answer",
         proof::time(fin.at.time.since(request.last.time))

@@ -8,9 +8,9 @@ use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "user-timeout-or-rto",
-    title: "A kernel gave up after its retransmissions went unanswered",
+    title: "The sender's kernel gave up: data stayed unacknowledged",
     manual: include_str!("user_timeout_or_rto.md"),
-    clauses: &["RFC 9293 §3.8.3", "RFC 5482"],
+    clauses: &["RFC 9293 §3.8.3", "RFC 5482 §3"],
     weigh,
 };
 

@@ -8,6 +8,9 @@ use super::tls::TlsRecords;
 use super::turns::Turns;
 use crate::{Direction, PacketRef};
 
+/// Turns of something unknown among which HTTP and TLS are looked for.
+const UNSETTLED_TURNS_MAX: u32 = 4;
+
 /// What is said on one connection, told in order per direction by the connection table.
 ///
 /// Costs one pointer while nothing was said. Bodies are never copied and, where the table heeds [`Conversation::unwanted`],
@@ -111,7 +114,7 @@ struct Told {
 
 #[derive(Clone, Debug)]
 enum Parser {
-    Undecided(Undecided),
+    Undecided(Box<Undecided>),
     Http1(Box<Http1>),
     Tls(Box<TlsRecords>),
     FastCgi(Box<FastCgi>),
@@ -120,12 +123,12 @@ enum Parser {
 
 impl Default for Parser {
     fn default() -> Parser {
-        Parser::Undecided(Undecided {
+        Parser::Undecided(Box::new(Undecided {
             direction: Direction::ToServer,
             start: 0,
             at: PacketRef::default(),
             bytes: Vec::new(),
-        })
+        }))
     }
 }
 
@@ -180,10 +183,12 @@ impl Told {
             }
             return;
         }
-        if let Parser::Turns(Turns { settled: false }) = self.parser
-            && let Some(detected) = detect::detect_segment(direction, bytes)
-        {
-            return self.become_detected(detected, direction, offset, bytes, at);
+        if let Parser::Turns(turns @ Turns { settled: false }) = &mut self.parser {
+            if let Some(detected) = detect::detect_segment(direction, bytes) {
+                return self.become_detected(detected, direction, offset, bytes, at);
+            }
+            // What begins in a body, or with a proxy's greeting, shows itself soon. What does not is left alone.
+            turns.settled = self.record.ledger.total() > UNSETTLED_TURNS_MAX;
         }
         self.read(direction, offset, bytes, at);
     }
@@ -201,7 +206,7 @@ impl Told {
             start,
             at,
             bytes,
-        } = undecided.clone();
+        } = *undecided.clone();
         let detected = detect::detect(direction, &bytes, true);
         let detected = detected.unwrap_or(Detected {
             protocol: Protocol::Unknown,
@@ -229,6 +234,16 @@ impl Told {
             return;
         }
         self.record.protocol = detected.protocol;
+        // The PROXY protocol's line is no part of the first request.
+        let greeting = if detected.protocol == Protocol::Http1 {
+            detect::proxy_line(bytes)
+        } else {
+            0
+        };
+        let (offset, bytes) = (
+            offset.saturating_add(greeting as u64),
+            bytes.get(greeting..).unwrap_or_default(),
+        );
         let picked_up = matches!(self.parser, Parser::Turns(_));
         self.parser = match detected.protocol {
             Protocol::Http1 if picked_up => {
@@ -247,7 +262,6 @@ impl Told {
     /// HTTP begins after something else, in all likelihood the middle of a message from before the capture. That is no
     /// exchange; but when a response begins, what the client sent before is the request that it answers.
     fn pick_up(&mut self, direction: Direction) {
-        self.record.picked_up = true;
         let mut before = std::mem::take(&mut self.record.ledger);
         if direction == Direction::ToServer {
             return;
@@ -350,5 +364,25 @@ impl Told {
             Parser::Tls(_) | Parser::Turns(_) => Turns::fin(&mut self.record, direction),
             Parser::Undecided(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{Exchange, RequestHead, ResponseHead};
+
+    /// 250 000 connections may live at once. Strings of the heads and the queue of open exchanges come on top.
+    #[test]
+    fn a_conversation_with_one_exchange_is_small() {
+        let parts = [
+            size_of::<Told>(),
+            size_of::<Http1>(),
+            size_of::<Exchange>(),
+            size_of::<RequestHead>(),
+        ];
+        let total = parts.iter().sum::<usize>() + size_of::<ResponseHead>();
+        assert!(total <= 760, "{total} = {parts:?} + {}", size_of::<ResponseHead>());
+        assert!(size_of::<Conversation>() == size_of::<usize>());
     }
 }

@@ -66,19 +66,36 @@ const TESTS: [Test; 8] = [
     (Protocol::Redis, Some(Direction::ToServer), redis_command),
 ];
 
-/// Some clients send line ends before the request line.
+/// Length of the PROXY protocol's line (version 1) that begins `bytes`, 0 where none does. At most 107 bytes.
+pub(super) fn proxy_line(bytes: &[u8]) -> usize {
+    if !bytes.starts_with(b"PROXY ") {
+        return 0;
+    }
+    bytes
+        .iter()
+        .take(107)
+        .position(|&byte| byte == b'\n')
+        .map_or(0, |line_end| line_end + 1)
+}
+
+/// Some clients send line ends before the request line, some proxies a line of their own.
 fn request_line(bytes: &[u8]) -> Line {
-    let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    match bytes.get(blank..) {
-        _ if blank > 4 => Line::No,
-        Some([]) | None => Line::Maybe,
-        Some(rest) => head::request_line(rest),
+    match before_request_line(bytes) {
+        (blank, _) if blank > 4 => Line::No,
+        (_, []) => Line::Maybe,
+        (_, rest) => head::request_line(rest),
     }
 }
 
 fn is_likely_http1(bytes: &[u8]) -> bool {
+    head::is_plain_request_line(before_request_line(bytes).1) || bytes.starts_with(b"HTTP/1.")
+}
+
+/// How many line ends there are before a request line, and what follows them.
+fn before_request_line(bytes: &[u8]) -> (usize, &[u8]) {
+    let bytes = bytes.get(proxy_line(bytes)..).unwrap_or_default();
     let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    head::is_plain_request_line(bytes.get(blank..).unwrap_or_default()) || bytes.len() >= 8
+    (blank, bytes.get(blank..).unwrap_or_default())
 }
 
 /// RFC 9113 §3.4.

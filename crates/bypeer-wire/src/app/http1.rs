@@ -18,7 +18,7 @@ pub(super) struct Http1 {
     /// A response head was understood: what follows that is no status line is surplus, not another protocol.
     answered: bool,
     /// The first byte that came after a CONNECT before its answer.
-    held: Option<(u64, PacketRef)>,
+    held: Option<Box<(u64, PacketRef)>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,8 @@ struct Side {
     reading: Reading,
     /// The exchange whose message is being read.
     index: u32,
+    /// The request of this response is not known: it may have been HEAD, and then there is no body.
+    unsure: bool,
 }
 
 /// Where a direction stands.
@@ -75,7 +77,7 @@ impl Http1 {
         http1
     }
 
-    /// Reads some of `bytes` (never empty); takes at least one unless the connection becomes turns. `segment_start`: they begin a segment.
+    /// Reads some of `bytes` (never empty). Called again with the rest, it comes to an end. `segment_start`: they begin a segment.
     pub(super) fn data(
         &mut self,
         record: &mut Record,
@@ -85,9 +87,16 @@ impl Http1 {
         at: PacketRef,
         segment_start: bool,
     ) -> Step {
+        let unsure = std::mem::take(&mut self.side(direction).unsure);
         match self.side(direction).reading {
             Reading::Between => self.between(record, direction, offset, bytes, at),
             Reading::Head(_) => self.head(record, direction, offset, bytes, at),
+            Reading::Length(_) if unsure => {
+                if segment_start && head::status_line(bytes) == Line::Yes {
+                    self.without_body(record);
+                }
+                Step::Took(0)
+            }
             Reading::Length(left) => {
                 let here = left.min(bytes.len() as u64);
                 self.pass(record, direction, offset, here, at);
@@ -122,6 +131,7 @@ impl Http1 {
     ) -> bool {
         while len > 0 {
             let mut here = len;
+            self.side(direction).unsure = false;
             match &mut self.side(direction).reading {
                 Reading::Between => {
                     if !self.begin(record, direction, offset, at) {
@@ -152,7 +162,9 @@ impl Http1 {
 
     /// Bytes ahead that need not be seen.
     pub(super) fn unwanted(&self, direction: Direction) -> u64 {
-        match &self.sides[direction.index()].reading {
+        let side = &self.sides[direction.index()];
+        match &side.reading {
+            _ if side.unsure => 0,
             Reading::Length(left) => *left,
             Reading::Chunked(chunked) => chunked.unwanted(),
             Reading::Close | Reading::Held => u64::MAX,
@@ -349,6 +361,8 @@ impl Http1 {
             framing,
             Head::Response(Box::new(head)),
         );
+        let in_length = matches!(framing, Framing::Length(_));
+        self.side(Direction::ToClient).unsure = in_length && record.message(Direction::ToServer, index).is_none();
         self.release_held(record, framing == Framing::Tunnel);
         framing == Framing::Tunnel
     }
@@ -411,6 +425,18 @@ impl Http1 {
         let index = side.index;
         record.finish(direction, index);
         record.ledger.settle(index);
+    }
+
+    /// A status line where a body was expected: the request that was not seen was HEAD.
+    fn without_body(&mut self, record: &mut Record) {
+        let index = self.side(Direction::ToClient).index;
+        if let Some(message) = record
+            .message(Direction::ToClient, index)
+            .filter(|m| Some(m.seen) == m.head_end)
+        {
+            message.framing = Framing::None;
+            self.complete(record, Direction::ToClient);
+        }
     }
 
     /// The head ended unseen, or is none that could be read. True when it began a tunnel nevertheless.
@@ -506,13 +532,13 @@ impl Http1 {
                 return match direction {
                     Direction::ToServer => record.trailing.add_unseen(len),
                     Direction::ToClient => {
-                        record.surplus_response_bytes = record.surplus_response_bytes.saturating_add(len);
+                        record.add_surplus(len);
                     }
                 };
             }
             Reading::Adrift(Belongs::Before) => return,
             Reading::Held => {
-                self.held.get_or_insert((offset, at));
+                self.held.get_or_insert_with(|| Box::new((offset, at)));
                 return record.trailing.add_unseen(len);
             }
             _ => {}
@@ -640,7 +666,7 @@ impl Http1 {
             None => Reading::Between,
             Some(_) => Reading::Adrift(Belongs::Nobody),
         };
-        if let Some((start, at)) = held.filter(|_| tunnel) {
+        if let Some((start, at)) = held.filter(|_| tunnel).map(|held| *held) {
             let len = record.trailing.len;
             record.trailing.clear();
             Turns::spoken(record, Direction::ToServer, start, len, at);
@@ -648,6 +674,6 @@ impl Http1 {
     }
 
     fn surplus(record: &mut Record, len: usize) {
-        record.surplus_response_bytes = record.surplus_response_bytes.saturating_add(len as u64);
+        record.add_surplus(len as u64);
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     total: u32,
     complete: u32,
     pub(super) announced: u32,
+    /// A request was seen.
+    pub(super) asked: bool,
     /// Lower bound of the next offset per direction whose acknowledgement somebody waits for.
     next_ack: [u64; 2],
 }
@@ -30,6 +32,7 @@ impl Default for Ledger {
             total: 0,
             complete: 0,
             announced: 0,
+            asked: false,
             next_ack: [u64::MAX; 2],
         }
     }
@@ -48,6 +51,7 @@ impl Ledger {
             }
             self.close_oldest();
         }
+        self.asked |= request.is_some();
         let index = self.total;
         self.total = self.total.saturating_add(1);
         self.open.push_back(Box::new(Exchange {
@@ -66,6 +70,11 @@ impl Ledger {
             self.open.pop_back();
             self.total = self.total.saturating_sub(1);
         }
+    }
+
+    /// How many there were.
+    pub(super) fn total(&self) -> u32 {
+        self.total
     }
 
     /// How many are open.

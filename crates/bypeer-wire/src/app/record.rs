@@ -11,15 +11,12 @@ pub(super) struct Record {
     pub(super) lost_track: Option<PacketRef>,
     pub(super) surplus_response_bytes: u64,
     pub(super) trailing: Trailing,
-    /// Began in the middle of things: a first response without request answers one that was not captured.
-    pub(super) picked_up: bool,
 }
 
 impl Record {
     /// Bytes of a message up to `seen` were sent. Response bytes that nobody asked for are counted.
     pub(super) fn grow(&mut self, direction: Direction, index: u32, seen: u64, at: PacketRef) {
         let unasked = direction == Direction::ToClient
-            && !(self.picked_up && index == 0)
             && self
                 .ledger
                 .get(index)
@@ -34,7 +31,15 @@ impl Record {
             self.ledger.await_ack(direction, end);
         }
         if unasked {
-            self.surplus_response_bytes = self.surplus_response_bytes.saturating_add(grown);
+            self.add_surplus(grown);
+        }
+    }
+
+    /// Response bytes that nobody asked for. Before the first request that was seen nothing is surplus: it may answer one
+    /// from before the capture, or say that the server did not want to wait for one.
+    pub(super) fn add_surplus(&mut self, len: u64) {
+        if self.ledger.asked {
+            self.surplus_response_bytes = self.surplus_response_bytes.saturating_add(len);
         }
     }
 

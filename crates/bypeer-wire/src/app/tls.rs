@@ -17,6 +17,9 @@ const ALERTS_MAX: usize = 8;
 const ALERT_13: u16 = 2 + 1 + 16;
 /// An encrypted Finished of TLS 1.3: header of 4, hash of 32 or 48, content type, tag.
 const FINISHED_13: [u16; 2] = [4 + 32 + 17, 4 + 48 + 17];
+/// Records of TLS 1.3 that hold HTTP/2 control frames alone: SETTINGS acknowledged (9 bytes), WINDOW_UPDATE and RST_STREAM
+/// (13), PING and GOAWAY (17), two of 13 (RFC 9113 §6). They are no turn of a dialogue.
+const HTTP2_CONTROL_13: [u16; 4] = [9 + 17, 13 + 17, 17 + 17, 26 + 17];
 /// Encrypted records of a client taken for its handshake at most, when none has the size of a Finished.
 const CLIENT_HANDSHAKE_MAX: u8 = 4;
 /// A hello larger than this is not collected to its end.
@@ -34,6 +37,8 @@ pub(super) struct TlsRecords {
     client_finished: bool,
     client_handshake_records: u8,
     client_spoke: bool,
+    /// The client offered HTTP/2; whether the server chose it is encrypted in TLS 1.3.
+    http2_offered: bool,
     /// First application record of the server after the client's Finished and first data: offset and length.
     first_answer: Option<(u64, u16)>,
     answers: u8,
@@ -68,6 +73,7 @@ enum Gather {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Turn,
+    /// Handshake, ticket or control.
     Handshake,
     Alert,
 }
@@ -89,7 +95,7 @@ impl TlsRecords {
             if side.adrift {
                 let resumes = position == 0 && rest.len() >= 5 && header(rest).is_some();
                 if !resumes {
-                    Turns::spoken(record, direction, here, rest.len() as u64, at);
+                    self.between_records(record, direction, here, rest.len() as u64, at);
                     return Ok(());
                 }
                 side.adrift = false;
@@ -139,7 +145,7 @@ impl TlsRecords {
             side.framed.forget();
             side.gather = Gather::Nothing;
             side.adrift = true;
-            Turns::spoken(record, direction, offset.saturating_add(here), len - here, at);
+            self.between_records(record, direction, offset.saturating_add(here), len - here, at);
         }
         note_open(record, direction, self.side(direction).framed.is_open());
     }
@@ -154,6 +160,15 @@ impl TlsRecords {
         }
     }
 
+    /// Bytes in which record borders are not known: part of a turn, unless the handshake is not over.
+    fn between_records(&mut self, record: &mut Record, direction: Direction, offset: u64, len: u64, at: PacketRef) {
+        let tls = record.tls.get_or_insert_default();
+        let hello_seen = tls.client_hello.is_some() || tls.server_hello.is_some();
+        if !hello_seen || tls.established || self.client_spoke {
+            Turns::spoken(record, direction, offset, len, at);
+        }
+    }
+
     fn side(&mut self, direction: Direction) -> &mut Side {
         &mut self.sides[direction.index()]
     }
@@ -163,6 +178,9 @@ impl TlsRecords {
         let tls = record.tls.get_or_insert_default();
         let version = tls.version;
         let handshake_seen = tls.client_hello.is_some() || tls.server_hello.is_some();
+        // A ServerHello that was cut does not tell; but up to 1.2 an encrypted handshake record comes first.
+        let client_finished = self.sides[Direction::ToServer.index()].finished;
+        let is_cut_13 = version.is_none() && tls.server_hello.is_some() && !client_finished;
         let alert_sized =
             content_type == ALERT || (content_type == APPLICATION_DATA && is_13(version) && len == ALERT_13);
         let side = self.side(direction);
@@ -195,14 +213,14 @@ impl TlsRecords {
         match content_type {
             CHANGE_CIPHER_SPEC => side.cipher_changed = true,
             ALERT if len == 2 => side.gather = Gather::Alert,
-            HANDSHAKE if side.cipher_changed && version.is_some_and(|version| version < 0x0304) => side.finished = true,
+            HANDSHAKE if side.cipher_changed && version.is_none_or(|version| version < 0x0304) => side.finished = true,
             HANDSHAKE if !side.hello_done => side.gather = Gather::Hello,
             APPLICATION_DATA => {
                 let count = &mut tls.application_records[direction.index()];
                 *count = count.saturating_add(1);
                 let kind = if alert_sized {
                     Kind::Alert
-                } else if handshake_seen && version == Some(0x0304) {
+                } else if handshake_seen && (version == Some(0x0304) || is_cut_13) {
                     self.kind_13(record, direction, len)
                 } else {
                     Kind::Turn
@@ -228,6 +246,7 @@ impl TlsRecords {
                     FINISHED_13.contains(&len) || self.client_handshake_records == CLIENT_HANDSHAKE_MAX;
                 Kind::Handshake
             }
+            _ if self.http2_offered && self.client_finished && HTTP2_CONTROL_13.contains(&len) => Kind::Handshake,
             Direction::ToServer => Kind::Turn,
             Direction::ToClient if !self.client_finished || !self.client_spoke => Kind::Handshake,
             Direction::ToClient => {
@@ -319,6 +338,7 @@ impl TlsRecords {
             Some(&hello::CLIENT_HELLO) => {
                 tls.client_hello.get_or_insert(at);
                 tls.server_name = hello::server_name(&gathered);
+                self.http2_offered = hello::offers_http2(&gathered);
             }
             Some(&hello::SERVER_HELLO) => {
                 tls.server_hello.get_or_insert(at);

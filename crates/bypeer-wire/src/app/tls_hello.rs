@@ -18,25 +18,30 @@ pub(super) fn message_len(bytes: &[u8]) -> Option<usize> {
 
 /// The host name a ClientHello asks for (RFC 6066 §3).
 pub(super) fn server_name(hello: &[u8]) -> Option<Box<str>> {
-    let mut reader = Reader(hello);
-    reader.take(4 + 2 + 32)?;
-    reader.vector8()?;
-    reader.vector16()?;
-    reader.vector8()?;
-    let mut list = Reader(extension(reader, SERVER_NAME)?);
+    let mut list = Reader(extension(client_extensions(hello)?, SERVER_NAME)?);
     let mut names = Reader(list.vector16()?);
     // The only name type there is: host_name.
     (names.u8()? == 0).then_some(())?;
     printable(names.vector16()?)
 }
 
-/// The version a ServerHello chose: supported_versions where present.
+/// Whether a ClientHello offers HTTP/2 (RFC 9113 §3.2).
+pub(super) fn offers_http2(hello: &[u8]) -> bool {
+    let list = client_extensions(hello).and_then(|extensions| extension(extensions, ALPN));
+    let Some(mut names) = list.and_then(|list| Reader(list).vector16()).map(Reader) else {
+        return false;
+    };
+    std::iter::from_fn(|| names.vector8()).any(|name| name == b"h2")
+}
+
+/// The version a ServerHello chose: supported_versions where present; `None` when it may be in a part that is missing.
 pub(super) fn version(hello: &[u8]) -> Option<u16> {
     let mut reader = Reader(hello);
     reader.take(4)?;
     let legacy = reader.u16()?;
     let chosen = server_extensions(hello).and_then(|extensions| extension(extensions, SUPPORTED_VERSIONS));
-    chosen.and_then(|value| Reader(value).u16()).or(Some(legacy))
+    let whole = message_len(hello).is_some_and(|len| hello.len() >= len);
+    chosen.and_then(|value| Reader(value).u16()).or(whole.then_some(legacy))
 }
 
 /// The protocol a ServerHello chose (RFC 7301), in the clear up to TLS 1.2.
@@ -44,6 +49,15 @@ pub(super) fn chosen_protocol(hello: &[u8]) -> Option<Box<str>> {
     let mut list = Reader(extension(server_extensions(hello)?, ALPN)?);
     let mut names = Reader(list.vector16()?);
     printable(names.vector8()?)
+}
+
+fn client_extensions(hello: &[u8]) -> Option<Reader<'_>> {
+    let mut reader = Reader(hello);
+    reader.take(4 + 2 + 32)?;
+    reader.vector8()?;
+    reader.vector16()?;
+    reader.vector8()?;
+    Some(reader)
 }
 
 fn server_extensions(hello: &[u8]) -> Option<Reader<'_>> {

@@ -15,9 +15,10 @@ const HOPS: u8 = 4;
 /// Whether `candidate` is another copy of a packet already seen.
 ///
 /// All header fields agree, the TTL aside. Where the sender numbers its packets the IPv4 identification decides. Where it
-/// does not (IPv6; Linux's resets and its ACKs without a socket), a SYN, a FIN or payload sent twice within a
-/// millisecond is a copy, but equal ACKs and resets are legitimate: these count as copies only once the direction
-/// has shown that its packets come twice, or when the TTL tells of a hop between.
+/// does not (IPv6; Linux's resets, its SYN-ACKs and its ACKs without a socket), a SYN, a FIN or payload sent twice within
+/// a millisecond is a copy, but equal ACKs, resets and SYN-ACKs (each SYN that comes again is answered again) are
+/// legitimate: these count as copies only once the direction has shown that its packets come twice, or when the TTL
+/// tells of a hop between.
 pub(super) fn is_copy(candidate: &SegmentNote, timestamp: Option<u32>, half: &mut Half, notes: &Notes) -> bool {
     let earlier = notes
         .newest_first()
@@ -28,7 +29,8 @@ pub(super) fn is_copy(candidate: &SegmentNote, timestamp: Option<u32>, half: &mu
     if newer_clock {
         return false;
     }
-    let sent_once = candidate.len > 0 || candidate.flags.0 & (Flags::SYN.0 | Flags::FIN.0) != 0;
+    let flags = candidate.flags;
+    let sent_once = candidate.len > 0 || flags.has(Flags::FIN) || flags.has(Flags::SYN) && !flags.has(Flags::ACK);
     if candidate.ip_id != 0 || sent_once {
         half.mirrored = true;
         return true;

@@ -27,6 +27,8 @@ pub(super) struct Half {
     pub(super) window: u32,
     /// Highest timestamp value sent.
     pub(super) timestamp: u32,
+    /// The last few acknowledgement numbers this side sent before its newest, as on the wire.
+    earlier_acks: [u32; 4],
     /// Highest offset seen + 1.
     pub(super) sent: u64,
     /// Payload up to here went to the application layer. `delivered <= sent` unless `acked` is beyond it.
@@ -53,6 +55,8 @@ pub(super) struct Disorder {
     pub(super) unanswered_probes: u32,
     pub(super) window_probes: u32,
     pub(super) zero_windows: u32,
+    /// ACKs that said nothing new while payload waits for what is missing.
+    pub(super) duplicate_acks: u32,
     /// Since when the other side acknowledges bytes that were not seen.
     pub(super) hole_since: Option<Timestamp>,
     pub(super) assembler: Assembler,
@@ -148,6 +152,26 @@ impl Half {
 
     pub(super) fn last_ack_of_it(&self) -> PacketRef {
         self.last_ack_of_it
+    }
+
+    /// This side acknowledges more from now on than with `ack`.
+    pub(super) fn note_earlier_ack(&mut self, ack: u32) {
+        self.earlier_acks.rotate_right(1);
+        self.earlier_acks[0] = ack;
+    }
+
+    /// This side acknowledged exactly up to `ack` before it acknowledged more.
+    pub(super) fn acknowledged_with(&self, ack: u32) -> bool {
+        ack != 0 && self.earlier_acks.contains(&ack)
+    }
+
+    /// The segment at `start` is what the other side keeps asking for (RFC 5681 §3.2; two, as Wireshark has it).
+    pub(super) fn is_asked_for(&self, start: i64) -> bool {
+        start == self.acked
+            && self
+                .disorder
+                .as_ref()
+                .is_some_and(|disorder| disorder.duplicate_acks >= 2)
     }
 
     pub(super) fn disorder(&mut self) -> &mut Disorder {

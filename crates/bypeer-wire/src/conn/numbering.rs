@@ -6,15 +6,14 @@ use crate::packet::Flags;
 
 /// What Wireshark would remember of a conversation to number the next one of the same addresses and ports.
 ///
-/// Wireshark never forgets a conversation. A SYN begins a new one when its sequence number differs from the first of its
-/// sender, or when a FIN or RST was seen; a SYN-ACK when its number differs; nothing else does.
+/// Wireshark (4.0) never forgets a conversation. A SYN without ACK whose sequence number differs from the first of its
+/// sender begins a new one; nothing else does. A TCP header quoted by an ICMP error counts as a segment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lineage {
     /// `tcp.stream`.
     pub(super) stream: u32,
     /// First sequence number of either side, by the order of the endpoints; where a SYN was not seen, one less.
     base: [Option<u32>; 2],
-    finished: bool,
 }
 
 impl Lineage {
@@ -27,24 +26,13 @@ impl Lineage {
 
     /// Whether this segment begins another conversation. `side` is its sender's place in the order of the endpoints.
     pub(super) fn is_broken_by(&self, side: usize, flags: Flags, seq: u32) -> bool {
-        if !flags.has(Flags::SYN) {
-            return false;
-        }
-        let Some(base) = self.base.get(side).copied().flatten() else {
-            return false;
-        };
-        if flags.has(Flags::ACK) {
-            base != seq
-        } else {
-            base != seq || self.finished
-        }
+        let opens = flags.has(Flags::SYN) && !flags.has(Flags::ACK);
+        opens && self.base.get(side).copied().flatten().is_some_and(|base| base != seq)
     }
 
-    /// As it is after a SYN that only Wireshark takes for a new conversation's.
-    pub(super) fn renumbered(stream: u32, side: usize, flags: Flags, seq: u32) -> Self {
-        let mut lineage = Self::new(stream);
-        lineage.note(side, flags, seq, 0);
-        lineage
+    /// Segments of its own were seen, not only a quotation.
+    pub(super) fn begun(&self) -> bool {
+        self.base.iter().any(Option::is_some)
     }
 
     /// Takes a segment of this conversation in.
@@ -55,6 +43,10 @@ impl Lineage {
             seq.wrapping_sub(1)
         };
         if let Some(base) = self.base.get_mut(side) {
+            if flags.has(Flags::SYN) && flags.has(Flags::ACK) {
+                // A SYN-ACK's number replaces what was noted before.
+                *base = Some(first);
+            }
             base.get_or_insert(first);
         }
         if flags.has(Flags::ACK)
@@ -62,7 +54,6 @@ impl Lineage {
         {
             base.get_or_insert(ack.wrapping_sub(1));
         }
-        self.finished |= flags.0 & (Flags::FIN.0 | Flags::RST.0) != 0;
     }
 }
 
@@ -98,6 +89,10 @@ impl Remembered {
         }
         self.order.push_back((hash, lineage.stream));
         self.by_hash.insert_unique(hash, (hash, lineage), |(key, _)| *key);
+    }
+
+    pub(super) fn knows(&self, hash: u64) -> bool {
+        self.by_hash.find(hash, |(key, _)| *key == hash).is_some()
     }
 
     pub(super) fn take(&mut self, hash: u64) -> Option<Lineage> {

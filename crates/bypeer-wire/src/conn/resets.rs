@@ -66,7 +66,10 @@ impl Scene<'_> {
         }
         if !segment.flags.has(Flags::ACK) {
             // The trigger's ack, or, when the trigger itself was let go or missed, the newest ack of its sender.
-            let answers = triggered || note.seq == self.own.acked || self.peer.packets == 0;
+            let answers = triggered
+                || note.seq == self.own.acked
+                || self.peer.acknowledged_with(segment.seq)
+                || self.peer.packets == 0;
             return if bare && answers {
                 ResetShape::Passive
             } else {

@@ -99,18 +99,9 @@ impl Table {
         let mut slot = self.find(hash, segment.source, segment.destination);
         let mut reused_tuple = false;
         if let Some(old) = slot
-            && let Some(tracker) = self.tracker_mut(old)
+            && let Some(tracker) = self.tracker(old)
             && tracker.lineage.is_broken_by(side, segment.flags, segment.seq)
         {
-            if tracker.is_copy(at, segment) {
-                // Wireshark takes a copy of the SYN that comes after the reset for a new conversation.
-                let stream = self.number();
-                if let Some(tracker) = self.tracker_mut(old) {
-                    tracker.lineage = Lineage::renumbered(stream, side, segment.flags, segment.seq);
-                }
-                self.issues.note(Issue::Duplicate);
-                return;
-            }
             self.remove(old, Ending::TupleReused, ended);
             slot = None;
             reused_tuple = true;
@@ -139,14 +130,18 @@ impl Table {
         }
     }
 
-    /// Ties an ICMP error to its connection. One about a connection that is not in the table is of no use here.
+    /// Ties an ICMP error to its connection. One about a connection that is not in the table only counts for the numbering
+    /// of streams: Wireshark takes the quoted header for a segment.
     pub fn push_icmp(&mut self, at: PacketRef, error: &IcmpError) {
         self.note_time(at.time);
         let hash = self.hash(error.source, error.destination);
-        if let Some(slot) = self.find(hash, error.source, error.destination)
-            && let Some(tracker) = self.tracker_mut(slot)
-        {
-            tracker.push_icmp(at, error);
+        if let Some(slot) = self.find(hash, error.source, error.destination) {
+            if let Some(tracker) = self.tracker_mut(slot) {
+                tracker.push_icmp(at, error);
+            }
+        } else if !self.remembered.knows(hash) {
+            let lineage = Lineage::new(self.number());
+            self.remembered.put(hash, lineage);
         }
     }
 
@@ -273,7 +268,7 @@ impl Table {
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
         let mut tracker = Box::new(Tracker::new(at, segment, hash, lineage, serial));
-        tracker.reused_tuple = reused_tuple || before.is_some();
+        tracker.reused_tuple = reused_tuple || before.is_some_and(|lineage| lineage.begun());
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {

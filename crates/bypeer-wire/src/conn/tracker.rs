@@ -131,13 +131,6 @@ impl Tracker {
         Some(Timestamp(self.newest.time.0.saturating_add(wait)))
     }
 
-    /// Whether a SYN is but another copy of one already counted.
-    pub(super) fn is_copy(&mut self, at: PacketRef, segment: &Segment<'_>) -> bool {
-        let note = self.describe(at, segment, self.direction_of(segment.source));
-        let half = &mut self.halves[note.direction.index()];
-        duplicates::is_copy(&note, None, half, &self.notes)
-    }
-
     /// Takes the next segment in.
     pub(super) fn push(&mut self, at: PacketRef, segment: &Segment<'_>, budget: &mut Budget) -> Taken {
         let direction = self.direction_of(segment.source);
@@ -440,8 +433,8 @@ impl Tracker {
             note.marks.set(Marks::OUT_OF_ORDER);
         }
         let repeats_all = !(has_new || is_syn && !seen_syn || is_fin && own.fin.is_none());
-        let fills_late =
-            has_new && end <= own.sent as i64 && at.time.since(own.last_data().time) > REORDERED && !is_syn;
+        let late = at.time.since(own.last_data().time) > REORDERED || own.is_asked_for(start);
+        let fills_late = has_new && end <= own.sent as i64 && late && !is_syn;
         if (repeats_all && (note.len > 0 || is_syn || is_fin)) || fills_late {
             note.marks.set(Marks::RETRANSMISSION);
             let disorder = own.disorder();
@@ -477,6 +470,7 @@ impl Tracker {
         }
         if note.ack > peer.acked {
             let before = peer.acked_payload();
+            own.note_earlier_ack(peer.base().wrapping_add(peer.acked as u32));
             peer.acked = note.ack;
             note.marks.set(Marks::ACKS_NEW);
             if peer.acked_payload() > before {
@@ -489,7 +483,20 @@ impl Tracker {
                 note.marks.set(Marks::ACKS_MISSED);
                 peer.disorder().hole_since.get_or_insert(at.time);
             }
-        } else if note.len == 0
+            if let Some(disorder) = peer.disorder.as_mut() {
+                disorder.duplicate_acks = 0;
+            }
+        } else if note.ack == peer.acked
+            && note.len == 0
+            && let Some(disorder) = peer
+                .disorder
+                .as_mut()
+                .filter(|disorder| disorder.assembler.first().is_some())
+        {
+            disorder.duplicate_acks = disorder.duplicate_acks.saturating_add(1);
+        }
+        if !note.marks.has(Marks::ACKS_NEW)
+            && note.len == 0
             && segment.flags.0 & (Flags::SYN.0 | Flags::FIN.0) == 0
             && note.marks == Marks::default()
             && note.ack == peer.acked

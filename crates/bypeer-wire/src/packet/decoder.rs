@@ -45,8 +45,8 @@ impl Decoder {
     #[inline]
     pub fn decode<'a>(&'a mut self, link: LinkType, data: &'a [u8], original_len: u32, now: Timestamp) -> Decoded<'a> {
         let layer = Layer::new(data, original_len as usize);
-        if let Some(segment) = plain(link, layer) {
-            return Decoded::Tcp(segment);
+        if let Some(decoded) = plain(link, layer) {
+            return decoded;
         }
         let mut walk = Walk {
             fragments: &mut self.fragments,
@@ -81,7 +81,7 @@ pub(super) type Outcome<'a> = Result<Decoded<'a>, Issue>;
 
 /// The usual frame: Ethernet, IPv4 without options, not a fragment, TCP. `None` for all that is less usual or damaged.
 #[inline]
-fn plain(link: LinkType, layer: Layer<'_>) -> Option<Segment<'_>> {
+fn plain<'a>(link: LinkType, layer: Layer<'a>) -> Option<Decoded<'a>> {
     if link != LinkType::ETHERNET {
         return None;
     }
@@ -95,5 +95,5 @@ fn plain(link: LinkType, layer: Layer<'_>) -> Option<Segment<'_>> {
     }
     let ip = layer.after(14)?.of_wire_len(total);
     let addresses = ip::Addresses::v4(ip.head()?);
-    tcp::decode(&addresses, ip.after(20)?).ok()
+    tcp::decode(&addresses, ip.after(20)?).ok().map(Decoded::Tcp)
 }

@@ -7,7 +7,7 @@ use crate::{Endpoint, Issue};
 const TIMESTAMPS_ALONE: [u8; 4] = [1, 1, 8, 10];
 
 /// The segment in an IP payload.
-#[inline]
+#[inline(always)]
 pub(super) fn decode<'a>(addresses: &Addresses, layer: Layer<'a>) -> Result<Segment<'a>, Issue> {
     let Some(head) = layer.head::<20>() else {
         return Err(if layer.wire_len < 20 {

@@ -259,6 +259,26 @@ fn picked_up_in_a_body() {
 }
 
 #[test]
+fn an_unseen_head_request_is_found_out() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+    let app = told(&[s(head), c(GET), s(OK2)]);
+    assert_eq!((statuses(&app), app.exchanges.complete), (vec![200, 200], 1));
+    let got = told(&[s(head), s("x".repeat(1000)), c(GET), s(OK2)]);
+    assert_eq!(
+        got.exchanges
+            .first
+            .as_deref()
+            .unwrap()
+            .response
+            .as_ref()
+            .unwrap()
+            .framing,
+        Framing::Length(1000)
+    );
+    assert!(got.exchanges.iter().all(Exchange::response_complete));
+}
+
+#[test]
 fn roles_found_reversed() {
     let mut feeder = Feeder::new();
     feeder.segment(Direction::ToServer, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
@@ -293,7 +313,11 @@ fn surplus_of_the_server() {
     let unasked = told(&[s(
         "HTTP/1.1 408 Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
     )]);
-    assert_eq!((statuses(&unasked), unasked.surplus_response_bytes), (vec![408], 62));
+    assert_eq!(
+        (statuses(&unasked), unasked.surplus_response_bytes),
+        (vec![408], 0),
+        "nothing was asked yet"
+    );
 }
 
 #[test]
@@ -444,4 +468,27 @@ fn turns_of_something_unknown() {
         Protocol::Redis
     );
     assert_eq!(told(&[]).protocol, Protocol::Silent);
+}
+
+#[test]
+fn http_is_looked_for_behind_a_greeting_but_not_for_ever() {
+    let greeted = told(&[c("PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n"), c(GET), s(OK2)]);
+    assert_eq!((greeted.protocol, greeted.exchanges.complete), (Protocol::Http1, 1));
+    let at_once = told(&[c(format!("PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n{GET}")), s(OK2)]);
+    assert_eq!(
+        at_once
+            .exchanges
+            .first
+            .as_deref()
+            .unwrap()
+            .request
+            .as_ref()
+            .unwrap()
+            .start,
+        37
+    );
+    let mut dialogue: Vec<Said> = (0..6).flat_map(|_| [c("\x01ask"), s("\x02told")]).collect();
+    dialogue.extend([c(GET), s(OK2)]);
+    let other = told(&dialogue);
+    assert_eq!((other.protocol, other.exchanges.total), (Protocol::Unknown, 7));
 }

@@ -79,6 +79,12 @@ fn dialogues() -> Vec<Vec<Said>> {
             s("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"),
             c(": 1\r\n\r\n"),
         ],
+        vec![c(format!("PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n{get}")), s(ok)],
+        vec![
+            c("PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n"),
+            s("220 mail"),
+            c("EHLO x\r\n"),
+        ],
         tls::dialogue_12(),
         tls::dialogue_13(),
         vec![c(tls::client_hello("x.org")), s("HTTP/1.1 400 Bad Request\r\n\r\n")],
