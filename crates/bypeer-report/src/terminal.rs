@@ -356,9 +356,9 @@ fn write_fixes(page: &mut Page, finding: &Finding) {
 }
 
 fn write_connections(page: &mut Page, group: &Group) {
-    let (filter, named) = display_filter(group.seen.iter().map(|seen| seen.stream).collect());
+    let (filter, shown) = display_filter(group.seen.iter().map(|seen| seen.stream).collect());
     page.field_to_copy("filter", &filter);
-    let beyond = group.count.saturating_sub(named);
+    let beyond = group.count.saturating_sub(shown);
     if beyond > 0 {
         page.field("", &format!("and {} more", counted(beyond, "connection")));
     }
@@ -367,30 +367,34 @@ fn write_connections(page: &mut Page, group: &Group) {
     }
 }
 
-/// `tcp.stream in {1, 5..9}`, of a length that one can use, and how many streams it names.
+/// `tcp.stream in {1, 5..9}`, of a length that one can use, and how many of the connections it shows. Connections that used
+/// the same addresses one after the other can share a stream.
 fn display_filter(mut streams: Vec<u32>) -> (String, u64) {
     streams.sort_unstable();
-    streams.dedup();
-    if let [only] = streams.as_slice() {
-        return (format!("tcp.stream eq {only}"), 1);
-    }
     let mut filter = "tcp.stream in {".to_owned();
-    let mut named = 0;
-    for run in streams.chunk_by(|stream, next| *next == stream + 1) {
-        let text = match run {
-            [first, _, .., last] => format!("{first}..{last}"),
-            few => few.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+    let mut shown = 0;
+    for run in streams.chunk_by(|stream, next| next - stream <= 1) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            continue;
+        };
+        let text = match last - first {
+            0 => first.to_string(),
+            1 => format!("{first}, {last}"),
+            _ => format!("{first}..{last}"),
         };
         if filter.len() + text.len() > FILTER_LENGTH {
             break;
         }
-        let comma = if named == 0 { "" } else { ", " };
+        let comma = if shown == 0 { "" } else { ", " };
         filter.push_str(comma);
         filter.push_str(&text);
-        named += run.len() as u64;
+        shown += run.len() as u64;
+    }
+    if let (Some(first), true) = (streams.first(), streams.first() == streams.last()) {
+        return (format!("tcp.stream eq {first}"), shown);
     }
     filter.push('}');
-    (filter, named)
+    (filter, shown)
 }
 
 /// Clients with their ports where they are few, else by address: `10.0.0.1 (4), 10.0.0.2 (3) and 5 others`.
