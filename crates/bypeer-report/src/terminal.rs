@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use bypeer_diagnose::{Confidence, Evidence, Finding, Insight, Owner, Retry, Source};
@@ -11,6 +11,8 @@ use crate::look::Role;
 use crate::summary::{self, Summary, counted};
 use crate::time::{relative, utc};
 
+/// Groups told in full; of the rest, which only a scan or an outage of many servers makes, the counts.
+const GROUPS_TOLD: usize = 40;
 /// Packets shown as proof; a finding that cites more is cut in the middle.
 const PROOF_LINES: usize = 12;
 /// Characters of a display filter: more make a line that nobody can use.
@@ -42,7 +44,7 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
     let homes: Vec<Option<usize>> = insights.iter().map(home).collect();
     // What is said of a cause in general is said once.
     let mut told: Vec<&Finding> = Vec::new();
-    for (index, group) in shown.iter().enumerate() {
+    for (index, group) in shown.iter().enumerate().take(GROUPS_TOLD) {
         let patterns: Vec<&Insight> = insights
             .iter()
             .zip(&homes)
@@ -55,6 +57,7 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
         told.push(&group.example);
         page.blank();
     }
+    write_further(&mut page, shown.get(GROUPS_TOLD..).unwrap_or_default(), groups);
     // With a selection, what belongs to findings that were not asked for stays out; so does what only harmless ones show.
     let is_hidden = |insight: &Insight| hidden.iter().any(|group| belongs(insight, &group.example));
     let homeless = insights
@@ -79,6 +82,36 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
     }
     summary::write(&mut page, summary, hidden.iter().map(|group| group.count).sum());
     page.finish()
+}
+
+/// What is not told in full, by cause.
+fn write_further(page: &mut Page, further: &[&Group], groups: &Groups) {
+    let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for group in further {
+        let (servers, connections) = counts.entry(group.example.cause.id).or_default();
+        *servers += 1;
+        *connections += group.count;
+    }
+    for (cause, count) in groups.beyond() {
+        counts.entry(cause).or_default().1 += count;
+    }
+    if counts.is_empty() {
+        return;
+    }
+    page.headline(
+        "further",
+        Role::Label,
+        "what is not told in full (--cause picks one, JSON has all)",
+    );
+    for (cause, (servers, connections)) in counts {
+        let connections = counted(connections, "connection");
+        page.paragraph(
+            2,
+            None,
+            &format!("{cause}: {connections} to {servers} or more other servers"),
+        );
+    }
+    page.blank();
 }
 
 /// One line about one finding, for a capture that is still being made.

@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
     let read = input.for_each(|event| {
         let ripe = match event {
             Event::Frame(frame) => {
-                engine.frame(&frame);
+                engine.frame(frame);
                 let time = frame.at.time;
                 if live && clock.is_due(time) {
                     engine.advance(time)

@@ -162,6 +162,22 @@ fn what_is_general_is_said_once() {
 }
 
 #[test]
+fn a_scan_of_every_port_makes_no_book() {
+    let base = finding(&SO_LINGER_ZERO, 1);
+    let scan = (1..=u16::MAX).map(|port| {
+        let mut one = base.clone();
+        one.server.port = port;
+        one
+    });
+    let text = plain(&groups(scan), &[]);
+    assert!(text.lines().count() < 1000, "{} lines", text.lines().count());
+    assert!(
+        text.contains("so-linger-zero: 65495 connections to 4960 or more other servers"),
+        "{text}"
+    );
+}
+
+#[test]
 fn harmless_findings_wait_for_all() {
     let mut harmless = finding(&SO_LINGER_ZERO, 1);
     harmless.harmless = true;
