@@ -399,13 +399,13 @@ class Lab:
 
     # Recording
 
-    def record(self, host, interface=None, expression="tcp or icmp or icmp6"):
-        """Starts tcpdump on one interface and waits until it captures."""
+    def record(self, host, interface=None, expression="tcp or icmp or icmp6", snap=0):
+        """Starts tcpdump on one interface and waits until it captures; `snap` bytes a packet, 0 for all."""
         if self.tcpdump:
             raise Failed("one recording has one vantage point")
         self.tcpdump = self.start(
             host,
-            ["tcpdump", "-i", interface or host.interface, "-B", "16384", "-s", "0", "-U", "-n", "-Z", "root",
+            ["tcpdump", "-i", interface or host.interface, "-B", "16384", "-s", str(snap), "-U", "-n", "-Z", "root",
              "-w", self.capture, expression],
             ready="listening on",
         )

@@ -117,6 +117,10 @@ fn ended_well(connection: &Connection) -> bool {
         around: &around,
     };
     let silent = |flow: &bypeer_wire::conn::Flow| flow.unanswered_retransmissions >= 2 || flow.unanswered_probes >= 2;
+    // What is left of a connection whose record was made before: stray segments of a story that has been told.
+    if connection.reused_tuple && !connection.seen_from_start() {
+        return true;
+    }
     connection.resets_total == 0
         && connection.icmp.is_empty()
         && connection.established()

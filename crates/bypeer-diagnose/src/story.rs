@@ -31,6 +31,10 @@ pub enum Stand<'a> {
     AnsweredEarly(&'a Exchange),
 }
 
+/// An HTTP/1.1 request cannot do with fewer bytes on the wire than this, its record header and tag included; an HTTP/2
+/// control frame can.
+const SHORTEST_TLS_REQUEST: u64 = 60;
+
 /// Whose code made a reset that answers a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
@@ -64,8 +68,23 @@ impl<'a> Story<'a> {
     }
 
     /// Bare RST in the server's name: a segment met no socket (any more), or somebody in between answered it.
+    ///
+    /// Each late segment draws a reset of its own, and only some of their sequence numbers still fit when they arrive: the
+    /// first in the series tells most.
     pub fn passive_reset_by_server(&self) -> Option<&'a Reset> {
-        self.reset_of(Direction::ToClient, ResetShape::Passive)
+        let decisive = self.reset().filter(|reset| reset.direction == Direction::ToClient)?;
+        let bare = decisive.ack.is_none() && decisive.window == 0 && !decisive.timestamps;
+        let with_data = |reset: &Reset| reset.trigger.as_ref().is_some_and(|trigger| trigger.len > 0);
+        match decisive.shape {
+            ResetShape::Passive if with_data(decisive) => return Some(decisive),
+            ResetShape::Passive => {}
+            ResetShape::Other if bare && decisive.after_own_fin => {}
+            _ => return None,
+        }
+        let series = self.connection.resets.iter();
+        let mut series =
+            series.filter(|reset| reset.direction == Direction::ToClient && reset.shape == ResetShape::Passive);
+        series.find(|reset| with_data(reset)).or(Some(decisive))
     }
 
     /// Whose code made this reset, where its checksum tells.
@@ -161,12 +180,21 @@ impl<'a> Story<'a> {
             .all(|message| !matches!(message.head, Head::Opaque))
     }
 
-    /// The protocol's requests are always answered: silence after one is a failure.
-    pub fn answers_are_owed(&self) -> bool {
-        matches!(
-            self.connection.app.protocol,
-            Protocol::Http1 | Protocol::FastCgi | Protocol::Redis | Protocol::Tls | Protocol::Http2
-        )
+    /// Silence after this exchange's request is a failure: the protocol answers every request, and it is one.
+    ///
+    /// Bytes in a tunnel (WebSocket, CONNECT) owe nothing; nor does what is too short for a request under TLS: a last
+    /// frame or a good-bye.
+    pub fn answer_is_owed(&self, exchange: &Exchange) -> bool {
+        let opaque = !self.understood(exchange);
+        match self.connection.app.protocol {
+            Protocol::Http1 => !opaque,
+            Protocol::FastCgi | Protocol::Redis => true,
+            Protocol::Tls => exchange
+                .request
+                .as_ref()
+                .is_some_and(|request| request.seen.saturating_sub(request.start) >= SHORTEST_TLS_REQUEST),
+            Protocol::Http2 | Protocol::Silent | Protocol::Unknown => false,
+        }
     }
 
     /// The exchange whose request holds this offset of the client's stream.

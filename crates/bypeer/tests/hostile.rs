@@ -207,7 +207,7 @@ fn thousands_of_mutations_end_well() {
     println!("seed {seed} (set BYPEER_SEED for another)");
     for name in CAPTURES {
         let original = capture(name);
-        let rounds = if original.len() > 100_000 { 300 } else { 2000 };
+        let rounds = if original.len() > 100_000 { 400 } else { 3000 };
         let mut random = Random(seed | 1);
         let mut with_connections = 0;
         for round in 0..rounds {

@@ -351,3 +351,121 @@ def gunicorn_slow(lab):
         return None
 
     return judge
+
+
+@case(
+    "nginx-lingering-timeout",
+    "nginx stops lingering before a slow upload goes on",
+    "client_max_body_size 10k, lingering_time 1s and lingering_timeout 500ms: nginx answers 413, discards, waits half a second and "
+    "closes; the upload goes on after 1.5 s, to a closed socket. An upload without a pause ends well.",
+    ["nginx", "python 3.11 sockets"],
+    shows={"late-data-after-close": 2, "clean": 1},
+)
+def nginx_lingering(lab):
+    host = lab.one_host()
+    nginx(lab, host, "client_max_body_size 10k; lingering_time 1s; lingering_timeout 500ms; server { listen 10.77.0.1:80;"
+          " location / { proxy_pass http://127.0.0.1:1; } }")
+    lab.record(host)
+    for _ in range(2):
+        raw(lab, host, "10.77.0.1", 80, UPLOAD % 90_000, "send:{30000*l}", "wait:1.5", "send:{30000*l}", "wait:0.05", "send:{30000*l}", "read")
+    raw(lab, host, "10.77.0.1", 80, UPLOAD % 90_000, "send:{90000*l}", "read", "close")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_TIMEWAIT_SOCKET", "TCP_ABORT_ON_DATA", "NO_SOCKET", "TCP_FLAGS"):
+            return blame(["late-data-after-close", "early-error-body-limit"], "the upload went on after lingering_timeout")
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "puma-upload-read",
+    "puma reads bodies before the application sees them",
+    "A Rack application that ignores the body of POSTs: puma has read it all first. Nothing is reset.",
+    ["puma", "curl"],
+    shows={"clean": 3},
+)
+def puma_upload(lab):
+    from scenarios.reuse import puma
+
+    host = lab.one_host()
+    puma(lab, host)
+    lab.record(host)
+    for size in (100, 40_000, 90_000):
+        lab.curl(host, "-H", "Expect:", "-d", "x" * size, "http://10.77.0.1:8000/")
+    return unread
+
+
+@case(
+    "jetty-upload-consumed",
+    "Jetty consumes what a handler left of a body",
+    "A Jetty handler that ignores the body of POSTs; Jetty reads the rest, or closes after it. curl and Python get their answers.",
+    ["jetty", "java", "curl", "python 3.11 sockets"],
+    shows={"clean": 2},
+)
+def jetty_upload(lab):
+    from scenarios.reuse import java
+
+    host = lab.one_host()
+    java(lab, host, "JettyServer.java")
+    lab.record(host)
+    for size in (100, 40_000):
+        lab.curl(host, "-H", "Expect:", "-d", "x" * size, "http://10.77.0.1:8000/")
+    raw(lab, host, "10.77.0.1", 8000, UPLOAD % 60_000, "send:{60000*l}", "read", "close")
+    return early
+
+
+@case(
+    "jdk-httpserver-ignored-upload",
+    "The JDK's HTTP server and a handler that ignores the upload",
+    "com.sun.net.httpserver drains at most 64 KiB of an ignored body, then closes: uploads of 400 000 bytes are reset, one of 20 000 is drained.",
+    ["java com.sun.net.httpserver", "python 3.11 sockets"],
+    shows={"clean": 1},
+)
+def jdk_upload(lab):
+    from scenarios.reuse import java_plain
+
+    host = lab.one_host()
+    java_plain(lab, host, "JdkServer.java")
+    lab.record(host)
+    for _ in range(3):
+        raw(lab, host, "10.77.0.1", 8000, (UPLOAD % 400_000).replace("POST /", "POST /ignore"), "send:{400000*j}", "read")
+    raw(lab, host, "10.77.0.1", 8000, (UPLOAD % 20_000).replace("POST /", "POST /ignore"), "send:{20000*j}", "read", "close")
+    return early
+
+
+@case(
+    "haproxy-gunicorn-ignored-body",
+    "HAProxy in front of gunicorn whose view ignores the POST body",
+    "HAProxy streams bodies of 200 000 bytes to gunicorn (old, sync), whose view answers 614 400 bytes without reading: HAProxy's "
+    "clients get a cut answer or 502. Both legs are in the capture.",
+    ["haproxy", "gunicorn-old sync", "flask", "curl"],
+    shows={"unread-request-body": 2},
+)
+def haproxy_gunicorn(lab):
+    host = lab.one_host()
+    gunicorn(lab, host, python=PYTHON_OLD)
+    haproxy(lab, host, "frontend f\n  bind 10.77.0.1:80\n  default_backend b\nbackend b\n  server one 10.77.0.1:8000")
+    body = lab.temp / "body"
+    body.write_bytes(b"w" * 200_000)
+    lab.record(host)
+    told = []
+    for kind in ("large", "small", "large"):
+        data = ["--data-binary", f"@{body}"] if kind == "large" else ["-d", "a=1"]
+        told += lab.curl(host, "-H", "Expect:", *data, "http://10.77.0.1/")
+        time.sleep(0.2)
+
+    def judge(connection):
+        if connection.server_port == 8000:
+            truth = unread(connection)
+            if truth:
+                truth.lost = not told[connection.index].ok or told[connection.index].status >= 500
+            return truth
+        if connection.failed:
+            return blame(["incomplete-response", "early-error-body-limit", "unread-request-body"], "HAProxy passed on what it got and closed", lost=True,
+                         also=["late-data-after-close"])
+        if connection.resets:
+            return early(connection)
+        return clean("HAProxy answered in full")
+
+    return judge

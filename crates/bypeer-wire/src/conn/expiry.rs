@@ -1,33 +1,34 @@
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::Timestamp;
 
 /// Names a connection in the table for as long as it lives: its slot, and its serial number against a slot used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Handle {
     pub(super) slot: u32,
     pub(super) serial: u32,
 }
 
-/// Connections that ended, in the order in which they may be let go. As every one waits equally long a queue does;
-/// whoever takes one out looks whether it was disturbed meanwhile and puts it back.
+/// Connections that ended, by when they may be let go. Whoever takes one out looks whether it was disturbed meanwhile and
+/// puts it back.
 #[derive(Debug, Default)]
 pub(super) struct Settling {
-    queue: VecDeque<(Timestamp, Handle)>,
+    queue: BinaryHeap<Reverse<(Timestamp, Handle)>>,
 }
 
 impl Settling {
     pub(super) fn push(&mut self, due: Timestamp, handle: Handle) {
-        self.queue.push_back((due, handle));
+        self.queue.push(Reverse((due, handle)));
     }
 
     /// The next one whose time has come.
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<Handle> {
-        let (due, _) = self.queue.front()?;
+        let Reverse((due, _)) = self.queue.peek()?;
         if *due > now {
             return None;
         }
-        self.queue.pop_front().map(|(_, handle)| handle)
+        self.queue.pop().map(|Reverse((_, handle))| handle)
     }
 }
 

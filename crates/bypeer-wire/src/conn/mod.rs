@@ -26,3 +26,9 @@ mod testkit;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests_endings;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests_random;

@@ -1,6 +1,6 @@
 use super::half::Half;
 use super::notes::Notes;
-use super::{Reset, ResetShape, ResetValidity, SegmentNote};
+use super::{Marks, Reset, ResetShape, ResetValidity, SegmentNote};
 use crate::packet::{Flags, Segment};
 use crate::{Direction, PacketRef};
 
@@ -132,17 +132,28 @@ impl Scene<'_> {
     }
 
     /// The newest segment of the other side whose ack is the reset's sequence number. One that carries data or a FIN not
-    /// yet acknowledged comes before one that carries none.
+    /// yet acknowledged comes before one that carries none; what was acknowledged can have drawn it only if sent again.
+    /// `None` when it is not kept (any more), and for most forged ones.
     fn trigger(&self, reset: &SegmentNote) -> Option<SegmentNote> {
         let side = reset.direction.reverse();
         let answered =
             |other: &SegmentNote| other.flags.has(Flags::ACK) && !other.flags.has(Flags::RST) && other.ack == reset.seq;
-        let carries = |other: &SegmentNote| {
-            (other.len > 0 || other.flags.has(Flags::FIN))
-                && other.end() + i64::from(other.flags.has(Flags::FIN)) > self.peer.acked
+        let carries = |other: &SegmentNote| other.len > 0 || other.flags.has(Flags::FIN);
+        let accepted = |other: &SegmentNote| {
+            other.end() + i64::from(other.flags.has(Flags::FIN)) <= self.peer.acked
+                && !other.marks.has(Marks::RETRANSMISSION)
+                && !other.marks.has(Marks::KEEP_ALIVE)
         };
-        self.newest(side, |other| answered(other) && carries(other))
-            .or_else(|| self.newest(side, answered))
+        // Whatever came before data that was accepted met a socket that lived.
+        let after_the_accepted = || {
+            let of_side = self.notes.newest_first().filter(|other| other.direction == side);
+            of_side
+                .take_while(|other| !(carries(other) && accepted(other)))
+                .find(|other| answered(other))
+                .copied()
+        };
+        self.newest(side, |other| answered(other) && carries(other) && !accepted(other))
+            .or_else(after_the_accepted)
     }
 
     fn newest(&self, side: Direction, wanted: impl Fn(&SegmentNote) -> bool) -> Option<SegmentNote> {

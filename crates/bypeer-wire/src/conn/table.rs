@@ -63,6 +63,12 @@ impl Default for Limits {
     }
 }
 
+/// `wait` after `time`, and later by a nanosecond at least.
+pub(super) fn later(time: Timestamp, wait: Duration) -> Timestamp {
+    let wait = i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX).max(1);
+    Timestamp(time.0.saturating_add(wait))
+}
+
 /// A step back in time beyond this is no reordering between queues.
 const REORDERING: Duration = Duration::from_millis(100);
 
@@ -121,7 +127,7 @@ impl Table {
         {
             tracker.queued = true;
             self.settling.push(
-                due,
+                due.min(later(at.time, self.limits.settle)),
                 Handle {
                     slot,
                     serial: tracker.serial,
@@ -156,7 +162,8 @@ impl Table {
                 Some(due) if due <= now => self.remove(handle.slot, Ending::Ended, ended),
                 Some(due) => {
                     tracker.queued = true;
-                    self.settling.push(due, handle);
+                    // It may be due sooner by then: a last FIN gets acknowledged.
+                    self.settling.push(due.min(later(now, settle)), handle);
                 }
                 None => {}
             }
@@ -185,6 +192,11 @@ impl Table {
     /// What could not be used, and how often.
     pub fn issues(&self) -> &Issues {
         &self.issues
+    }
+
+    #[cfg(test)]
+    pub(super) fn reassembly_bytes(&self) -> usize {
+        self.budget.used
     }
 
     fn note_time(&mut self, now: Timestamp) {

@@ -1,11 +1,9 @@
 //! Facts of a connection, each shown by the fewest segments that have it.
 
-use std::time::Duration;
-
 use super::testkit::*;
 use super::*;
-use crate::packet::{Flags, IcmpError, IcmpKind, Segment, TcpOptions};
-use crate::{Direction, Endpoint, Issue};
+use crate::Direction;
+use crate::packet::Segment;
 
 fn stamped(mut segment: Segment<'_>, value: u32) -> Segment<'_> {
     segment.options.timestamps = Some((value, 1));

@@ -6,6 +6,7 @@ use super::half::{Half, seen};
 use super::notes::Notes;
 use super::numbering::Lineage;
 use super::resets::Scene;
+use super::table::later;
 use super::{Connection, Ending, Handshake, IcmpNote, Marks, Reset, ResetValidity, Roles, SegmentNote};
 use crate::app::Conversation;
 use crate::packet::{Flags, IcmpError, Segment};
@@ -127,8 +128,7 @@ impl Tracker {
             return None;
         };
         let wait = if quiet { settle } else { settle.saturating_mul(6) };
-        let wait = i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX);
-        Some(Timestamp(self.newest.time.0.saturating_add(wait)))
+        Some(later(self.newest.time, wait))
     }
 
     /// Takes the next segment in.
