@@ -6,7 +6,7 @@ use bypeer_wire::conn::{Connection, Ending};
 
 use crate::accounts::Counter;
 use crate::ledger::Ledger;
-use crate::story::Stand;
+use crate::story::{Stand, tls_closed_silently};
 use crate::{Accounts, Finding, Insight, NotJudged, Story, Surroundings, arbiter, groups, hops};
 
 /// Takes connections as they end, gives findings.
@@ -129,6 +129,7 @@ fn ended_well(connection: &Connection) -> bool {
         && !silent(&connection.to_server)
         && !silent(&connection.to_client)
         && connection.app.surplus_response_bytes == 0
+        && !tls_closed_silently(connection)
         && matches!(story.stand(), Stand::Idle)
 }
 

@@ -5,7 +5,7 @@ use bypeer_wire::app::Protocol;
 use bypeer_wire::conn::{Connection, ResetShape};
 use bypeer_wire::{Direction, Endpoint, Timestamp};
 
-use crate::story::{RIGHT_AFTER, Stand, Story, response_head};
+use crate::story::{RIGHT_AFTER, Stand, Story, response_head, tls_closed_silently};
 
 /// What other connections of the same server did around a connection: what a single story cannot know.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,8 @@ pub struct Surroundings {
     pub spoke_after: bool,
     /// What the server calls itself on other connections.
     pub software: Option<String>,
+    /// TLS connections on which this server said close_notify.
+    pub tls_good_byes: u32,
 }
 
 /// Values that several connections agree on.
@@ -99,6 +101,7 @@ struct ServerNotes {
     overflowed: u32,
     spoken: VecDeque<(Timestamp, Timestamp)>,
     software: Option<String>,
+    tls_good_byes: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +110,8 @@ struct Death {
     opened: Timestamp,
     at: Timestamp,
     client_last_spoke: Timestamp,
+    /// It is one only if the server says close_notify elsewhere.
+    if_it_says_good_bye: bool,
 }
 
 impl Ledger {
@@ -151,10 +156,14 @@ impl Ledger {
                 .iter()
                 .any(|(from, to)| *from < end && *to > end && to.since(end) > TOGETHER),
             software: notes.software.clone(),
+            tls_good_byes: notes.tls_good_byes,
             ..Surroundings::default()
         };
         for death in notes.deaths.iter().filter(|death| death.stream != connection.stream) {
             // Both must have been open at that moment: quick failures one after the other are no burst.
+            if death.if_it_says_good_bye && notes.tls_good_byes == 0 {
+                continue;
+            }
             let both_open = death.opened < end && connection.opened.time < death.at;
             if both_open && distance(death.at, end) <= TOGETHER {
                 around.died_together += 1;
@@ -257,6 +266,11 @@ impl ServerNotes {
             }
             self.spoken.push_back((first.time, last.time));
         }
+        if let Some(tls) = &connection.app.tls
+            && tls.alerts.iter().any(|alert| alert.direction == Direction::ToClient)
+        {
+            self.tls_good_byes = self.tls_good_byes.saturating_add(1);
+        }
         if self.software.is_none() {
             let responses = connection
                 .app
@@ -325,11 +339,13 @@ impl ServerNotes {
 /// The moment at which the server's side ended a connection in the middle of something.
 fn death_of(story: &Story<'_>) -> Option<Death> {
     let connection = story.connection;
+    let mut if_it_says_good_bye = false;
     let at = if let Some(reset) = story.active_reset_by_server() {
         reset.at.time
     } else {
         let fin = story.server_closed_first()?;
         match story.stand() {
+            Stand::Idle if tls_closed_silently(connection) => if_it_says_good_bye = true,
             Stand::Idle | Stand::AnsweredEarly(_) if connection.to_client.sent > 0 => return None,
             Stand::Unanswered(exchange) if story.closed_after_an_answer(exchange, fin.at) => return None,
             _ => {}
@@ -341,6 +357,7 @@ fn death_of(story: &Story<'_>) -> Option<Death> {
         opened: connection.opened.time,
         at,
         client_last_spoke: last_client_payload(connection),
+        if_it_says_good_bye,
     })
 }
 

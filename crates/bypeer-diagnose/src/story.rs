@@ -36,7 +36,7 @@ pub const RIGHT_AFTER: Duration = Duration::from_millis(100);
 
 /// An HTTP/1.1 request cannot do with fewer bytes on the wire than this, its record header and tag included; an HTTP/2
 /// control frame can.
-const SHORTEST_TLS_REQUEST: u64 = 60;
+const SHORTEST_TLS_REQUEST: u64 = 52;
 
 /// Whose code made a reset that answers a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,6 +333,12 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// The server closed first under TLS and without a close_notify, which it sends on other connections: the answer may be
+    /// cut short (RFC 8446 §6.1, RFC 9112 §9.8).
+    pub fn tls_cut_short(&self) -> bool {
+        self.around.tls_good_byes > 0 && tls_closed_silently(self.connection)
+    }
+
     /// Everything the client sent from `offset` on is one TLS alert: the answer to a close_notify, or a good-bye.
     pub fn only_alert_from(&self, direction: Direction, offset: i64) -> bool {
         let sent = self.connection.flow(direction).sent as i64;
@@ -342,6 +348,32 @@ impl<'a> Story<'a> {
                 .any(|alert| alert.direction == direction && alert.start as i64 <= offset && alert.end as i64 >= sent)
         })
     }
+}
+
+/// The server closed first under TLS, while it was speaking, and without a close_notify.
+///
+/// An idle connection is closed without one by many, and so is one whose client has said good-bye.
+pub fn tls_closed_silently(connection: &Connection) -> bool {
+    const SPEAKING: Duration = Duration::from_millis(500);
+    let (Some(tls), Some(fin)) = (&connection.app.tls, &connection.to_client.fin) else {
+        return false;
+    };
+    let before = |at: PacketRef| at.number < fin.at.number;
+    let client_first = connection.to_server.fin.as_ref().is_some_and(|other| before(other.at));
+    let speaking = connection
+        .to_client
+        .last_data
+        .is_some_and(|last| fin.at.time.since(last.time) <= SPEAKING);
+    let answering = connection
+        .app
+        .exchanges
+        .newest()
+        .is_some_and(|newest| newest.response.is_some());
+    let good_bye = tls
+        .alerts
+        .iter()
+        .any(|alert| alert.direction == Direction::ToClient || before(alert.at));
+    speaking && answering && !client_first && !good_bye
 }
 
 /// The head of an HTTP/1 request.

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
+use bypeer_wire::app::{Exchange, Version};
 use bypeer_wire::conn::ResetShape;
 use bypeer_wire::{Direction, PacketRef};
 
 use crate::causes::{proof, reuse};
-use crate::story::{Stand, Story};
+use crate::story::{Stand, Story, request_head};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
@@ -55,7 +56,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Stand::AnsweredEarly(_) => format!("the client stopped sending its request when the answer came; {how}"),
         _ => format!("the client left {} after its request, in the middle of the answer; {how}", proof::time(age)),
     };
-    let early = matches!(story.stand(), Stand::AnsweredEarly(_));
+    let early = matches!(story.stand(), Stand::AnsweredEarly(_)) || is_health_check(exchange);
     Some(
         Weighed::of(Strength::Fits, Party::ClientProgram, verdict)
             .and(proof::ending(story, Some(exchange)))
@@ -74,7 +75,7 @@ fn left(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
             }
             // A bare RST: its socket was gone. The FIN tells when it left.
             ResetShape::Passive | ResetShape::Other => {
-                let fin = story.client_closed_first()?;
+                let fin = story.client_closed_first().filter(|fin| fin.at.number < reset.at.number)?;
                 return Some((fin.at, "what the server sent afterwards met a closed socket"));
             }
             _ => return None,
@@ -108,4 +109,11 @@ fn left(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
 
 fn open_record(story: &Story<'_>) -> bool {
     story.connection.app.tls.as_ref().is_some_and(|tls| tls.record_open[Direction::ToClient.index()])
+}
+
+/// A probe that looks at the status line and leaves: a bare HTTP/1.0 head of a few bytes that names no client.
+fn is_health_check(exchange: &Exchange) -> bool {
+    let Some(request) = exchange.request.as_ref().filter(|_| exchange.response.is_some()) else { return false };
+    let bare = request.end.is_some_and(|end| end - request.start <= 80);
+    bare && request_head(request).is_some_and(|head| head.version == Version::Http10 && head.user_agent.is_none())
 }

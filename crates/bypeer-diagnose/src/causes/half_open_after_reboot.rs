@@ -2,7 +2,7 @@ use bypeer_wire::Direction;
 use bypeer_wire::conn::ResetShape;
 
 use crate::causes::proof;
-use crate::story::{Maker, Story};
+use crate::story::{Maker, Stand, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
@@ -30,8 +30,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let silence = flow.last_packet.map(|last| trigger.at.time.since(last.time)).unwrap_or_default();
     let outage = connection.flow(reset.direction.reverse()).unanswered_retransmissions > 0
         || connection.flow(reset.direction.reverse()).unanswered_probes > 0;
-    // The FIN of a socket that closes in the middle of an answer can still be queued: that is late data.
-    let busy = silence < story.round_trip() * 4 + std::time::Duration::from_millis(300);
+    // The FIN of a socket that is closed in the middle of its answer can still be queued: then this is late data.
+    let mid_answer = matches!(story.stand(), Stand::Answering(_) | Stand::AnsweredEarly(_)) || flow.unacked() > 0;
+    let busy = mid_answer && silence < story.round_trip() * 4 + std::time::Duration::from_millis(300);
     let strength = match (outage, busy, maker) {
         (true, _, _) => Strength::Fits,
         (false, true, _) => return None,

@@ -13,8 +13,11 @@ pub static CAUSE: Cause = Cause {
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
-    let Stand::Answering(exchange) = story.stand() else { return None };
     let fin = story.server_closed_first()?;
+    if matches!(story.stand(), Stand::Idle) && story.tls_cut_short() {
+        return cut_short_under_tls(story);
+    }
+    let Stand::Answering(exchange) = story.stand() else { return None };
     if story.reset().is_some_and(|reset| reset.at.number < fin.at.number) || story.active_reset_by_server().is_some() {
         return None;
     }
@@ -39,5 +42,22 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Weighed::of(strength, Party::ServerProgram, verdict)
             .and(proof::ending(story, Some(exchange)))
             .settled_by("the server's log at that moment: an exception in a generator, a worker timeout, a full disk"),
+    )
+}
+
+fn cut_short_under_tls(story: &Story<'_>) -> Option<Weighed> {
+    let exchange = story.connection.app.exchanges.newest()?;
+    let killed = story.around.died_together_unprompted > 0 || story.around.refused_after.is_some();
+    Some(
+        Weighed::of(
+            if killed { Strength::Possible } else { Strength::Fits },
+            Party::ServerProgram,
+            format!(
+                "the server closed without the TLS good-bye (close_notify) that it sent on {} other connections: its answer may be cut short",
+                story.around.tls_good_byes
+            ),
+        )
+        .and(proof::ending(story, Some(exchange)))
+        .settled_by("the keys of the TLS session, or the client's log: a read that ended without close_notify"),
     )
 }

@@ -21,7 +21,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let mut signs: Vec<(bypeer_wire::PacketRef, String)> = Vec::new();
     let side = proof::side(reset.direction);
     let mut weight = 0;
-    if let Some(on) = reset.sender_went_on {
+    let went_on = story.connection.resets.iter().filter(|other| other.direction == reset.direction);
+    if let Some(on) = went_on.filter_map(|other| other.sender_went_on).next() {
         weight += 2;
         signs.push((on, format!("the {side}, in whose name the reset came, goes on with the connection: it did not send it")));
     }

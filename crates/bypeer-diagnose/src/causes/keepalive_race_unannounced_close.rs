@@ -27,6 +27,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             strength = Strength::Possible;
         }
     } else if reuse.fin.is_none() {
+        // Between turns of an unknown protocol without a pause nothing speaks of a timer.
+        if !story.understood(reuse.exchange) && reuse.idle < Duration::from_millis(400) && !reuse.by_a_timer(story) {
+            return None;
+        }
         // Only an active reset: the server may as well have aborted because of this very request. A timer that fires just
         // then shows by its length.
         if reuse.waited > story.round_trip() * 2 + Duration::from_millis(250) {

@@ -1,7 +1,7 @@
 use bypeer_wire::conn::ResetShape;
 
 use crate::causes::proof;
-use crate::story::{Maker, Story};
+use crate::story::{Maker, Stand, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
@@ -58,9 +58,10 @@ fn outage(story: &Story<'_>, direction: bypeer_wire::Direction) -> bool {
     flow.unanswered_retransmissions > 0 || flow.unanswered_probes > 0
 }
 
+/// In the middle of an answer a close may leave its FIN queued: then the reset is late data's.
 fn busy(story: &Story<'_>, reset: &bypeer_wire::conn::Reset) -> bool {
-    let (Some(trigger), Some(last)) = (&reset.trigger, story.connection.flow(reset.direction).last_packet) else {
-        return false;
-    };
-    trigger.at.time.since(last.time) < story.round_trip() * 4 + std::time::Duration::from_millis(300)
+    let flow = story.connection.flow(reset.direction);
+    let (Some(trigger), Some(last)) = (&reset.trigger, flow.last_packet) else { return false };
+    let mid_answer = matches!(story.stand(), Stand::Answering(_) | Stand::AnsweredEarly(_)) || flow.unacked() > 0;
+    mid_answer && trigger.at.time.since(last.time) < story.round_trip() * 4 + std::time::Duration::from_millis(300)
 }

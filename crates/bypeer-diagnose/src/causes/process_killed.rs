@@ -23,6 +23,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Stand::AnsweredEarly(_) => return None,
         // Nothing was asked, and it was reset all the same: its end must be explained by something else.
         Stand::Idle if reset.is_some() && story.response_flow().sent == 0 => None,
+        Stand::Idle if story.tls_cut_short() => story.connection.app.exchanges.newest(),
         Stand::Idle => return None,
     };
     let at = match (reset, story.server_closed_first()) {

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use bypeer_wire::app::Exchange;
-use bypeer_wire::conn::{Fin, Reset, ResetShape};
-use bypeer_wire::{Direction, PacketRef};
+use bypeer_wire::app::{Exchange, Message, Protocol};
+use bypeer_wire::conn::{Fin, Reset, ResetShape, SegmentNote};
+use bypeer_wire::{Direction, PacketRef, Timestamp};
 
 use crate::Evidence;
 use crate::causes::proof;
@@ -66,6 +66,10 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
         return None;
     };
     let request = exchange.request.as_ref()?;
+    // Bytes in a tunnel are no requests that a pool sends over a kept connection.
+    if story.connection.app.protocol == Protocol::Http1 && !story.understood(exchange) {
+        return None;
+    }
     let before = story.before(exchange)?;
     let answer = before.response.as_ref()?;
     let reset = story.reset().filter(|reset| reset.direction == Direction::ToClient);
@@ -91,12 +95,33 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
         reset,
         had_arrived,
         waited: closed_at.time.since(request.begun.time),
-        closed_after: closed_at.time.since(answer.last.time),
+        closed_after: closed_at.time.since(last_word(story, answer, closed_at)),
         fin_had_arrived: first
             .and_then(|note| story.sent_after_fin_arrived(note))
             .unwrap_or(false),
         announced: announced(story).map(|(_, at)| at),
     })
+}
+
+/// When the answer ended: its last byte, but not a good-bye that the server says when it closes after a long silence (a
+/// message of PostgreSQL's, an alert).
+fn last_word(story: &Story<'_>, answer: &Message, closed: PacketRef) -> Timestamp {
+    const SILENCE: Duration = Duration::from_millis(500);
+    let said = |note: &&SegmentNote| {
+        note.direction == Direction::ToClient
+            && note.len > 0
+            && note.at.number <= closed.number
+            && note.at.number >= answer.begun.number
+    };
+    let mut words = story.connection.timeline.iter().rev().filter(said);
+    match (words.next(), words.next()) {
+        (Some(last), Some(before))
+            if closed.time.since(last.at.time) <= RIGHT_AFTER && last.at.time.since(before.at.time) >= SILENCE =>
+        {
+            before.at.time
+        }
+        _ => answer.last.time,
+    }
 }
 
 impl Reuse<'_> {

@@ -19,13 +19,17 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if !story.only_alert_from(late, trigger.seq) || story.connection.flow(reset.direction).fin.is_none() {
         return None;
     }
-    if matches!(story.stand(), Stand::Unanswered(_)) {
+    if matches!(story.stand(), Stand::Unanswered(_)) || story.tls_cut_short() {
         return None;
     }
+    // It answers a good-bye; many programs close without one, and then only the size tells what this record is.
+    let tls = story.connection.app.tls.as_ref()?;
+    let said = tls.alerts.iter().any(|alert| alert.direction == reset.direction && alert.at.number < reset.at.number);
+    let strength = if said { Strength::Proven } else { Strength::Fits };
     let (closer, other) = (proof::side(reset.direction), proof::side(late));
     Some(
         Weighed::of(
-            Strength::Proven,
+            strength,
             Party::Nobody,
             format!("the {closer} had closed; the {other}'s TLS good-bye (close_notify) met the closed socket"),
         )

@@ -12,7 +12,7 @@ pub static CAUSE: Cause = Cause {
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let reuse = reuse::find(story)?;
-    if reuse.announced.is_some() || reuse.had_arrived || !reuse.closed_right_after_answer() || reuse.exchange.index != 1 {
+    if reuse.announced.is_some() || reuse.had_arrived || !reuse.closed_right_after_answer() || reuse.exchange.index != 1 || !story.understood(reuse.exchange) {
         return None;
     }
     let around = story.around;
