@@ -20,7 +20,7 @@ def nginx(lab, host, body, port=80, ready=None, events="worker_connections 256;"
     conf = root / "nginx.conf"
     conf.write_text(
         f"user root; daemon off; pid {root}/pid; error_log {root}/error.log info; worker_processes 1;\n"
-        f"events {{ {events} }}\nhttp {{ access_log {root}/access.log; client_body_temp_path {root}/body;"
+        f"events {{ {events} }}\nhttp {{ root /srv/www; access_log {root}/access.log; client_body_temp_path {root}/body;"
         f" proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fcgi; uwsgi_temp_path {root}/uwsgi;"
         f" scgi_temp_path {root}/scgi;\n{body}\n}}\n"
     )
