@@ -4,9 +4,23 @@ import os
 import signal
 import time
 
-from lab import GO, HOME, PROGRAMS, PYTHON, blame, clean, children, signal_group
+from lab import HOME, PROGRAMS, blame, clean, signal_group
 from registry import case
-from servers import apache, go_client, go_server, gunicorn, haproxy, nginx, node, python_client, python_program, raw, uwsgi
+from servers import (
+    collect,
+    go_client,
+    go_server,
+    gunicorn,
+    haproxy,
+    nginx,
+    node,
+    python_client,
+    python_program,
+    raw,
+    redis,
+    start_raw,
+    uwsgi,
+)
 
 GET = "send:GET %s HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
 
@@ -205,7 +219,7 @@ def gunicorn_killed(lab):
     server = gunicorn(lab, host, "-k", "gthread", "--threads", "8")
     lab.record(host)
     lab.curl(host, "http://10.77.0.1:8000/small")
-    clients = [start_raw(lab, host, 8000, GET % "/drip?length=1", "read") for _ in range(3)]
+    clients = [start_raw(lab, host, host.address, 8000, GET % "/drip?length=1", "read") for _ in range(3)]
     time.sleep(0.6)
     signal_group(server, signal.SIGKILL)
     collect(lab, clients)
@@ -221,14 +235,6 @@ def gunicorn_killed(lab):
     return judge
 
 
-def start_raw(lab, host, port, *steps):
-    return lab.start(host, ["/usr/bin/python3", PROGRAMS / "rawhttp.py", host.address, port, *steps])
-
-
-def collect(lab, clients, seconds=15):
-    for client in clients:
-        client.wait(seconds)
-        lab.take_accounts(client.log.read_text())
 
 
 @case(
@@ -244,10 +250,10 @@ def node_killed(lab):
     server = node(lab, host, "keepalive.js", "timeout", 20000)
     lab.record(host)
     lab.curl(host, "http://10.77.0.1:8000/")
-    served = [start_raw(lab, host, 8000, GET % "/", "read", "wait:0.6", GET % "/", "read") for _ in range(2)]
+    served = [start_raw(lab, host, host.address, 8000, GET % "/", "read", "wait:0.6", GET % "/", "read") for _ in range(2)]
     time.sleep(0.4)
     os.kill(server.pid, signal.SIGSTOP)
-    fresh = [start_raw(lab, host, 8000, GET % "/", "read") for _ in range(2)]
+    fresh = [start_raw(lab, host, host.address, 8000, GET % "/", "read") for _ in range(2)]
     time.sleep(1)
     os.kill(server.pid, signal.SIGKILL)
     collect(lab, served + fresh)
@@ -504,8 +510,8 @@ def graceful(lab):
     host = lab.one_host()
     server = gunicorn(lab, host, "-k", "gthread", "--threads", "4", "--keep-alive", "30")
     lab.record(host)
-    clients = [start_raw(lab, host, 8000, GET % "/slow?s=1.2", "read", "close")]
-    clients += [start_raw(lab, host, 8000, GET % "/small", "read", "eof") for _ in range(2)]
+    clients = [start_raw(lab, host, host.address, 8000, GET % "/slow?s=1.2", "read", "close")]
+    clients += [start_raw(lab, host, host.address, 8000, GET % "/small", "read", "eof") for _ in range(2)]
     time.sleep(0.6)
     lab.stop(server, seconds=8)
     collect(lab, clients)
@@ -520,13 +526,11 @@ def graceful(lab):
     shows={"process-killed": 3, "clean": 1},
 )
 def redis_killed(lab):
-    from scenarios.reuse import redis
-
     host = lab.one_host()
     server = redis(lab, host)
     lab.record(host)
     lab.run(host, ["redis-cli", "-h", host.address, "PING"])
-    clients = [start_raw(lab, host, 6379, "send:BLPOP queue 20\\r\\n", "read:5", "need:5") for _ in range(3)]
+    clients = [start_raw(lab, host, host.address, 6379, "send:BLPOP queue 20\\r\\n", "read:5", "need:5") for _ in range(3)]
     time.sleep(0.6)
     signal_group(server, signal.SIGKILL)
     collect(lab, clients)

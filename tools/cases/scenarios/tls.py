@@ -1,11 +1,8 @@
 """TLS: what a capture without keys shows of closes, good and bad."""
 
-import time
-
-from lab import HOME, PROGRAMS, PYTHON, blame, clean, sh
+from lab import HOME, PROGRAMS, blame, clean, sh
 from registry import case
 from servers import go_client, gunicorn, nginx, python_client
-
 
 def certificate(lab):
     """A throw-away key and certificate in the lab's temporary folder."""

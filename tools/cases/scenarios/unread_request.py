@@ -2,10 +2,22 @@
 
 import time
 
-from lab import GO, PROGRAMS, PYTHON, PYTHON_OLD, blame, clean
+from lab import PROGRAMS, PYTHON_OLD, blame, clean
 from registry import case
-from servers import apache, go_server, gunicorn, haproxy, nginx, node, python_program, raw, uwsgi
-
+from servers import (
+    apache,
+    go_server,
+    gunicorn,
+    haproxy,
+    java,
+    java_plain,
+    nginx,
+    node,
+    puma,
+    python_program,
+    raw,
+    uwsgi,
+)
 
 def unread(connection, also=()):
     """The judge for a server that ignores the body: the kernel says if anything was unread."""
@@ -386,8 +398,6 @@ def nginx_lingering(lab):
     shows={"clean": 3},
 )
 def puma_upload(lab):
-    from scenarios.reuse import puma
-
     host = lab.one_host()
     puma(lab, host)
     lab.record(host)
@@ -404,8 +414,6 @@ def puma_upload(lab):
     shows={"clean": 2},
 )
 def jetty_upload(lab):
-    from scenarios.reuse import java
-
     host = lab.one_host()
     java(lab, host, "JettyServer.java")
     lab.record(host)
@@ -423,8 +431,6 @@ def jetty_upload(lab):
     shows={"early-error-body-limit": 2, "clean": 1},
 )
 def jdk_upload(lab):
-    from scenarios.reuse import java_plain
-
     host = lab.one_host()
     java_plain(lab, host, "JdkServer.java")
     lab.record(host)
@@ -516,8 +522,6 @@ def uwsgi_protocol(lab):
     shows={"early-error-body-limit": 1, "clean": 1},
 )
 def tomcat_swallow(lab):
-    from scenarios.reuse import java
-
     host = lab.one_host()
     java(lab, host, "TomcatServer.java")
     lab.record(host)

@@ -2,9 +2,20 @@
 
 import time
 
-from lab import HOME, PROGRAMS, PYTHON, blame, clean
+from lab import PROGRAMS, blame, clean
 from registry import case
-from servers import apache, go_client, go_server, gunicorn, haproxy, nginx, node, python_client, python_program, raw, uwsgi
+from servers import (
+    apache,
+    go_client,
+    go_server,
+    gunicorn,
+    haproxy,
+    nginx,
+    node,
+    python_client,
+    python_program,
+    raw,
+)
 
 GET = "send:GET %s HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
 
