@@ -72,8 +72,8 @@ def trailing_nginx(lab):
 @case(
     "pipelined-to-closing-gunicorn",
     "A pipelined second request to a server that closes after the first",
-    "The client sends two GETs in one write to gunicorn's sync worker, which reads both into its buffer or one, answers one "
-    "with Connection: close and closes; a second write that comes before the close is left unread in the socket.",
+    "The client sends a GET whose answer takes a second to gunicorn's sync worker, and 300 ms later another. The worker answers the first "
+    "with Connection: close and closes; the second lies unread in its socket.",
     ["gunicorn-old sync", "python 3.11 sockets"],
     shows={"unread-trailing-bytes": 1},
 )
@@ -389,7 +389,7 @@ def cancelled(connection):
 @case(
     "go-context-cancel",
     "Go clients cancel by context",
-    "Context deadlines of 300 ms against a Go server that streams for a second, and against nginx's slow upstream; others in time.",
+    "Context deadlines of 300 ms and 250 ms against a Go server that streams for a second or answers after one; one request in time.",
     ["go net/http client", "go net/http"],
     vantage="server's interface, 10 ms from the client",
     shows={"client-cancel": 3, "clean": 1},
@@ -408,7 +408,7 @@ def go_cancel(lab):
 
 @case(
     "curl-killed-mid-download",
-    "A killed client: wget gets SIGKILL in the middle of a download",
+    "Killed clients: curl and wget get SIGKILL in the middle of a download",
     "nginx sends 3 MB at a limited rate to curl and wget, which are killed after 0.4 s. Their kernel resets, or closes and "
     "then resets what still comes.",
     ["nginx", "curl", "wget"],
@@ -545,7 +545,7 @@ def redis_killed(lab):
 
 @case(
     "nginx-killed-mid-download",
-    "kill -9 of nginx's worker in the middle of downloads and an upload",
+    "kill -9 of nginx in the middle of downloads",
     "nginx sends 600 000 bytes at a limited rate to three clients; worker and master get SIGKILL. Everything that nginx had been sent was read.",
     ["nginx", "python 3.11 sockets", "curl"],
     vantage="client's interface, 5 ms from the server",

@@ -165,10 +165,10 @@ def anki(lab):
 
 @case(
     "anki-connect-unannounced-far",
-    "The same server 10 ms away: Python's requests reuses before the FIN has come",
-    "A requests session (which does look at its socket before reuse) and a plain http.client post twice, at once, to the "
-    "server that closes after each response without Connection: close, over a wire of 10 ms.",
-    ["python 3.11 sockets", "python 3.11 http.client", "requests"],
+    "The same server 10 ms away: a client reuses the connection at once, or later",
+    "A client that does not look at its socket posts twice, with no pause, 100 ms and 300 ms between, to the server that closes after each "
+    "response without Connection: close, over a wire of 10 ms. One client posts once.",
+    ["python 3.11 sockets"],
     vantage="client's interface, 10 ms from the server",
     shows={"unannounced-close-each-response": 2},
 )
