@@ -16,10 +16,8 @@ import re
 import select
 import shutil
 import signal
-import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -482,7 +480,7 @@ def clean_environment(extra):
     """No proxy settings and no user configuration reach the programs."""
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C", "HOME": "/tmp",
                    "PYTHONPATH": str(PROGRAMS), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
-                   "NODE_PATH": str(HOME / "node" / "node_modules")}
+                   "NODE_PATH": str(HOME / "node" / "node_modules"), "NODE_ENV": "production"}
     environment.update(extra or {})
     return environment
 

@@ -1,25 +1,15 @@
 """Connections that never come to be, or die before they are accepted."""
 
-import os
 import signal
-import subprocess
 import time
 
-from lab import GO, PROGRAMS, PYTHON, blame, clean, signal_group
+from lab import PROGRAMS, blame, clean, signal_group
 from registry import case
-from servers import apache, go_client, go_server, gunicorn, haproxy, nginx, node, python_client, python_program, raw, uwsgi
+from servers import collect, go_client, gunicorn, haproxy, nginx, start_raw
 
 GET = "send:GET %s HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
 
 
-def start_raw(lab, host, address, port, *steps):
-    return lab.start(host, ["/usr/bin/python3", PROGRAMS / "rawhttp.py", address, port, *steps])
-
-
-def collect(lab, clients, seconds=20):
-    for client in clients:
-        client.wait(seconds)
-        lab.take_accounts(client.log.read_text())
 
 
 @case(

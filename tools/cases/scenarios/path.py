@@ -1,25 +1,14 @@
 """What boxes between, timers and lost state do to connections."""
 
-import os
-import signal
-import subprocess
 import time
 
-from lab import GO, PROGRAMS, PYTHON, blame, clean, sh, signal_group
+from lab import PROGRAMS, blame, clean, sh
 from registry import case
-from servers import apache, go_client, go_server, gunicorn, haproxy, nginx, node, python_client, python_program, raw, uwsgi
+from servers import collect, go_server, nginx, start_raw
 
 GET = "send:GET %s HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
 
 
-def start_raw(lab, host, address, port, *steps):
-    return lab.start(host, ["/usr/bin/python3", PROGRAMS / "rawhttp.py", address, port, *steps])
-
-
-def collect(lab, clients, seconds=20):
-    for client in clients:
-        client.wait(seconds)
-        lab.take_accounts(client.log.read_text())
 
 
 def hello(lab, host, port=80):
@@ -568,3 +557,79 @@ def half_open_upload(lab):
     go_server(lab, fresh)
     collect(lab, clients)
     return half_open_judge
+
+
+@case(
+    "silent-drop-syn",
+    "A firewall drops SYNs",
+    "The router drops what goes to one port: connects time out after repeated SYNs, with no answer at all. Another port is open.",
+    ["nginx", "nftables", "curl"],
+    vantage="client's interface, one hop from the server",
+    shows={"silent-drop": 2, "clean": 1},
+)
+def silent_syn(lab):
+    client, router, server = lab.routed()
+    hello(lab, server)
+    lab.nft(router, "add table ip f; add chain ip f forward { type filter hook forward priority 0; }; add rule ip f forward tcp dport 8443 drop")
+    lab.record(client)
+    started = [lab.start(client, ["curl", "-s", "--connect-timeout", "4", f"http://{server.address}:8443/"]) for _ in range(2)]
+    lab.curl(client, f"http://{server.address}/")
+    for one in started:
+        one.wait(10)
+
+    def judge(connection):
+        if connection.server_port == 8443:
+            return blame("silent-drop", "the router dropped the SYNs", also=["backlog-overflow-drop", "user-timeout-or-rto"], lost=True)
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "reject-syn-in-router",
+    "A router rejects SYNs with tcp-reset in the server's name",
+    "The router answers SYNs to one port with RST,ACK (its own TTL) although nginx listens there; the server's kernel sends nothing. On a "
+    "port that is closed, the server itself refuses.",
+    ["nginx", "nftables", "curl"],
+    vantage="client's interface, one hop from the server",
+    shows={"netfilter-reject": 2, "closed-port": 1, "clean": 1},
+)
+def reject_syn(lab):
+    client, router, server = lab.routed()
+    hello(lab, server)
+    lab.nft(router, "add table ip f; add chain ip f forward { type filter hook forward priority 0; }; add rule ip f forward ip saddr 10.77.2.1"
+            " tcp dport 8080 reject with tcp reset")
+    lab.record(client)
+    for port in (80, 8080, 8080, 8081):
+        lab.curl(client, f"http://{server.address}:{port}/")
+
+    def judge(connection):
+        if connection.server_port == 8080:
+            return blame("netfilter-reject", "the router refused the SYN", also=["closed-port", "injected-rst"], lost=True)
+        if connection.server_port == 8081:
+            return blame("closed-port", "nothing listened there", also=["netfilter-reject"], lost=True)
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "icmp-unreachable-soft",
+    "ICMP host unreachable in the middle of a connection is no end",
+    "The router has no route to the server for a second and says so by ICMP; established connections go on retransmitting, the route comes back "
+    "and all ends well (RFC 1122 4.2.3.9: a soft error).",
+    ["nginx", "python 3.11 sockets"],
+    vantage="client's interface, one hop from the server",
+    shows={"clean": 2},
+)
+def icmp_soft(lab):
+    client, router, server = lab.routed()
+    hello(lab, server)
+    lab.record(client)
+    clients = [start_raw(lab, client, server.address, 80, GET % "/", "read", f"wait:{pause}", GET % "/", "read", "close") for pause in (1.0, 1.2)]
+    time.sleep(0.7)
+    sh("ip", "-n", router.name, "route", "add", "unreachable", f"{server.address}/32")
+    time.sleep(1.2)
+    sh("ip", "-n", router.name, "route", "del", "unreachable", f"{server.address}/32")
+    collect(lab, clients)
+    return lambda connection: clean("the path came back") if not connection.resets and not connection.failed else None

@@ -1,12 +1,24 @@
 """Connections that are used again while, or after, the server closes them."""
 
-import pathlib
 import time
 
-from lab import GO, HOME, PROGRAMS, PYTHON, blame, clean
+from lab import GO, PROGRAMS, PYTHON, blame, clean
 from registry import case
 from servers import (
-    apache, go_client, go_server, gunicorn, haproxy, nginx, node, python_client, python_program, raw, uwsgi,
+    apache,
+    go_client,
+    go_server,
+    gunicorn,
+    haproxy,
+    java,
+    lighttpd,
+    nginx,
+    node,
+    puma,
+    python_client,
+    python_program,
+    raw,
+    redis,
 )
 
 DELAY = 0.015
@@ -83,31 +95,7 @@ race("race-tomcat-urllib3", "Tomcat's keepAliveTimeout against a client pool",
      lambda lab, host: java(lab, host, "TomcatServer.java"), ["tomcat", "java"], client="urllib3", method="POST", earlier=STAGGERED, note=TICK)
 
 
-def puma(lab, host):
-    config = lab.temp / "config.ru"
-    config.write_text('run lambda { |env| [200, {"Content-Type" => "text/plain"}, ["hello from puma\\n"]] }\n')
-    settings = lab.temp / "puma.rb"
-    settings.write_text(f'bind "tcp://{host.address}:8000"\npersistent_timeout 1\nthreads 1, 4\nworkers 0\nenvironment "production"\n')
-    return lab.start(host, ["puma", "-C", settings, config], port=8000)
 
-
-def lighttpd(lab, host, extra=""):
-    root = lab.temp / "lighttpd"
-    root.mkdir()
-    (root / "index.html").write_text("hello from lighttpd\n" * 20)
-    conf = root / "lighttpd.conf"
-    conf.write_text(
-        f'server.document-root = "{root}"\nserver.port = 80\nserver.bind = "{host.address}"\nindex-file.names = ("index.html")\n'
-        f'server.max-keep-alive-idle = 1\nserver.errorlog = "{root}/error.log"\n{extra}\n'
-    )
-    return lab.start(host, ["lighttpd", "-D", "-f", conf], port=80)
-
-
-def java(lab, host, program):
-    """Runs a program with the jars of its own server alone: others bring older classes of the same names."""
-    names = ("tomcat9-",) if program.startswith("Tomcat") else ("jetty9-", "servlet-api", "tomcat9-servlet-api", "tomcat9-jsp-api")
-    jars = ":".join(str(path) for path in sorted(pathlib.Path("/usr/share/java").glob("*.jar")) if path.name.startswith(names))
-    return lab.start(host, ["java", "-XX:TieredStopAtLevel=1", "-cp", jars, PROGRAMS / program, host.address, "8000"], port=8000)
 
 
 @case(
@@ -177,10 +165,10 @@ def anki(lab):
 
 @case(
     "anki-connect-unannounced-far",
-    "The same server 10 ms away: Python's requests reuses before the FIN has come",
-    "A requests session (which does look at its socket before reuse) and a plain http.client post twice, at once, to the "
-    "server that closes after each response without Connection: close, over a wire of 10 ms.",
-    ["python 3.11 sockets", "python 3.11 http.client", "requests"],
+    "The same server 10 ms away: a client reuses the connection at once, or later",
+    "A client that does not look at its socket posts twice, with no pause, 100 ms and 300 ms between, to the server that closes after each "
+    "response without Connection: close, over a wire of 10 ms. One client posts once.",
+    ["python 3.11 sockets"],
     vantage="client's interface, 10 ms from the server",
     shows={"unannounced-close-each-response": 2},
 )
@@ -247,11 +235,6 @@ def inverted(connection):
                      also=["keepalive-race-unannounced-close", "late-data-after-close"])
     return clean("used again within the limit")
 
-
-def redis(lab, host, *options, port=6379):
-    return lab.start(
-        host, ["redis-server", "--port", port, "--bind", host.address, "--save", "", "--dir", lab.temp, "--protected-mode", "no",
-               *options], port=port)
 
 
 @case(
@@ -355,9 +338,6 @@ race("race-aiohttp-server", "aiohttp's keepalive_timeout against a client pool",
 race("race-waitress-requests", "waitress's channel_timeout against requests",
      lambda lab, host: python_program(lab, host, "waitress_idle.py"), ["waitress"], client="requests", path="/small", earlier=STAGGERED, note=TICK)
 
-
-def java_plain(lab, host, program, *options):
-    return lab.start(host, ["java", "-XX:TieredStopAtLevel=1", *options, PROGRAMS / program, host.address, "8000"], port=8000)
 
 
 @case(

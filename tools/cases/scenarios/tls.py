@@ -2,10 +2,9 @@
 
 import time
 
-from lab import HOME, PROGRAMS, PYTHON, blame, clean, sh
+from lab import HOME, PROGRAMS, blame, clean, sh
 from registry import case
-from servers import go_client, gunicorn, nginx, python_client
-
+from servers import apache, go_client, gunicorn, nginx, node, python_client
 
 def certificate(lab):
     """A throw-away key and certificate in the lab's temporary folder."""
@@ -153,3 +152,27 @@ def tls_race(lab):
         return answered_notify(connection)
 
     return judge
+
+
+@case(
+    "tls-apache-and-node-close",
+    "Apache and node close TLS connections, the client answers close_notify late",
+    "Apache (KeepAlive Off) lingers and takes the client's close_notify; node with Connection: close ends its side. Python's ssl answers "
+    "close_notify after both, 10 ms away.",
+    ["apache mod_ssl", "node", "python 3.11 ssl", "curl"],
+    vantage="client's interface, 10 ms from the server",
+    shows={"clean": 1},
+)
+def tls_others(lab):
+    client, server, _ = lab.wired(0.01)
+    cert, key = certificate(lab)
+    apache(lab, server, f"KeepAlive Off\nSSLEngine on\nSSLCertificateFile {cert}\nSSLCertificateKeyFile {key}", port=443, modules=("socache_shmcb", "ssl"))
+    node(lab, server, "https.js", cert, key)
+    lab.record(client)
+    for port in (443, 8000):
+        for version in ("1.3", "1.2"):
+            lab.client(client, ["/usr/bin/python3", PROGRAMS / "tls_client.py", server.address, port, version, "answer"])
+    lab.curl(client, "-k", f"https://{server.address}/")
+    lab.curl(client, "-k", f"https://{server.address}:8000/")
+    time.sleep(1)
+    return answered_notify

@@ -2,9 +2,20 @@
 
 import time
 
-from lab import HOME, PROGRAMS, PYTHON, blame, clean
+from lab import PROGRAMS, blame, clean
 from registry import case
-from servers import apache, go_client, go_server, gunicorn, haproxy, nginx, node, python_client, python_program, raw, uwsgi
+from servers import (
+    apache,
+    go_client,
+    go_server,
+    gunicorn,
+    haproxy,
+    nginx,
+    node,
+    python_client,
+    python_program,
+    raw,
+)
 
 GET = "send:GET %s HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
 
@@ -114,8 +125,8 @@ def close_delimited(lab):
 @case(
     "client-half-close",
     "Clients that shut down writing and still get their answer",
-    "netcat -N and a Python client half-close after the request; Go, gunicorn and Redis answer and close.",
-    ["netcat", "go net/http", "gunicorn sync", "redis"],
+    "netcat -N and a Python client half-close after the request; gunicorn and Redis answer and close.",
+    ["netcat", "gunicorn sync", "redis", "python 3.11 sockets"],
     shows={"clean": 3},
 )
 def half_close(lab):
@@ -180,8 +191,8 @@ def idle_noticed(lab):
 @case(
     "client-pool-idle-close",
     "A client's pool closes idle connections with FIN",
-    "Go's IdleConnTimeout of 500 ms and node's agent end idle connections to gunicorn gthread, Go and node; requests before were answered.",
-    ["go net/http client", "go net/http", "gunicorn gthread", "node"],
+    "Go's IdleConnTimeout of 500 ms ends idle connections to gunicorn gthread and Go; requests before were answered.",
+    ["go net/http client", "go net/http", "gunicorn gthread"],
     shows={"clean": 4},
 )
 def pool_idle(lab):
@@ -197,7 +208,7 @@ def pool_idle(lab):
 @case(
     "long-poll",
     "Answers that take two seconds",
-    "Long polls against Go and node-like servers: nothing for two seconds, then an answer. Keep-alive probes on one.",
+    "Long polls against a Go server: nothing for one or two seconds, then an answer. TCP keep-alive probes on one.",
     ["go net/http", "curl", "go net/http client"],
     vantage="client's interface, 5 ms from the server",
     shows={"clean": 2},
@@ -326,7 +337,7 @@ def gives_up(lab):
 @case(
     "snap-length-96-ignored-body",
     "A capture with a snap length of 96 bytes, on every interface",
-    "tcpdump -i any -s 96 while http.server ignores a body of 3 000 bytes and answers 400 000; GETs end well. Heads are cut by the snap length.",
+    "tcpdump -i any -s 96 while http.server ignores a body of 9 000 bytes and answers 400 000; GETs end well. Heads are cut by the snap length.",
     ["python 3.11 http.server", "curl", "python 3.11 sockets"],
     vantage="any interface of the only host",
     shows={"unread-request-body": 2, "clean": 1},
