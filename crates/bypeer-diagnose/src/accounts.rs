@@ -24,6 +24,7 @@ impl Counter {
     pub fn well(&mut self, connection: &Connection) {
         let closed = connection.to_server.fin.is_some() || connection.to_client.fin.is_some();
         let reason = match connection.ending {
+            _ if connection.reused_tuple && !connection.seen_from_start() => Some(NotJudged::TooLittleSeen),
             _ if closed => None,
             Ending::Evicted => Some(NotJudged::Evicted),
             Ending::CaptureEnded if connection.to_server.packets + connection.to_client.packets < 3 => {

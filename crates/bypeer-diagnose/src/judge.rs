@@ -7,7 +7,7 @@ use bypeer_wire::conn::{Connection, Ending};
 use crate::accounts::Counter;
 use crate::ledger::Ledger;
 use crate::story::Stand;
-use crate::{Accounts, Finding, Insight, NotJudged, Story, Surroundings, arbiter, groups};
+use crate::{Accounts, Finding, Insight, NotJudged, Story, Surroundings, arbiter, groups, hops};
 
 /// Takes connections as they end, gives findings.
 ///
@@ -76,6 +76,7 @@ impl Judge {
                 findings.extend(self.judge(&connection));
             }
         }
+        hops::link(&mut findings);
         findings
     }
 
@@ -85,6 +86,7 @@ impl Judge {
         while let Some(connection) = self.waiting.pop_front() {
             findings.extend(self.judge(&connection));
         }
+        hops::link(&mut findings);
         let insights = self.groups.insights(&self.ledger);
         Verdicts {
             findings,
@@ -117,6 +119,10 @@ fn ended_well(connection: &Connection) -> bool {
         around: &around,
     };
     let silent = |flow: &bypeer_wire::conn::Flow| flow.unanswered_retransmissions >= 2 || flow.unanswered_probes >= 2;
+    // What is left of a connection whose record was made before: stray segments of a story that has been told.
+    if connection.reused_tuple && !connection.seen_from_start() {
+        return true;
+    }
     connection.resets_total == 0
         && connection.icmp.is_empty()
         && connection.established()

@@ -1,5 +1,5 @@
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bypeer_diagnose::{Confidence, Finding, Retry};
 use bypeer_wire::Endpoint;
@@ -66,6 +66,8 @@ impl Group {
     fn badness(&self) -> impl Ord + use<> {
         (
             self.example.harmless,
+            // What follows from another finding stands behind it.
+            self.example.follows.is_some(),
             Reverse(self.lost_requests),
             Reverse(self.count),
             Reverse(self.example.confidence),
@@ -96,10 +98,14 @@ struct Key {
 #[derive(Default)]
 pub struct Groups {
     groups: HashMap<Key, Group>,
+    /// Findings beyond [`Groups::MOST`] groups, by cause.
+    beyond: BTreeMap<&'static str, u64>,
     servers: HashMap<Endpoint, u64>,
 }
 
 impl Groups {
+    /// Groups kept; a scan of ports makes one for each port.
+    const MOST: usize = 5_000;
     /// Servers whose connections are counted; a scan of a whole network must not eat memory.
     const SERVERS: usize = 100_000;
 
@@ -130,6 +136,7 @@ impl Groups {
             undecided: finding.confidence == Confidence::Undecided,
             harmless: finding.harmless,
         };
+        let full = self.groups.len() == Groups::MOST;
         match self.groups.get_mut(&key) {
             Some(group) => {
                 group.count(&finding);
@@ -137,6 +144,7 @@ impl Groups {
                     group.example = finding;
                 }
             }
+            None if full => *self.beyond.entry(finding.cause.id).or_default() += 1,
             None => {
                 let mut group = Group::new(finding.clone());
                 group.count(&finding);
@@ -150,6 +158,11 @@ impl Groups {
         let mut ranked: Vec<&Group> = self.groups.values().collect();
         ranked.sort_by_cached_key(|group| group.badness());
         ranked
+    }
+
+    /// Findings that belong to none of the groups, because there are too many, by cause.
+    pub(crate) fn beyond(&self) -> &BTreeMap<&'static str, u64> {
+        &self.beyond
     }
 
     /// Connections to a server, when they were counted.

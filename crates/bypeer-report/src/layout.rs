@@ -51,6 +51,13 @@ impl Page {
         self.out.push('\n');
     }
 
+    /// A blank line, unless there is one already or nothing before.
+    pub(crate) fn apart(&mut self) {
+        if !self.out.is_empty() && !self.out.ends_with("\n\n") {
+            self.blank();
+        }
+    }
+
     /// A line with a painted beginning, the rest wrapped under the text after it.
     pub(crate) fn headline(&mut self, tag: &str, role: Role, text: &str) {
         let indent = tag.chars().count() + 1;

@@ -32,12 +32,13 @@ pub fn manual_page(markdown: &str, look: Look) -> String {
     for line in markdown.lines() {
         if line.trim_start().starts_with("```") {
             paragraph.end(&mut page, look);
+            page.apart();
             code = !code;
         } else if code {
             page.verbatim(4, Role::Copy, line);
         } else if line.trim().is_empty() {
             paragraph.end(&mut page, look);
-            page.blank();
+            page.apart();
         } else if let Some(heading) = heading(line) {
             paragraph.end(&mut page, look);
             page.paragraph(0, Some(Role::Strong), &plain(heading));
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_page_is_readable_without_markdown() {
-        let page = "# Title\n\nA **strong** word in a paragraph\nthat goes on.\n\n- first `code`\n  and more\n- second\n\n```sh\ntcpdump -i any\n```\n\n1. one\n";
+        let page = "# Title\n\n\nA **strong** word in a paragraph\nthat goes on.\n\n- first `code`\n  and more\n- second\n```sh\ntcpdump -i any\n```\n1. one\n";
         let text = manual_page(page, Look::PLAIN);
         assert_eq!(
             text,

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use bypeer_diagnose::{Confidence, Evidence, Finding, Insight, Owner, Retry, Source};
@@ -11,10 +11,14 @@ use crate::look::Role;
 use crate::summary::{self, Summary, counted};
 use crate::time::{relative, utc};
 
+/// Groups told in full; of the rest, which only a scan or an outage of many servers makes, the counts.
+const GROUPS_TOLD: usize = 40;
 /// Packets shown as proof; a finding that cites more is cut in the middle.
 const PROOF_LINES: usize = 12;
-/// Stream numbers in a display filter: more make a line that nobody can use.
-const STREAMS_LISTED: usize = 24;
+/// Characters of a display filter: more make a line that nobody can use.
+const FILTER_LENGTH: usize = 84;
+/// Up to so many connections, clients are named with their ports.
+const ENDS_LISTED: u64 = 6;
 /// Client addresses named in a group.
 const CLIENTS_LISTED: usize = 5;
 
@@ -38,16 +42,22 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
         of_cause.or_else(at_server)
     };
     let homes: Vec<Option<usize>> = insights.iter().map(home).collect();
-    for (index, group) in shown.iter().enumerate() {
+    // What is said of a cause in general is said once.
+    let mut told: Vec<&Finding> = Vec::new();
+    for (index, group) in shown.iter().enumerate().take(GROUPS_TOLD) {
         let patterns: Vec<&Insight> = insights
             .iter()
             .zip(&homes)
             .filter(|(_, home)| **home == Some(index))
             .map(|(insight, _)| insight)
             .collect();
-        write_group(&mut page, group, groups.connections_to(group.example.server), &patterns);
+        let to_server = groups.connections_to(group.example.server);
+        let before = told.iter().copied().find(|before| before.cause == group.example.cause);
+        write_group(&mut page, group, to_server, &patterns, before);
+        told.push(&group.example);
         page.blank();
     }
+    write_further(&mut page, shown.get(GROUPS_TOLD..).unwrap_or_default(), groups);
     // With a selection, what belongs to findings that were not asked for stays out; so does what only harmless ones show.
     let is_hidden = |insight: &Insight| hidden.iter().any(|group| belongs(insight, &group.example));
     let homeless = insights
@@ -72,6 +82,36 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
     }
     summary::write(&mut page, summary, hidden.iter().map(|group| group.count).sum());
     page.finish()
+}
+
+/// What is not told in full, by cause.
+fn write_further(page: &mut Page, further: &[&Group], groups: &Groups) {
+    let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for group in further {
+        let (servers, connections) = counts.entry(group.example.cause.id).or_default();
+        *servers += 1;
+        *connections += group.count;
+    }
+    for (cause, count) in groups.beyond() {
+        counts.entry(cause).or_default().1 += count;
+    }
+    if counts.is_empty() {
+        return;
+    }
+    page.headline(
+        "further",
+        Role::Label,
+        "what is not told in full (--cause picks one, JSON has all)",
+    );
+    for (cause, (servers, connections)) in counts {
+        let connections = counted(connections, "connection");
+        page.paragraph(
+            2,
+            None,
+            &format!("{cause}: {connections} to {servers} or more other servers"),
+        );
+    }
+    page.blank();
 }
 
 /// One line about one finding, for a capture that is still being made.
@@ -133,10 +173,17 @@ fn tag(finding: &Finding) -> (&'static str, Role) {
     }
 }
 
-fn write_group(page: &mut Page, group: &Group, to_server: Option<u64>, patterns: &[&Insight]) {
+/// `before` is a finding of the same cause that was told already.
+fn write_group(
+    page: &mut Page,
+    group: &Group,
+    to_server: Option<u64>,
+    patterns: &[&Insight],
+    before: Option<&Finding>,
+) {
     let finding = &group.example;
     let (tag, role) = tag(finding);
-    page.headline(tag, role, &escape(&finding.verdict));
+    page.headline(&format!("{tag}:"), role, &escape(&finding.verdict));
     page.items(2, Role::Faint, &subtitle(group, to_server));
     page.blank();
     page.field("closed", &escape(&finding.closing));
@@ -150,8 +197,14 @@ fn write_group(page: &mut Page, group: &Group, to_server: Option<u64>, patterns:
     if let Some(settle) = &finding.settle {
         page.field("settle", &escape(settle));
     }
-    write_clauses(page, finding);
-    write_fixes(page, finding);
+    let same_clauses = |before: &Finding| ids(before) == ids(finding);
+    if !before.is_some_and(same_clauses) {
+        write_clauses(page, finding);
+    }
+    match before.filter(|before| before.fixes == finding.fixes) {
+        Some(before) if !finding.fixes.is_empty() => page.field("fix", &format!("as for {} above", before.server)),
+        _ => write_fixes(page, finding),
+    }
     write_connections(page, group);
 }
 
@@ -175,7 +228,8 @@ fn subtitle(group: &Group, to_server: Option<u64>) -> Vec<String> {
         count.push_str(&format!(", {} of them certain", group.certain));
     }
     let mut items = vec![format!("{} at {}{software}", finding.cause.id, finding.server), count];
-    if !finding.harmless {
+    // A note accuses nobody, and what is undecided had better not.
+    if !finding.harmless && finding.confidence != Confidence::Undecided {
         items.push(format!("to blame: {}", finding.blame));
     }
     items
@@ -234,14 +288,12 @@ fn write_proof(page: &mut Page, group: &Group) {
     } else {
         String::new()
     };
+    let opened = utc(finding.opened);
     page.field(
         "proof",
         &format!(
-            "stream {}, {} → {}{one_of}, opened {}",
-            finding.stream,
-            finding.client,
-            finding.server,
-            utc(finding.opened)
+            "stream {} from {}, opened {opened}{one_of}",
+            finding.stream, finding.client
         ),
     );
     let evidence = &finding.evidence;
@@ -300,11 +352,15 @@ fn write_rivals(page: &mut Page, finding: &Finding) {
     let label = if finding.confidence == Confidence::Undecided {
         "or"
     } else {
-        "or perhaps"
+        "perhaps"
     };
     for rival in &finding.rivals {
         page.field(label, &format!("{}: {}", rival.cause.id, escape(&rival.because)));
     }
+}
+
+fn ids(finding: &Finding) -> Vec<&str> {
+    finding.clauses.iter().map(|clause| clause.id.as_str()).collect()
 }
 
 /// The first clause in full; of the others their names.
@@ -333,18 +389,9 @@ fn write_fixes(page: &mut Page, finding: &Finding) {
 }
 
 fn write_connections(page: &mut Page, group: &Group) {
-    let streams: Vec<String> = group
-        .seen
-        .iter()
-        .take(STREAMS_LISTED)
-        .map(|seen| seen.stream.to_string())
-        .collect();
-    let filter = match streams.as_slice() {
-        [only] => format!("tcp.stream eq {only}"),
-        several => format!("tcp.stream in {{{}}}", several.join(", ")),
-    };
+    let (filter, shown) = display_filter(group.seen.iter().map(|seen| seen.stream).collect());
     page.field_to_copy("filter", &filter);
-    let beyond = group.count.saturating_sub(streams.len() as u64);
+    let beyond = group.count.saturating_sub(shown);
     if beyond > 0 {
         page.field("", &format!("and {} more", counted(beyond, "connection")));
     }
@@ -353,8 +400,42 @@ fn write_connections(page: &mut Page, group: &Group) {
     }
 }
 
-/// `10.0.0.1 (4), 10.0.0.2 (3) and 5 others`; ports are in the filter.
+/// `tcp.stream in {1, 5..9}`, of a length that one can use, and how many of the connections it shows. Connections that used
+/// the same addresses one after the other can share a stream.
+fn display_filter(mut streams: Vec<u32>) -> (String, u64) {
+    streams.sort_unstable();
+    let mut filter = "tcp.stream in {".to_owned();
+    let mut shown = 0;
+    for run in streams.chunk_by(|stream, next| next - stream <= 1) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            continue;
+        };
+        let text = match last - first {
+            0 => first.to_string(),
+            1 => format!("{first}, {last}"),
+            _ => format!("{first}..{last}"),
+        };
+        if filter.len() + text.len() > FILTER_LENGTH {
+            break;
+        }
+        let comma = if shown == 0 { "" } else { ", " };
+        filter.push_str(comma);
+        filter.push_str(&text);
+        shown += run.len() as u64;
+    }
+    if let (Some(first), true) = (streams.first(), streams.first() == streams.last()) {
+        return (format!("tcp.stream eq {first}"), shown);
+    }
+    filter.push('}');
+    (filter, shown)
+}
+
+/// Clients with their ports where they are few, else by address: `10.0.0.1 (4), 10.0.0.2 (3) and 5 others`.
 fn clients(group: &Group) -> String {
+    if group.count <= ENDS_LISTED {
+        let ends: Vec<String> = group.seen.iter().map(|seen| seen.client.to_string()).collect();
+        return ends.join(", ");
+    }
     let mut counts: HashMap<IpAddr, u64> = HashMap::new();
     for seen in &group.seen {
         *counts.entry(seen.client.addr).or_default() += 1;

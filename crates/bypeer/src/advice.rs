@@ -1,7 +1,8 @@
 /// How to make a capture that can be explained. Printed when no file is given.
 pub(crate) const CAPTURE: &str = "\
-No capture was given. To make one that can be explained, let this run until it has happened again, then end it with Ctrl-C
-(a ring of 20 files of 100 MB each, so that it may run for weeks; put your port, or ports, in place of 8080):
+No capture was given (a pipe is read when it is named: bypeer explain -). To make one that can be explained, let
+this run until it has happened again, then end it with Ctrl-C. It is a ring of 20 files of 100 MB each, so that it may run
+for weeks; put your port, or ports, in place of 8080:
 
     sudo tcpdump -i any -nn -s 0 -Z root -C 100 -W 20 -w /var/tmp/ring.pcap 'tcp port 8080 or icmp or icmp6'
     sudo bypeer explain /var/tmp/ring.pcap*

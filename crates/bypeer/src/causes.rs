@@ -40,15 +40,27 @@ pub(crate) fn named(id: &str) -> anyhow::Result<&'static Cause> {
 /// At most three ids that look like `id`, best first.
 fn nearest<'a>(id: &str, ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let id: String = id.chars().take(64).flat_map(char::to_lowercase).collect();
-    let mut scored: Vec<(usize, &str)> = ids
-        .filter_map(|candidate| {
-            let shared = candidate.split('-').any(|word| word.len() > 3 && id.contains(word));
-            let distance = edits(&id, candidate);
-            (distance <= 3 || shared || (id.len() > 3 && candidate.contains(&id))).then_some((distance, candidate))
-        })
-        .collect();
+    let mut scored: Vec<(usize, &str)> = ids.map(|candidate| (edits(&id, candidate), candidate)).collect();
     scored.sort();
-    scored.into_iter().take(3).map(|(_, candidate)| candidate).collect()
+    // A slip of the finger, or else a word in common.
+    let slips: Vec<&str> = scored
+        .iter()
+        .filter(|(edits, _)| *edits <= 3)
+        .map(|(_, candidate)| *candidate)
+        .collect();
+    let shares_a_word = |candidate: &str| {
+        (id.len() > 3 && candidate.contains(&id))
+            || candidate.split('-').any(|word| word.len() > 3 && id.contains(word))
+    };
+    let near = match slips.is_empty() {
+        false => slips,
+        true => scored
+            .into_iter()
+            .map(|(_, candidate)| candidate)
+            .filter(|candidate| shares_a_word(candidate))
+            .collect(),
+    };
+    near.into_iter().take(3).collect()
 }
 
 /// Levenshtein's distance.

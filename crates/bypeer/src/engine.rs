@@ -1,6 +1,7 @@
 //! The way of the data: frames to segments to connections to findings. No files, no printing: it can be driven from a test.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bypeer_diagnose::{Accounts, Finding, Insight, Judge};
 use bypeer_report::{Groups, utc};
@@ -50,12 +51,20 @@ pub struct Outcome {
     pub unknown_link: Option<LinkType>,
 }
 
+/// How long a live connection that has ended is kept for late segments.
+const LIVE_SETTLE: Duration = Duration::from_secs(2);
+
 impl Engine {
     /// Has seen nothing.
-    pub fn new(selection: Selection) -> Engine {
+    ///
+    /// A live capture is read by somebody who waits: there a connection that has ended is told of after two seconds, not
+    /// after ten; what straggles in later is counted as too little seen.
+    pub fn new(selection: Selection, live: bool) -> Engine {
+        let limits = Limits::default();
+        let settle = if live { LIVE_SETTLE } else { limits.settle };
         Engine {
             decoder: Decoder::new(),
-            table: Table::new(Limits::default()),
+            table: Table::new(Limits { settle, ..limits }),
             desk: Desk {
                 selection,
                 judge: Judge::new(),
@@ -63,7 +72,8 @@ impl Engine {
                 over: 0,
                 chosen: HashSet::new(),
                 accounts: Vec::new(),
-                held: Vec::new(),
+                near: Vec::new(),
+                far: Vec::new(),
             },
             issues: Issues::default(),
             packets: 0,
@@ -162,8 +172,10 @@ struct Desk {
     chosen: HashSet<u32>,
     /// What became of them.
     accounts: Vec<Account>,
-    /// Findings that the time in an error line may still put out.
-    held: Vec<Finding>,
+    /// Where an error line has a time: findings near it.
+    near: Vec<Finding>,
+    /// The first findings that are not near it, in case none is.
+    far: Vec<Finding>,
 }
 
 /// What became of a connection, in short.
@@ -178,6 +190,8 @@ struct Account {
 
 /// Accounts kept; an error line that names only a server may fit all there is.
 const ACCOUNTS: usize = 10_000;
+/// Findings kept that an error line's time speaks against.
+const FAR: usize = 1000;
 /// Accounts told one by one.
 const ACCOUNTS_TOLD: usize = 5;
 
@@ -212,34 +226,38 @@ impl Desk {
             findings.retain(|finding| self.chosen.contains(&finding.stream));
         }
         findings.retain(|finding| self.selection.takes(finding));
-        if self.selection.narrows_by_time() {
-            self.held.append(&mut findings);
+        if !self.selection.narrows_by_time() {
+            return findings;
         }
-        findings
+        for finding in findings {
+            if self.selection.is_near_the_lines_time(finding.opened, finding.ended) {
+                self.near.push(finding);
+            } else if self.far.len() < FAR {
+                self.far.push(finding);
+            }
+        }
+        Vec::new()
     }
 
     /// Puts out what the time in the error line speaks against, unless it speaks against all.
     fn narrow(&mut self, answers: &mut Vec<String>) -> Vec<Finding> {
-        let mut held = std::mem::take(&mut self.held);
-        let near = |opened, ended| self.selection.is_near_the_lines_time(opened, ended);
-        let fitting = self
-            .accounts
-            .iter()
-            .filter(|account| near(account.opened, account.ended))
-            .count();
-        if fitting > 0 {
-            held.retain(|finding| self.selection.is_near_the_lines_time(finding.opened, finding.ended));
-            let selection = &self.selection;
-            self.accounts
-                .retain(|account| selection.is_near_the_lines_time(account.opened, account.ended));
-        } else if !self.accounts.is_empty() {
+        let selection = &self.selection;
+        let is_near = |account: &Account| selection.is_near_the_lines_time(account.opened, account.ended);
+        if self.accounts.iter().any(is_near) || !self.near.is_empty() {
+            self.accounts.retain(is_near);
+            return std::mem::take(&mut self.near);
+        }
+        if !self.accounts.is_empty() {
             answers.push(format!(
                 "no connection that fits the line was open, or ended, within {} of the line's time; its time was left aside \
                  (a log's clock or zone may differ: --within widens)",
-                self.selection.window()
+                selection.window()
             ));
         }
-        held
+        if self.far.len() == FAR {
+            answers.push(format!("only the first {FAR} findings that fit are told"));
+        }
+        std::mem::take(&mut self.far)
     }
 
     /// Says what became of the connections asked for of which no finding tells.

@@ -34,15 +34,15 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
     let stop = stop_flag()?;
     let input = Input::new(sources?)?.stopped_by(stop.clone());
     let live = input.meter().total().is_none();
-    let mut printer = Printer::new(arguments.format, live, output::look(color));
+    let mut printer = Printer::new(arguments, live, output::look(color));
     let mut progress = Progress::of(input.meter());
-    let mut engine = Engine::new(selection);
+    let mut engine = Engine::new(selection, live);
 
     let mut clock = Clock::default();
     let read = input.for_each(|event| {
         let ripe = match event {
             Event::Frame(frame) => {
-                engine.frame(&frame);
+                engine.frame(frame);
                 let time = frame.at.time;
                 if live && clock.is_due(time) {
                     engine.advance(time)
@@ -80,7 +80,6 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
         selection: described,
         stopped,
         in_trouble,
-        all: arguments.all,
     };
     let exit = printer.end(outcome, ending)?;
     if let Some(trouble) = trouble {
@@ -110,6 +109,10 @@ fn unusable(outcome: &Outcome, read_issues: &Issues, files: &[String]) -> Option
         return None;
     }
     let name = files.join(", ");
+    let packets = match outcome.packets {
+        1 => "1 packet".to_owned(),
+        packets => format!("{packets} packets"),
+    };
     if outcome.packets == 0 {
         return Some(anyhow!(
             "{name}: it is a capture, but holds no packet; was the right interface captured, and did the filter fit? \
@@ -130,15 +133,10 @@ fn unusable(outcome: &Outcome, read_issues: &Issues, files: &[String]) -> Option
     let unknown = issues.iter().any(|(issue, _)| issue == Issue::UnknownLinkType);
     Some(match outcome.unknown_link.filter(|_| unknown) {
         Some(link) => anyhow!(
-            "{name}: its {} packets are of link type {}, which bypeer does not decode{held}; capture on an IP interface, or with \
-             `tcpdump -i any`",
-            outcome.packets,
+            "{name}: no TCP: {packets} of link type {}, which bypeer does not decode; capture on an IP interface, or with `tcpdump -i any`",
             link.0
         ),
-        None => anyhow!(
-            "{name}: no TCP in its {} packets{held}; a filter for the capture is 'tcp or icmp or icmp6'",
-            outcome.packets
-        ),
+        None => anyhow!("{name}: no TCP in its {packets}{held}; a filter for the capture is 'tcp or icmp or icmp6'"),
     })
 }
 
@@ -146,14 +144,14 @@ fn unusable(outcome: &Outcome, read_issues: &Issues, files: &[String]) -> Option
 #[derive(Default)]
 struct Clock {
     looked: Option<Timestamp>,
-    newest: Option<(Timestamp, Instant)>,
+    newest: Option<Timestamp>,
+    silent_since: Option<Instant>,
 }
 
 impl Clock {
     fn is_due(&mut self, time: Timestamp) -> bool {
-        if self.newest.is_none_or(|(newest, _)| newest < time) {
-            self.newest = Some((time, Instant::now()));
-        }
+        self.newest = self.newest.max(Some(time));
+        self.silent_since = None;
         let due = self.looked.is_none_or(|looked| time.since(looked) >= LIVE_INTERVAL);
         if due {
             self.looked = Some(time);
@@ -162,10 +160,10 @@ impl Clock {
     }
 
     /// How late it is in the capture while nothing comes.
-    fn quiet(&self) -> Option<Timestamp> {
-        let (newest, at) = self.newest?;
-        let passed = i64::try_from(at.elapsed().as_nanos()).unwrap_or(i64::MAX);
-        Some(Timestamp(newest.0.saturating_add(passed)))
+    fn quiet(&mut self) -> Option<Timestamp> {
+        let passed = self.silent_since.get_or_insert_with(Instant::now).elapsed();
+        let passed = i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX);
+        Some(Timestamp(self.newest?.0.saturating_add(passed)))
     }
 }
 
@@ -176,15 +174,17 @@ struct Ending {
     selection: Option<String>,
     stopped: bool,
     in_trouble: bool,
-    all: bool,
 }
 
 /// Prints findings as they come and the rest at the end.
 struct Printer {
     out: BufWriter<StdoutLock<'static>>,
     format: Format,
+    all: bool,
     live: bool,
     look: Look,
+    /// Lines were printed before the report.
+    told: bool,
     printed: u64,
     accusing: u64,
     groups: Groups,
@@ -192,12 +192,14 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(format: Format, live: bool, look: Look) -> Printer {
+    fn new(arguments: &Explain, live: bool, look: Look) -> Printer {
         Printer {
             out: output::stdout(),
-            format,
+            format: arguments.format,
+            all: arguments.all,
             live,
             look,
+            told: false,
             printed: 0,
             accusing: 0,
             groups: Groups::new(),
@@ -229,7 +231,9 @@ impl Printer {
         match self.format {
             Format::Json => json::write_finding(&mut self.out, &finding),
             Format::Text => {
-                let printed = if self.live {
+                let told = self.live && (self.all || !finding.harmless);
+                self.told |= told;
+                let printed = if told {
                     writeln!(self.out, "{}", brief(&finding, self.look))
                 } else {
                     Ok(())
@@ -280,11 +284,11 @@ impl Printer {
         let printed = match (self.failed.take(), self.format) {
             (Some(error), _) => Err(error),
             (None, Format::Json) => json::write_summary(&mut self.out, &summary, &outcome.insights, exit),
-            (None, Format::Text) if outcome.tcp_packets == 0 => Ok(()),
+            (None, Format::Text) if outcome.tcp_packets == 0 && !ending.stopped => Ok(()),
             (None, Format::Text) => {
                 self.groups.take_connections(outcome.groups);
-                let began = if self.live && self.printed > 0 { "\n" } else { "" };
-                let text = report(&self.groups, &outcome.insights, &summary, ending.all, self.look);
+                let began = if self.told { "\n" } else { "" };
+                let text = report(&self.groups, &outcome.insights, &summary, self.all, self.look);
                 write!(self.out, "{began}{text}")
             }
         };

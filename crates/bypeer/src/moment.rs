@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(distance("00:00:04", &utc), 3);
         assert_eq!(distance("23:59:50", &utc), 8);
         let east = TimeZone::fixed(Offset::constant(2));
-        assert_eq!(distance("2026-01-02 02:00:01", &[east.clone()]), 0);
+        assert_eq!(distance("2026-01-02 02:00:01", std::slice::from_ref(&east)), 0);
         assert_eq!(distance("2026-01-02 02:00:03", &[TimeZone::UTC, east]), 2);
         let yearless = Moment::Yearless(1, 2, "00:00:03".parse().unwrap());
         assert_eq!(yearless.distance(opened, ended, &utc).as_secs(), 2);

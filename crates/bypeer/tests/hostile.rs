@@ -29,7 +29,7 @@ fn capture(name: &str) -> Vec<u8> {
 /// Reads `bytes` as a capture; `None` when they are none.
 fn explain(bytes: &[u8]) -> Option<(Vec<Finding>, Outcome)> {
     let mut parser = Parser::new();
-    let mut engine = Engine::new(Selection::default());
+    let mut engine = Engine::new(Selection::default(), false);
     let mut early = Vec::new();
     let mut rest = bytes;
     let mut steps = 0_usize;
@@ -207,7 +207,7 @@ fn thousands_of_mutations_end_well() {
     println!("seed {seed} (set BYPEER_SEED for another)");
     for name in CAPTURES {
         let original = capture(name);
-        let rounds = if original.len() > 100_000 { 300 } else { 2000 };
+        let rounds = if original.len() > 100_000 { 400 } else { 3000 };
         let mut random = Random(seed | 1);
         let mut with_connections = 0;
         for round in 0..rounds {

@@ -11,7 +11,7 @@ announce = "Connection: close\r\n" if sys.argv[3:] == ["announce"] else ""
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.bind((sys.argv[1], int(sys.argv[2])))
-listener.listen(5)
+listener.listen(64)
 buffers = {}
 
 
@@ -43,5 +43,6 @@ while True:
             body = b'{"result": ["Default", "Spanish"], "error": null}'
             head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{announce}Content-Length: {len(body)}\r\n\r\n"
             one.sendall(head.encode() + body)
+            print(f"closing client peer={one.getpeername()} reason=response fully sent", file=sys.stderr, flush=True)
         one.close()
         del buffers[one]

@@ -213,7 +213,7 @@ def gunicorn_killed(lab):
 
     def judge(connection):
         if connection.reset_by("server", "NO_SOCKET") and connection.packets <= 2:
-            return blame("closed-port", "no listener after the kill")
+            return blame("closed-port", "no listener after the kill", lost=True)
         if connection.failed:
             return blame("process-killed", "SIGKILL in the middle of the response", also=["incomplete-response"])
         return clean("before the kill") if not connection.resets else None
@@ -328,7 +328,7 @@ def go_abort(lab):
 
     return lambda connection: (
         blame("upstream-no-response-close", "the handler aborted after 30 ms", lost=True)
-        if connection.index in (0, 1, 2) and not connection.resets
+        if connection.index in (0, 1, 2, 3) and not connection.resets
         else clean() if not connection.resets else None
     )
 
@@ -490,3 +490,176 @@ def abort_after(lab):
     for ending in ("abort", "abort", "close", "half"):
         raw(lab, host, "10.77.0.1", 80, GET % "/", "read", "wait:0.05", ending)
     return lambda connection: clean("the client had the whole answer", also=["deliberate-pool-rst", "so-linger-zero"] if connection.resets else [])
+
+
+@case(
+    "gunicorn-graceful-stop",
+    "gunicorn stops gracefully",
+    "SIGTERM while one request is being worked on and two keep-alive connections are idle: the request is answered, the idle ones get FIN, "
+    "their clients notice.",
+    ["gunicorn gthread", "flask", "python 3.11 sockets"],
+    shows={"clean": 3},
+)
+def graceful(lab):
+    host = lab.one_host()
+    server = gunicorn(lab, host, "-k", "gthread", "--threads", "4", "--keep-alive", "30")
+    lab.record(host)
+    clients = [start_raw(lab, host, 8000, GET % "/slow?s=1.2", "read", "close")]
+    clients += [start_raw(lab, host, 8000, GET % "/small", "read", "eof") for _ in range(2)]
+    time.sleep(0.6)
+    lab.stop(server, seconds=8)
+    collect(lab, clients)
+    return lambda connection: clean("drained") if not connection.resets and not connection.failed else None
+
+
+@case(
+    "redis-killed-blocked-clients",
+    "kill -9 of Redis with blocked clients",
+    "Clients wait in BLPOP and SUBSCRIBE when Redis gets SIGKILL: FIN to all of them in the same moment. One client had left before.",
+    ["redis", "python 3.11 sockets", "redis-cli"],
+    shows={"process-killed": 3, "clean": 1},
+)
+def redis_killed(lab):
+    from scenarios.reuse import redis
+
+    host = lab.one_host()
+    server = redis(lab, host)
+    lab.record(host)
+    lab.run(host, ["redis-cli", "-h", host.address, "PING"])
+    clients = [start_raw(lab, host, 6379, "send:BLPOP queue 20\\r\\n", "read:5", "need:5") for _ in range(3)]
+    time.sleep(0.6)
+    signal_group(server, signal.SIGKILL)
+    collect(lab, clients)
+
+    def judge(connection):
+        if connection.failed:
+            return blame(["process-killed", "upstream-no-response-close"], "SIGKILL while its command was pending")
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "nginx-killed-mid-download",
+    "kill -9 of nginx's worker in the middle of downloads and an upload",
+    "nginx sends 600 000 bytes at a limited rate to three clients; worker and master get SIGKILL. Everything that nginx had been sent was read.",
+    ["nginx", "python 3.11 sockets", "curl"],
+    vantage="client's interface, 5 ms from the server",
+    shows={"process-killed": 3, "clean": 1},
+)
+def nginx_killed(lab):
+    client, host, _ = lab.wired(0.005)
+    files = lab.temp / "files"
+    files.mkdir()
+    (files / "big").write_bytes(b"1" * 600_000)
+    (files / "small").write_bytes(b"1" * 600)
+    server = nginx(lab, host, f"server {{ listen 80; root {files}; location /big {{ limit_rate 50k; }} }}")
+    lab.record(client)
+    lab.curl(client, f"http://{host.address}/small")
+    clients = [lab.start(client, ["/usr/bin/python3", PROGRAMS / "rawhttp.py", host.address, 80, GET % "/big", "read"]) for _ in range(3)]
+    time.sleep(0.8)
+    signal_group(server, signal.SIGKILL)
+    collect(lab, clients)
+
+    def judge(connection):
+        if connection.failed:
+            return blame("process-killed", "SIGKILL in the middle of the response", also=["incomplete-response"])
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "curl-cancel-upload",
+    "curl gives up in the middle of its own upload",
+    "curl uploads 400 000 bytes at 100 kB/s and leaves after 0.6 s; the server had read all that came. Another upload completes.",
+    ["gunicorn gthread", "curl"],
+    shows={"client-cancel": 2, "clean": 1},
+)
+def cancel_upload(lab):
+    host = lab.one_host()
+    gunicorn(lab, host, "-k", "gthread", "--threads", "4")
+    body = lab.temp / "body"
+    body.write_bytes(b"w" * 400_000)
+    lab.record(host)
+    for _ in range(2):
+        lab.curl(host, "-H", "Expect:", "--limit-rate", "100k", "--max-time", "0.6", "--data-binary", f"@{body}", "http://10.77.0.1:8000/read")
+    lab.curl(host, "-H", "Expect:", "--data-binary", f"@{body}", "http://10.77.0.1:8000/read")
+    time.sleep(0.5)
+    return cancelled
+
+
+@case(
+    "node-reset-and-destroy",
+    "A node server calls resetAndDestroy() in the middle of its answers",
+    "3 000 of 9 000 declared bytes, then socket.resetAndDestroy(); the requests (GET and POST) had been read to the end.",
+    ["node", "curl"],
+    vantage="client's interface, 5 ms from the server",
+    shows={"so-linger-zero": 3, "clean": 1},
+)
+def node_reset(lab):
+    client, server, _ = lab.wired(0.005)
+    node(lab, server, "abort.js")
+    lab.record(client)
+    base = f"http://{server.address}:8000"
+    lab.curl(client, f"{base}/reset")
+    lab.curl(client, "-d", "a=1", f"{base}/reset")
+    lab.curl(client, f"{base}/", f"{base}/reset")
+    lab.curl(client, "-d", "a=1", f"{base}/")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_STATE"):
+            return blame("so-linger-zero", "resetAndDestroy()", also=["process-killed", "unread-request-body", "incomplete-response"])
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "haproxy-tcp-reject",
+    "HAProxy rejects requests without an answer",
+    "http-request reject for one path, and http-request silent-drop is not used: HAProxy closes the connection, with a reset or a FIN, and says "
+    "nothing. Others are answered.",
+    ["haproxy", "curl"],
+    shows={"clean": 1},
+)
+def haproxy_reject(lab):
+    host = lab.one_host()
+    haproxy(lab, host, "frontend f\n  bind 10.77.0.1:80\n  http-request reject if { path /no }\n  http-request return status 200 content-type text/plain string hello")
+    lab.record(host)
+    for path in ("/no", "/", "/no"):
+        lab.curl(host, f"http://10.77.0.1{path}")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_STATE"):
+            return blame("so-linger-zero", "http-request reject aborts with linger 0", also=["upstream-no-response-close", "process-killed"], lost=True)
+        if connection.reset_by("server"):
+            return None
+        if connection.failed:
+            return blame("upstream-no-response-close", "http-request reject closed without an answer", lost=True)
+        return clean()
+
+    return judge
+
+
+@case(
+    "wrk-ends-mid-request",
+    "wrk stops after its time with requests under way",
+    "wrk runs for one second against a Go handler that takes 400 ms and then leaves: what was under way is cancelled.",
+    ["wrk", "go net/http"],
+    shows={"client-cancel": 3},
+)
+def wrk(lab):
+    host = lab.one_host()
+    go_server(lab, host)
+    lab.record(host)
+    lab.run(host, ["wrk", "-t", "1", "-c", "4", "-d", "1s", "http://10.77.0.1:8000/slow?for=400ms"])
+    time.sleep(0.6)
+    lab.curl(host, "http://10.77.0.1:8000/ok?n=10")
+
+    def judge(connection):
+        if connection.packets <= 3 or connection.accounts:
+            return clean("nothing was under way") if not connection.resets else None
+        return blame("client-cancel", "wrk's time was over", also=["client-undrained-response"], lost=True)
+
+    return judge

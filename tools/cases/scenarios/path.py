@@ -253,12 +253,37 @@ def tcpkill(lab):
     "injected-rst-after-request",
     "A box forges one reset to the client as soon as it sees a request for one host",
     "A middlebox (an AF_PACKET program on the router) answers requests that name a forbidden host with a forged reset of its own TTL; "
-    "the server answers all the same. Requests for another host pass.",
-    ["nginx", "python 3.11 AF_PACKET", "curl"],
+    "the server works on its answer for 100 ms and sends it all the same. Requests for another host pass.",
+    ["go net/http", "python 3.11 AF_PACKET", "curl"],
     vantage="client's interface, two hops from the server",
     shows={"injected-rst": 2, "clean": 1},
 )
 def censor(lab):
+    client, router, server = lab.routed()
+    go_server(lab, server)
+    lab.start(router, ["/usr/bin/python3", PROGRAMS / "censor.py", "left", "forbidden.example"], ready="watching")
+    lab.record(client)
+    for name in ("forbidden.example", "allowed.example", "forbidden.example"):
+        lab.curl(client, "-H", f"Host: {name}", f"http://{server.address}:8000/slow?for=100ms")
+
+    def judge(connection):
+        if connection.index == 1:
+            return clean() if not connection.resets else None
+        return blame("injected-rst", "forged by the box", also=["netfilter-reject"], lost=True) if connection.failed else None
+
+    return judge
+
+
+@case(
+    "injected-rst-too-late",
+    "A forged reset comes too late and is not accepted",
+    "The same box in front of a server that answers at once: the forged reset's sequence number is no longer what the client expects, its "
+    "kernel ignores it (RFC 5961) and everything ends well.",
+    ["nginx", "python 3.11 AF_PACKET", "curl"],
+    vantage="client's interface, two hops from the server",
+    shows={"clean": 3},
+)
+def censor_late(lab):
     client, router, server = lab.routed()
     hello(lab, server)
     lab.start(router, ["/usr/bin/python3", PROGRAMS / "censor.py", "left", "forbidden.example"], ready="watching")
@@ -267,9 +292,10 @@ def censor(lab):
         lab.curl(client, "-H", f"Host: {name}", f"http://{server.address}/")
 
     def judge(connection):
-        if connection.index == 1:
-            return clean() if not connection.resets else None
-        return blame("injected-rst", "forged by the box", also=["netfilter-reject"], lost=True)
+        if connection.failed:
+            return None
+        return clean("the forged reset was ignored and the client had its answer", also=["injected-rst"] if connection.rst_times["server"] else [],
+                     forged=True)
 
     return judge
 
@@ -385,3 +411,160 @@ def lossy(lab):
         lab.curl(client, f"http://{server.address}/page")
     lab.curl(client, "-H", "Expect:", "-d", "y" * 60_000, f"http://{server.address}/ok")
     return lambda connection: clean("lost segments were sent again") if not connection.resets and not connection.failed else None
+
+
+@case(
+    "outage-recovers",
+    "A path is out for two seconds and comes back",
+    "The wire drops everything for two seconds in the middle of a download and of an idle keep-alive connection: retransmissions, then all goes on.",
+    ["nginx", "curl", "python 3.11 sockets"],
+    vantage="server's interface, on a wire of 5 ms",
+    shows={"clean": 3},
+)
+def outage(lab):
+    client, server, wire = lab.wired(0.005)
+    big(lab, server, "80k", 150_000)
+    lab.record(server)
+    started = [start_raw(lab, client, server.address, 80, GET % "/big", "read", "close"),
+               start_raw(lab, client, server.address, 80, GET % "/small", "read", "wait:1", GET % "/small", "read", "close")]
+    time.sleep(0.6)
+    wire.drop = lambda packet, to_server: True
+    time.sleep(2)
+    wire.drop = None
+    collect(lab, started)
+    lab.curl(client, f"http://{server.address}/small")
+    return lambda connection: clean("retransmitted until the path was back") if not connection.resets and not connection.failed else None
+
+
+@case(
+    "syn-lost-once",
+    "A first SYN, or SYN-ACK, is lost and everything else is well",
+    "The wire loses the first SYN of one connection and the first SYN-ACK of another: both begin a second late.",
+    ["nginx", "curl"],
+    vantage="client's interface, on a wire of 5 ms",
+    shows={"clean": 3},
+)
+def syn_lost(lab):
+    client, server, wire = lab.wired(0.005)
+    hello(lab, server)
+    lab.record(client)
+    for direction in (True, False):
+        gone = []
+
+        def drop(packet, to_server, direction=direction, gone=gone):
+            is_syn = packet[0] >> 4 == 4 and packet[9] == 6 and packet[(packet[0] & 15) * 4 + 13] & 2
+            if is_syn and to_server == direction and not gone:
+                gone.append(True)
+                return True
+            return False
+
+        wire.drop = drop
+        lab.curl(client, f"http://{server.address}/")
+    wire.drop = None
+    lab.curl(client, f"http://{server.address}/")
+    return lambda connection: clean("a late start") if not connection.resets and not connection.failed else None
+
+
+@case(
+    "path-mtu-icmp",
+    "ICMP fragmentation needed is no error",
+    "The router's link to the server has an MTU of 1000: it answers large segments with ICMP fragmentation needed, the hosts send smaller ones. "
+    "Uploads and downloads end well.",
+    ["nginx", "curl"],
+    vantage="client's interface, one hop from the server",
+    shows={"clean": 2},
+)
+def mtu(lab):
+    client, router, server = lab.routed()
+    hello(lab, server)
+    sh("ip", "-n", router.name, "link", "set", "right", "mtu", "1000")
+    lab.record(client)
+    for _ in range(2):
+        lab.curl(client, "-H", "Expect:", "-d", "u" * 30_000, f"http://{server.address}/")
+    return lambda connection: clean() if not connection.resets and not connection.failed else None
+
+
+@case(
+    "reject-idle-conntrack",
+    "A stateful firewall forgets an idle flow and rejects what comes after",
+    "The router forgets flows idle for 2 s and rejects unknown segments with tcp reset. Pool connections reused after 3 s are reset by the router; "
+    "one in steady use lives.",
+    ["nginx", "nftables", "python 3.11 sockets"],
+    vantage="client's interface, one hop from the server",
+    shows={"netfilter-reject": 3, "clean": 1},
+)
+def reject_idle(lab):
+    client, router, server = lab.routed()
+    hello(lab, server)
+    lab.sysctl(router, "net/netfilter/nf_conntrack_tcp_loose", 0)
+    lab.nft(router, "add table ip f; add chain ip f forward { type filter hook forward priority 0; };"
+            " add rule ip f forward ct state established accept; add rule ip f forward tcp flags & (syn | ack) == syn ct state new accept;"
+            " add rule ip f forward meta l4proto tcp reject with tcp reset")
+    lab.sysctl(router, "net/netfilter/nf_conntrack_tcp_timeout_established", 2)
+    lab.record(client)
+    clients = [start_raw(lab, client, server.address, 80, GET % "/", "read", f"wait:{pause}", "timeout:4", GET % "/", "read") for pause in (3.0, 3.3, 3.6)]
+    clients.append(start_raw(lab, client, server.address, 80, *[GET % "/", "read", "wait:1"] * 4, "close"))
+    collect(lab, clients)
+
+    def judge(connection):
+        if connection.failed:
+            return blame("netfilter-reject", "the router had forgotten the idle flow and rejected the request",
+                         also=["injected-rst", "half-open-after-reboot"], lost=True)
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "keepalive-timeout-redis-server",
+    "Redis' own TCP keep-alive finds a client gone",
+    "redis-server with tcp-keepalive 3; the path to two idle clients drops everything (their machine lost its network). Redis' kernel probes in "
+    "vain and resets. Another client's probes are answered.",
+    ["redis", "nftables", "python 3.11 sockets"],
+    vantage="server's interface, one hop from the clients",
+    shows={"keepalive-timeout": 2, "clean": 1},
+)
+def keepalive_server(lab):
+    client, router, server = lab.routed()
+    lab.start(server, ["redis-server", "--port", "6379", "--bind", server.address, "--save", "", "--dir", lab.temp, "--protected-mode", "no",
+                       "--tcp-keepalive", "3"], port=6379)
+    lab.record(server)
+    start_raw(lab, client, server.address, 6379, "send:PING\\r\\n", "read:7", "wait:4", "close").wait(10)
+    for _ in range(2):
+        start_raw(lab, client, server.address, 6379, "send:PING\\r\\n", "read:7", "wait:30", "close")
+    time.sleep(0.6)
+    lab.nft(router, "add table ip f; add chain ip f forward { type filter hook forward priority 0; }; add rule ip f forward drop")
+    time.sleep(8)
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_KEEPALIVE_TIMEOUT"):
+            return blame("keepalive-timeout", "the server's keep-alive probes went unanswered", also=["silent-drop"], lost=False)
+        return clean("its probes were answered") if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "half-open-upload",
+    "A server is replaced in the middle of uploads",
+    "Clients upload slowly to a Go server; its machine is replaced by a fresh one with the same address. The next piece of each upload draws a bare "
+    "reset.",
+    ["go net/http", "python 3.11 sockets"],
+    vantage="client's interface, one hop from the server",
+    shows={"half-open-after-reboot": 2},
+)
+def half_open_upload(lab):
+    client, router, server = lab.routed()
+    go_server(lab, server)
+    lab.record(client)
+    head = "send:POST /ok?n=5 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 60000\\r\\n\\r\\n"
+    clients = [start_raw(lab, client, server.address, 8000, head, "send:{20000*u}", "wait:1.8", "send:{20000*u}", "wait:0.2", "send:{20000*u}", "read")
+               for _ in range(2)]
+    time.sleep(0.6)
+    sh("ip", "-n", router.name, "link", "del", "right")
+    fresh = lab.host("fresh", server.address)
+    lab.join(fresh, router, "eth0", "right2", "10.77.3.1/24", "10.77.3.254/24")
+    sh("ip", "-n", fresh.name, "route", "add", "default", "via", "10.77.3.254")
+    go_server(lab, fresh)
+    collect(lab, clients)
+    return half_open_judge

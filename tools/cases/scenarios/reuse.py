@@ -1,8 +1,9 @@
 """Connections that are used again while, or after, the server closes them."""
 
+import pathlib
 import time
 
-from lab import HOME, PROGRAMS, PYTHON, blame, clean
+from lab import GO, HOME, PROGRAMS, PYTHON, blame, clean
 from registry import case
 from servers import (
     apache, go_client, go_server, gunicorn, haproxy, nginx, node, python_client, python_program, raw, uwsgi,
@@ -103,8 +104,10 @@ def lighttpd(lab, host, extra=""):
 
 
 def java(lab, host, program):
-    jars = ":".join(["/usr/share/java/*"])
-    return lab.start(host, ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", jars, PROGRAMS / program, host.address, "8000"], port=8000)
+    """Runs a program with the jars of its own server alone: others bring older classes of the same names."""
+    names = ("tomcat9-",) if program.startswith("Tomcat") else ("jetty9-", "servlet-api", "tomcat9-servlet-api", "tomcat9-jsp-api")
+    jars = ":".join(str(path) for path in sorted(pathlib.Path("/usr/share/java").glob("*.jar")) if path.name.startswith(names))
+    return lab.start(host, ["java", "-XX:TieredStopAtLevel=1", "-cp", jars, PROGRAMS / program, host.address, "8000"], port=8000)
 
 
 @case(
@@ -159,17 +162,16 @@ def announced_10(lab):
     "anki-connect-unannounced",
     "A hand-written server closes after each response without saying so; a pooling Go client",
     "A single-threaded HTTP/1.1 server, in the manner of an add-on for flash cards, answers 200 with Content-Length, no "
-    "Connection: close, and closes. A Go client with keep-alive posts from four workers: now and then it takes the "
+    "Connection: close, and closes. A Go client with keep-alive posts from ten workers: now and then it takes the "
     "connection from its pool before it has seen the FIN.",
     ["python 3.11 sockets", "go net/http client"],
-    shows={"unannounced-close-each-response": 1, "clean": 3},
+    shows={"unannounced-close-each-response": 2, "clean": 3},
 )
 def anki(lab):
     host = lab.one_host()
     python_program(lab, host, "anki.py", port=8765)
     lab.record(host)
-    told = go_client(lab, host, "-n", "15", "-workers", "4", "-post", "60", "http://10.77.0.1:8765/")
-    del told
+    go_client(lab, host, "-n", "10", "-workers", "10", "-post", "60", "http://10.77.0.1:8765/")
     return unannounced
 
 
@@ -210,10 +212,14 @@ def anki_announced(lab):
 
 
 def unannounced(connection):
-    if connection.resets or connection.failed:
-        word = connection.first_reset.reason if connection.first_reset else "no reset"
-        return blame("unannounced-close-each-response", f"reused after a response without Connection: close ({word})",
+    if connection.resets:
+        return blame("unannounced-close-each-response",
+                     f"reused after a response without Connection: close ({connection.first_reset.reason})",
                      also=["keepalive-race-unannounced-close"])
+    if connection.failed:
+        # This server never drains: had the request reached the wire, there would be a reset.
+        return clean("its client wanted to reuse it, but saw the FIN before a byte was sent", lost=True,
+                     also=["unannounced-close-each-response"])
     return clean("one exchange, then the server's close; not reused")
 
 
@@ -340,5 +346,107 @@ def gunicorn_recycle(lab):
             return blame("keepalive-race-unannounced-close", f"the recycled worker closed while a request came ({word})",
                          also=["proxy-max-requests", "upstream-no-response-close"])
         return clean("announced by Connection: close, or idle, when the worker left")
+
+    return judge
+
+
+race("race-aiohttp-server", "aiohttp's keepalive_timeout against a client pool",
+     lambda lab, host: python_program(lab, host, "aiohttp_server.py"), ["aiohttp"], method="POST")
+race("race-waitress-requests", "waitress's channel_timeout against requests",
+     lambda lab, host: python_program(lab, host, "waitress_idle.py"), ["waitress"], client="requests", path="/small", earlier=STAGGERED, note=TICK)
+
+
+def java_plain(lab, host, program, *options):
+    return lab.start(host, ["java", "-XX:TieredStopAtLevel=1", *options, PROGRAMS / program, host.address, "8000"], port=8000)
+
+
+@case(
+    "race-node-undici",
+    "node's idle limit against undici with a longer one, 15 ms apart",
+    "undici keeps connections for a minute, node closes after 1.5 s: requests after 1.485 s of idleness cross the FIN.",
+    ["node", "undici"],
+    vantage="server's interface, 15 ms from the client",
+    shows={"keepalive-race-unannounced-close": 1},
+)
+def race_undici(lab):
+    client, server, _ = lab.wired(DELAY)
+    node(lab, server, "keepalive.js", "timeout", 500)
+    lab.record(server)
+    for gap in ("1478", "1486", "1492", "600"):
+        lab.client(client, ["node", PROGRAMS / "agent.js", f"http://{server.address}:8000/", "POST", "undici", "2", gap])
+    return raced
+
+
+@case(
+    "race-gunicorn-go-post",
+    "gunicorn gthread closes an idle connection, Go posts on it 15 ms away",
+    "gunicorn gthread with keep-alive 1: Go's pool holds connections for 90 s and posts on them about when the worker closes them. Go sees "
+    "the FIN in time, or loses the request.",
+    ["gunicorn gthread", "go net/http client"],
+    vantage="client's interface, 15 ms from the server",
+    shows={"clean": 4},
+)
+def race_go(lab):
+    client, server, _ = lab.wired(DELAY)
+    gunicorn(lab, server, "-k", "gthread", "--threads", "40", "--keep-alive", "1", app="plain_wsgi:application")
+    lab.record(client)
+    started = [lab.start(client, [GO, "get", "-n", "2", "-gap", f"{1000 + 25 * step}ms", "-post", "5", f"http://{server.address}:8000/small"])
+               for step in range(24)]
+    for one in started:
+        one.wait(15)
+        lab.take_accounts(one.log.read_text())
+    return raced
+
+
+@case(
+    "haproxy-node-idle-limits",
+    "HAProxy in front of node: the pool notices node's idle close",
+    "HAProxy keeps server connections for reuse; node closes them after 1.5 s idle with FIN, HAProxy closes its side and opens new ones. All "
+    "requests are answered.",
+    ["haproxy", "node", "curl"],
+    shows={"clean": 6},
+)
+def haproxy_node(lab):
+    host = lab.one_host()
+    node(lab, host, "keepalive.js", "timeout", 500)
+    haproxy(lab, host, "frontend f\n  bind 10.77.0.1:80\n  default_backend b\nbackend b\n  http-reuse always\n  server one 10.77.0.1:8000")
+    lab.record(host)
+    for pause in (0.2, 1.8, 0.1, 1.9):
+        lab.curl(host, "-d", "a=1", "http://10.77.0.1/")
+        time.sleep(pause)
+
+    return lambda connection: None if connection.failed or connection.reset_by("server") else clean(
+        also=["deliberate-pool-rst"] if connection.resets else [])
+
+
+@case(
+    "nginx-upstream-node-race",
+    "nginx reuses an upstream connection that node is closing",
+    "nginx with upstream keepalive in front of node 15 ms away, whose idle limit is 1.5 s: POSTs after about 1.485 s of idleness cross "
+    "node's FIN and end as 502. The capture shows the upstream's leg.",
+    ["nginx", "node", "curl"],
+    vantage="nginx's interface towards node, 15 ms away",
+    shows={"keepalive-race-unannounced-close": 1},
+)
+def nginx_node(lab):
+    client, server, _ = lab.wired(DELAY)
+    node(lab, server, "keepalive.js", "timeout", 500)
+    nginx(lab, client, f"upstream app {{ server {server.address}:8000; keepalive 8; }} server {{ listen 127.0.0.1:80; location / {{ proxy_pass http://app;"
+          " proxy_http_version 1.1; proxy_set_header Connection ''; } }")
+    lab.record(client)
+    statuses = []
+    for pause in (1.47, 1.478, 1.464, 0.5):
+        lab.curl(client, "-d", "a=1", "http://127.0.0.1/")
+        time.sleep(pause)
+        statuses.append(lab.curl(client, "-d", "b=1", "http://127.0.0.1/")[0].status)
+        time.sleep(2)
+    # These accounts are of connections to nginx, which are not in the capture.
+    lab.accounts.clear()
+
+    def judge(connection):
+        if connection.resets:
+            return blame("keepalive-race-unannounced-close", f"nginx's request crossed node's idle close ({connection.first_reset.reason})",
+                         also=["idle-timeout-inversion"], lost=True)
+        return clean()
 
     return judge

@@ -351,3 +351,214 @@ def gunicorn_slow(lab):
         return None
 
     return judge
+
+
+@case(
+    "nginx-lingering-timeout",
+    "nginx stops lingering before a slow upload goes on",
+    "client_max_body_size 10k, lingering_time 1s and lingering_timeout 500ms: nginx answers 413, discards, waits half a second and "
+    "closes; the upload goes on after 1.5 s, to a closed socket. An upload without a pause ends well.",
+    ["nginx", "python 3.11 sockets"],
+    shows={"late-data-after-close": 2, "clean": 1},
+)
+def nginx_lingering(lab):
+    host = lab.one_host()
+    nginx(lab, host, "client_max_body_size 10k; lingering_time 1s; lingering_timeout 500ms; server { listen 10.77.0.1:80;"
+          " location / { proxy_pass http://127.0.0.1:1; } }")
+    lab.record(host)
+    for _ in range(2):
+        raw(lab, host, "10.77.0.1", 80, UPLOAD % 90_000, "send:{30000*l}", "wait:1.5", "send:{30000*l}", "wait:0.05", "send:{30000*l}", "read")
+    raw(lab, host, "10.77.0.1", 80, UPLOAD % 90_000, "send:{90000*l}", "read", "close")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_TIMEWAIT_SOCKET", "TCP_ABORT_ON_DATA", "NO_SOCKET", "TCP_FLAGS"):
+            return blame(["late-data-after-close", "early-error-body-limit"], "the upload went on after lingering_timeout")
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "puma-upload-read",
+    "puma reads bodies before the application sees them",
+    "A Rack application that ignores the body of POSTs: puma has read it all first. Nothing is reset.",
+    ["puma", "curl"],
+    shows={"clean": 3},
+)
+def puma_upload(lab):
+    from scenarios.reuse import puma
+
+    host = lab.one_host()
+    puma(lab, host)
+    lab.record(host)
+    for size in (100, 40_000, 90_000):
+        lab.curl(host, "-H", "Expect:", "-d", "x" * size, "http://10.77.0.1:8000/")
+    return unread
+
+
+@case(
+    "jetty-upload-consumed",
+    "Jetty consumes what a handler left of a body",
+    "A Jetty handler that ignores the body of POSTs; Jetty reads the rest, or closes after it. curl and Python get their answers.",
+    ["jetty", "java", "curl", "python 3.11 sockets"],
+    shows={"clean": 2},
+)
+def jetty_upload(lab):
+    from scenarios.reuse import java
+
+    host = lab.one_host()
+    java(lab, host, "JettyServer.java")
+    lab.record(host)
+    for size in (100, 40_000):
+        lab.curl(host, "-H", "Expect:", "-d", "x" * size, "http://10.77.0.1:8000/")
+    raw(lab, host, "10.77.0.1", 8000, UPLOAD % 60_000, "send:{60000*l}", "read", "close")
+    return early
+
+
+@case(
+    "jdk-httpserver-ignored-upload",
+    "The JDK's HTTP server and a handler that ignores the upload",
+    "com.sun.net.httpserver drains at most 64 KiB of an ignored body, then closes: uploads of 400 000 bytes are reset, one of 20 000 is drained.",
+    ["java com.sun.net.httpserver", "python 3.11 sockets"],
+    shows={"early-error-body-limit": 2, "clean": 1},
+)
+def jdk_upload(lab):
+    from scenarios.reuse import java_plain
+
+    host = lab.one_host()
+    java_plain(lab, host, "JdkServer.java")
+    lab.record(host)
+    for _ in range(3):
+        raw(lab, host, "10.77.0.1", 8000, (UPLOAD % 400_000).replace("POST /", "POST /ignore"), "send:{400000*j}", "read")
+    raw(lab, host, "10.77.0.1", 8000, (UPLOAD % 20_000).replace("POST /", "POST /ignore"), "send:{20000*j}", "read", "close")
+    return early
+
+
+@case(
+    "haproxy-gunicorn-ignored-body",
+    "HAProxy in front of gunicorn whose view ignores the POST body",
+    "HAProxy streams bodies of 200 000 bytes to gunicorn (old, sync), whose view answers 614 400 bytes without reading: HAProxy's "
+    "clients get a cut answer or 502. Both legs are in the capture.",
+    ["haproxy", "gunicorn-old sync", "flask", "curl"],
+    shows={"unread-request-body": 1},
+)
+def haproxy_gunicorn(lab):
+    host = lab.one_host()
+    gunicorn(lab, host, python=PYTHON_OLD)
+    haproxy(lab, host, "frontend f\n  bind 10.77.0.1:80\n  default_backend b\nbackend b\n  server one 10.77.0.1:8000")
+    body = lab.temp / "body"
+    body.write_bytes(b"w" * 200_000)
+    lab.record(host)
+    told = []
+    for kind in ("large", "small", "large"):
+        data = ["--data-binary", f"@{body}"] if kind == "large" else ["-d", "a=1"]
+        told += lab.curl(host, "-H", "Expect:", *data, "http://10.77.0.1/")
+        time.sleep(0.2)
+
+    def judge(connection):
+        if connection.server_port == 8000:
+            lost = not told[connection.index].ok or told[connection.index].status >= 500
+            if connection.reset_by("client") and not connection.reset_by("server"):
+                return None if lost else clean("HAProxy had the whole answer and cut off the rest of the upload",
+                                               also=["client-cancel", "so-linger-zero", "deliberate-pool-rst"])
+            truth = unread(connection)
+            if truth:
+                truth.lost = lost
+            return truth
+        if connection.failed:
+            return blame("incomplete-response", "HAProxy passed on the part of the answer that it got, and closed", lost=True)
+        if connection.resets:
+            return early(connection)
+        return clean("HAProxy answered in full")
+
+    return judge
+
+
+@case(
+    "nginx-uwsgi-protocol-ignored-body",
+    "nginx passes an upload by the uwsgi protocol to an application that ignores it",
+    "uwsgi_pass: nginx sends 150 000 bytes behind the packet of variables, the application answers 300 000 bytes and reads nothing; uWSGI closes "
+    "with the body unread. The capture shows a protocol that is not HTTP. A GET and a view that reads end well.",
+    ["nginx", "uwsgi", "curl"],
+    shows={"unread-request-body": 2, "clean": 3},
+)
+def uwsgi_protocol(lab):
+    host = lab.one_host()
+    uwsgi(lab, host, "--socket", "10.77.0.1:3031", port=3031)
+    nginx(lab, host, "server { listen 10.77.0.1:80; location / { include /etc/nginx/uwsgi_params; uwsgi_pass 10.77.0.1:3031; } }")
+    body = lab.temp / "body"
+    body.write_bytes(b"w" * 150_000)
+    lab.record(host)
+    told = []
+    for path, data in (("/", True), ("/", False), ("/read", True), ("/", True)):
+        told += lab.curl(host, "-H", "Expect:", *(["--data-binary", f"@{body}"] if data else []), f"http://10.77.0.1{path}")
+        time.sleep(0.1)
+
+    def judge(connection):
+        if connection.server_port == 3031:
+            truth = unread(connection, also=["so-linger-zero", "process-killed", "incomplete-response", "unread-trailing-bytes"])
+            if truth:
+                truth.lost = told[connection.index].received != 300_000
+            return truth
+        if connection.failed:
+            return blame("incomplete-response", "nginx passed on the part of the answer that it got", lost=True)
+        return clean()
+
+    return judge
+
+
+@case(
+    "tomcat-swallow-limit",
+    "Tomcat swallows 2 MB of an ignored upload, and no more",
+    "A servlet answers without reading: Tomcat reads on up to maxSwallowSize (2 MB) and closes. Of an upload of 3 MB the rest is reset; one of "
+    "100 000 bytes is swallowed.",
+    ["tomcat", "java", "curl", "python 3.11 sockets"],
+    shows={"early-error-body-limit": 1, "clean": 1},
+)
+def tomcat_swallow(lab):
+    from scenarios.reuse import java
+
+    host = lab.one_host()
+    java(lab, host, "TomcatServer.java")
+    lab.record(host)
+    for size in (3_000_000, 100_000, 3_000_000):
+        raw(lab, host, "10.77.0.1", 8000, (UPLOAD % size).replace("POST /", "POST /ignore"), "send:{%d*t}" % size, "read", "close")
+    # Tomcat closes a second after its client did.
+    time.sleep(1.5)
+
+    def judge(connection):
+        truth = early(connection)
+        if truth.expect and truth.expect[0] == "late-data-after-close":
+            truth.expect.reverse()
+        return truth
+
+    return judge
+
+
+@case(
+    "apache-proxy-gunicorn-ignored-body",
+    "Apache's mod_proxy in front of gunicorn whose view ignores the POST body",
+    "Apache passes bodies of 120 000 bytes on to gunicorn (old, sync), which answers 614 400 bytes without reading and closes. Small forms fit "
+    "into gunicorn's first read.",
+    ["apache mod_proxy_http", "gunicorn-old sync", "flask", "curl"],
+    shows={"unread-request-body": 1, "clean": 2},
+)
+def apache_proxy(lab):
+    host = lab.one_host()
+    gunicorn(lab, host, python=PYTHON_OLD)
+    apache(lab, host, "ProxyPass / http://10.77.0.1:8000/\nProxyPassReverse / http://10.77.0.1:8000/", modules=("proxy", "proxy_http"))
+    body = lab.temp / "body"
+    body.write_bytes(b"w" * 120_000)
+    lab.record(host)
+    for data in (["--data-binary", f"@{body}"], [], ["-d", "a=1"], ["--data-binary", f"@{body}"]):
+        lab.curl(host, "-H", "Expect:", *data, "http://10.77.0.1/")
+        time.sleep(0.1)
+
+    def judge(connection):
+        if connection.server_port == 8000:
+            return unread(connection)
+        if connection.failed:
+            return blame("incomplete-response", "Apache passed on the part of the answer that it got", lost=True)
+        return clean() if not connection.resets else None
+
+    return judge

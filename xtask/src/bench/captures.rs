@@ -126,7 +126,10 @@ fn packets(kind: Kind) -> Result<Box<dyn Iterator<Item = (u64, Vec<u8>)>>> {
         return Ok(Box::new(Merge::new(flows, LIVE as usize, 100)));
     }
     let cases = crate::bypeer::root().join("crates/bypeer-diagnose/cases");
-    let largest_packet = if kind == Kind::Small { 200 } else { usize::MAX };
+    let (largest_packet, at_once) = match kind {
+        Kind::Small => (200, 256),
+        _ => (usize::MAX, 64),
+    };
     let recordings = recordings(&cases, largest_packet)?;
     let flows = move || -> Option<Flow> {
         copy += 1;
@@ -137,7 +140,7 @@ fn packets(kind: Kind) -> Result<Box<dyn Iterator<Item = (u64, Vec<u8>)>>> {
         }
         Some(transfer(copy, shape(kind, copy)))
     };
-    Ok(Box::new(Merge::new(flows, 256, 700)))
+    Ok(Box::new(Merge::new(flows, at_once, 700)))
 }
 
 fn shape(kind: Kind, copy: u32) -> Shape {

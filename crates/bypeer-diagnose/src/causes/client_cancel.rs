@@ -42,7 +42,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if !story.understood(exchange) && exchange.response.is_none() {
         // A last word of the client (a GOAWAY, a QUIT) is no request: one that waits for an answer shows by its waiting.
         let waited = left.time.since(exchange.request.as_ref()?.last.time);
-        if !story.answers_are_owed() || waited < story.round_trip() * 2 + Duration::from_millis(50) {
+        if !story.answer_is_owed(exchange) || waited < story.round_trip() * 2 + Duration::from_millis(50) {
             return None;
         }
     }

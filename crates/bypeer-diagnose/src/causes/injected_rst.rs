@@ -40,6 +40,15 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         weight += 1;
         signs.push((reset.at, "a bare RST with an IP identification: Linux sends it with zero".to_owned()));
     }
+    let bare = reset.ack.is_none();
+    if bare && (reset.window != 0 || reset.timestamps) {
+        weight += 1;
+        signs.push((reset.at, format!("a bare RST with a window of {}: no socket of Linux sends one", reset.window)));
+    }
+    if !bare && reset.shape == ResetShape::Other && flow.timestamps && !reset.timestamps && flow.unanswered_probes == 0 {
+        weight += 1;
+        signs.push((reset.at, "RST,ACK without the timestamps that this connection uses".to_owned()));
+    }
     if let Some(other) = both_at_once(story) {
         weight += 2;
         signs.push((other, "resets in both directions at the same moment".to_owned()));

@@ -19,7 +19,11 @@ const WITHIN_A_REQUEST: Duration = Duration::from_secs(3);
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let reset = story.passive_reset_by_server()?;
-    let trigger = reset.trigger.as_ref().filter(|trigger| trigger.len > 0)?;
+    let trigger = reset
+        .trigger
+        .as_ref()
+        .filter(|trigger| trigger.len > 0)
+        .or_else(|| story.client_data_after_fin())?;
     if story.only_alert_from(Direction::ToServer, trigger.seq) || story.tls_alert_at(Direction::ToServer, trigger.seq) {
         return None;
     }
@@ -31,9 +35,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             Strength::Fits
         }
         None => return None,
-        Some(_) if story.understood(exchange) => {
-            if response_begun || exchange.index == 0 { Strength::Proven } else { return None }
-        }
+        Some(_) if story.understood(exchange) && (response_begun || exchange.index == 0) => Strength::Proven,
+        Some(_) if story.understood(exchange) => return None,
         Some(_) => {
             // Turns: the rest of an upload is told from a new request by the pause before it.
             let pause = story.idle_before(exchange).unwrap_or_default();

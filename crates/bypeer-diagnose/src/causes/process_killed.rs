@@ -35,6 +35,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     {
         return None; // The request had not arrived: a race, whoever died.
     }
+    if exchange.is_some_and(|exchange| exchange.response.is_none() && story.closed_after_an_answer(exchange, at)) {
+        return None;
+    }
     if reuse::announced(story).is_some() {
         return None;
     }
@@ -47,7 +50,15 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let gone = around.refused_after.is_some_and(|gap| gap < Duration::from_secs(10));
     let together = around.died_together_unprompted > 0;
     let sudden = exchange.is_some_and(|exchange| exchange.response.is_some());
-    let strength = if together || (gone && exchange.is_some()) {
+    // A whole request, a long silence, and then a reset while it lies unread: nobody looked at it when the process ended.
+    let hung = exchange.zip(reset).is_some_and(|(exchange, reset)| {
+        let request = exchange.request.as_ref().filter(|request| request.complete && exchange.response.is_none());
+        request.is_some_and(|request| {
+            reset.at.time.since(request.last.time) > story.round_trip() * 2 + Duration::from_millis(250)
+                && reuse::find(story).is_none()
+        })
+    });
+    let strength = if hung || together || (gone && exchange.is_some()) {
         Strength::Fits
     } else if sudden || around.died_together > 0 {
         Strength::Possible

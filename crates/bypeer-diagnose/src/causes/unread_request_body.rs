@@ -59,6 +59,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         && (exchange.index > 0 || story.around.died_together_unprompted > 0) {
         strength = Strength::Possible;
     }
+    // A server that does not want a request says so soon; one that hangs and is then reset was ended by something else.
+    if exchange.response.is_none() && exchange.request_complete() {
+        let waited = reset.at.time.since(request.last.time);
+        if waited > story.round_trip() * 2 + Duration::from_millis(250) {
+            strength = Strength::Possible;
+        }
+    }
     // More arrived than the request: that is unread for certain, the body perhaps not.
     if exchange.response.is_some() && request.complete && story.connection.app.trailing_request_len > 0 {
         strength = Strength::Possible;

@@ -22,7 +22,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if reuse::announced(story).is_some() {
         return None;
     }
-    if !story.answers_are_owed() || !(request.complete || !story.understood(exchange)) {
+    if !story.answer_is_owed(exchange) || !request.complete && story.understood(exchange) {
         return None;
     }
     if story.only_alert_from(bypeer_wire::Direction::ToServer, request.start as i64) {

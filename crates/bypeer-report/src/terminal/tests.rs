@@ -23,7 +23,7 @@ fn a_group_tells_everything_once() {
     }
     let text = plain(&groups, &[]);
     for part in [
-        "likely gunicorn closed while 22 of 414 request bytes were unread\n",
+        "likely: gunicorn closed while 22 of 414 request bytes were unread\n",
         "unread-request-body at 192.0.2.80:8000 (gunicorn/20.1.0) · 7 of 42 connections to it",
         "to blame: the server program",
         "7 requests without a whole answer, 2809856 bytes of responses",
@@ -33,7 +33,7 @@ fn a_group_tells_everything_once() {
         "RFC 1122 §4.2.2.13",
         "server: read the body",
         "client: send head",
-        "tcp.stream in {1, 2, 3, 4, 5, 6, 7}",
+        "tcp.stream in {1..7}",
         "192.0.2.1 (7)",
     ] {
         assert_eq!(text.matches(part).count(), 1, "{part:?} once in\n{text}");
@@ -128,13 +128,53 @@ fn undecided_names_its_rivals_and_what_settles_it() {
     }];
     let text = plain(&groups([open]), &[]);
     for part in [
-        "undecided gunicorn",
+        "undecided: gunicorn",
         "either   unread-request-body: The server closed",
         "or       so-linger-zero: everything may",
         "settle   strace",
     ] {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }
+    assert!(!text.contains("to blame"), "nobody is accused:\n{text}");
+}
+
+#[test]
+fn filters_are_short_enough_to_use() {
+    assert_eq!(display_filter(vec![4]), ("tcp.stream eq 4".to_owned(), 1));
+    assert_eq!(display_filter(vec![4, 4]), ("tcp.stream eq 4".to_owned(), 2));
+    assert_eq!(
+        display_filter(vec![9, 1, 2, 2, 5, 6, 7]),
+        ("tcp.stream in {1, 2, 5..7, 9}".to_owned(), 7)
+    );
+    let (filter, shown) = display_filter((0..1000).map(|stream| stream * 3).collect());
+    assert!(filter.len() <= FILTER_LENGTH + 3 && filter.ends_with('}'), "{filter}");
+    assert_eq!(shown as usize, filter.split(',').count());
+}
+
+#[test]
+fn what_is_general_is_said_once() {
+    let mut elsewhere = finding(&UNREAD_BODY, 9);
+    elsewhere.server.port = 8001;
+    let text = plain(&groups([finding(&UNREAD_BODY, 1), elsewhere]), &[]);
+    assert_eq!(text.matches("RFC 1122").count(), 1, "{text}");
+    assert_eq!(text.matches("server: read the body").count(), 1, "{text}");
+    assert!(text.contains("fix      as for 192.0.2.80:8000 above"), "{text}");
+}
+
+#[test]
+fn a_scan_of_every_port_makes_no_book() {
+    let base = finding(&SO_LINGER_ZERO, 1);
+    let scan = (1..=u16::MAX).map(|port| {
+        let mut one = base.clone();
+        one.server.port = port;
+        one
+    });
+    let text = plain(&groups(scan), &[]);
+    assert!(text.lines().count() < 1000, "{} lines", text.lines().count());
+    assert!(
+        text.contains("so-linger-zero: 65495 connections to 4960 or more other servers"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -198,6 +238,9 @@ fn long_lists_are_cut_and_say_so() {
     findings.extend((1..=2000).map(|stream| finding(&UNREAD_BODY, stream)));
     let text = plain(&groups(findings), &[]);
     assert!(text.contains("(28 more)"), "{text}");
-    assert!(text.contains("and 1977 connections more"), "{text}");
+    assert!(
+        text.contains("tcp.stream in {0..999}\n") && text.contains("and 1001 connections more"),
+        "{text}"
+    );
     assert!(text.lines().count() < 60, "{} lines", text.lines().count());
 }

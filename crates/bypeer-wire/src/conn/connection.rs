@@ -61,9 +61,10 @@ impl Connection {
         self.handshake.syn.is_some()
     }
 
-    /// Whether both ends agreed on the connection: SYN, SYN-ACK and an ACK of it (or any data) were seen, or it began before the capture.
+    /// Whether both ends agreed on the connection: SYN, SYN-ACK and an ACK of it, or anything that only follows them, were seen, or it began before the capture.
     pub fn established(&self) -> bool {
-        !self.seen_from_start() || (self.handshake.syn_ack.is_some() && self.handshake.ack.is_some())
+        let spoken = self.to_client.sent > 0 || self.to_server.acked > 0;
+        !self.seen_from_start() || spoken || (self.handshake.syn_ack.is_some() && self.handshake.ack.is_some())
     }
 }
 

@@ -1,0 +1,52 @@
+"""A TLS client: tls_client.py HOST PORT 1.2|1.3 answer|silent|again:SECONDS
+
+answer: one GET, reads to EOF, then says close_notify. silent: the same, but closes without a word.
+again: a second GET after SECONDS of idleness on the same connection.
+"""
+
+import socket
+import ssl
+import sys
+import time
+
+from account import tell
+
+host, port, version, manner = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname = False
+context.verify_mode = ssl.CERT_NONE
+if version == "1.2":
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+plain = socket.create_connection((host, port), 5)
+plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+local = plain.getsockname()[1]
+received = 0
+try:
+    secure = context.wrap_socket(plain, suppress_ragged_eofs=True)
+    request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    secure.sendall(request)
+    if manner.startswith("again:"):
+        received += len(secure.recv(65536))
+        time.sleep(float(manner[6:]))
+        secure.sendall(request)
+        data = secure.recv(65536)
+        if not data:
+            raise EOFError("EOF before a response")
+        received += len(data)
+    else:
+        while True:
+            data = secure.recv(65536)
+            received += len(data)
+            if not data:
+                break
+    if manner == "answer":
+        time.sleep(0.01)
+        try:
+            secure.unwrap()
+        except (OSError, ssl.SSLError):
+            pass
+    secure.close()
+except (OSError, EOFError) as error:
+    tell(local, False, f"{type(error).__name__}: {error}", 0, received)
+else:
+    tell(local, True, "", 200, received)
