@@ -1,10 +1,102 @@
-//! bench
+//! `cargo xtask bench explain`: bypeer beside the tools that people use today, on the same captures, in one run.
+
+mod captures;
+mod flow;
+mod measure;
+mod packet;
+mod replay;
+mod transfer;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use self::captures::Kind;
+use self::measure::{Tool, Usage};
+
+/// Benchmarks.
 #[derive(clap::Subcommand)]
 pub enum Bench {
+    /// `bypeer explain` beside tcpdump, capinfos and tshark.
     Explain(Arguments),
 }
+
+/// What to measure, and how often.
 #[derive(clap::Args)]
-pub struct Arguments {}
-pub fn run(_: &Arguments) -> anyhow::Result<std::process::ExitCode> {
-    todo!()
+pub struct Arguments {
+    /// Runs of each tool; the median counts. tshark is run once.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Size of the captures of large and of small packets
+    #[arg(long, default_value_t = 1000, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..))]
+    size: u64,
+    /// Leave a tool out; can be repeated
+    #[arg(long, value_name = "TOOL")]
+    without: Vec<String>,
+    /// Make the captures and stop
+    #[arg(long)]
+    make_only: bool,
+}
+
+/// Makes the captures where they are not there yet, measures and prints.
+///
+/// # Errors
+/// When the captures cannot be made or bypeer fails on one.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let files: Vec<_> = Kind::ALL
+        .into_iter()
+        .map(|kind| Ok((kind, captures::make(kind, arguments.size)?)))
+        .collect::<Result<_>>()?;
+    if arguments.make_only {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let tools = tools(&crate::bypeer::build()?);
+    let tools: Vec<Tool> = tools
+        .into_iter()
+        .filter(|tool| !arguments.without.contains(&tool.name))
+        .collect();
+    for (kind, file) in &files {
+        let content = measure::warm(file)?;
+        println!("\n{}: {}", file.display(), kind.what());
+        println!("{content}");
+        print_table(&measure::run(&tools, file, arguments.rounds)?);
+        println!("goal: {}", kind.goal());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tools(bypeer: &Path) -> Vec<Tool> {
+    vec![
+        Tool::new("bypeer", bypeer, &["explain"], &[]).with_good_status(1),
+        Tool::new("tcpdump", "tcpdump", &["-nn", "-r"], &["tcp[tcpflags] & tcp-rst != 0"]),
+        Tool::new("capinfos", "capinfos", &[], &[]),
+        Tool::new("tshark", "tshark", &["-r"], &["-Y", "tcp.flags.reset==1"]).once(),
+    ]
+}
+
+fn print_table(rows: &[(String, Result<Usage>)]) {
+    let reference = rows
+        .iter()
+        .find(|(name, _)| name == "tcpdump")
+        .and_then(|(_, usage)| usage.as_ref().ok());
+    println!(
+        "{:<10}{:>10}{:>10}{:>12}{:>14}",
+        "", "wall s", "cpu s", "peak MB", "of tcpdump's"
+    );
+    for (name, usage) in rows {
+        match usage {
+            Err(why) => println!("{name:<10}skipped: {why:#}"),
+            Ok(usage) => {
+                let (wall, cpu) = (usage.wall.as_secs_f64(), usage.cpu.as_secs_f64());
+                let ratio = reference.map_or(String::new(), |tcpdump| {
+                    format!("{:.2}", wall / tcpdump.wall.as_secs_f64().max(1e-6))
+                });
+                println!(
+                    "{name:<10}{wall:>10.2}{cpu:>10.2}{:>12.1}{ratio:>14}",
+                    usage.peak_bytes as f64 / 1e6
+                );
+            }
+        }
+    }
 }
