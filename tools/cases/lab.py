@@ -114,14 +114,16 @@ class Truth:
     why: str
     also: list = field(default_factory=list)
     lost: bool | None = None
+    # Resets in the capture that no kernel sent, or that the recording's end cut off, are expected.
+    forged: bool = False
 
 
 def blame(cause, why, also=(), lost=None):
     return Truth([cause] if isinstance(cause, str) else list(cause), why, list(also), lost)
 
 
-def clean(why="ended well", lost=False, also=()):
-    return Truth([], why, list(also), lost)
+def clean(why="ended well", lost=False, also=(), forged=False):
+    return Truth([], why, list(also), lost, forged)
 
 
 @dataclass
@@ -437,7 +439,9 @@ class Lab:
             match = pattern.search(line)
             if match:
                 stamp, source, destination, state, reason = match.groups()
-                found.append(Reset(float(stamp) + self.clock_offset, source, destination, reason, state))
+                found.append(
+                    Reset(float(stamp) + self.clock_offset, unmapped(source), unmapped(destination), reason, state)
+                )
         return found
 
     def close(self):
@@ -529,6 +533,14 @@ def packets(path):
 
 def endpoint(address, port):
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def unmapped(text):
+    """An endpoint of an IPv6 socket that speaks IPv4, as "[::ffff:10.0.0.1]:80", in its IPv4 form."""
+    match = re.fullmatch(r"\[::ffff:([0-9.]+)\]:(\d+)", text)
+    if match:
+        return f"{match.group(1)}:{match.group(2)}"
+    return text
 
 
 def segments(path):

@@ -1,2 +1,34 @@
-//! Chores of the project: `cargo xtask score`, `cargo xtask bench`.
-fn main() {}
+//! Chores of the project: `cargo xtask score`, `cargo xtask bench explain`.
+
+mod bench;
+mod bypeer;
+mod score;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Chores of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Hold what bypeer says of captures to what was done.
+    Score(score::Arguments),
+    /// Measure bypeer beside other tools.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().chore {
+        Chore::Score(arguments) => score::run(&arguments),
+        Chore::Bench(bench::Bench::Explain(arguments)) => bench::run(&arguments),
+    }
+}

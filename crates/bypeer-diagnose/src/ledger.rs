@@ -5,7 +5,7 @@ use bypeer_wire::app::Protocol;
 use bypeer_wire::conn::{Connection, ResetShape};
 use bypeer_wire::{Direction, Endpoint, Timestamp};
 
-use crate::story::{Stand, Story, response_head};
+use crate::story::{RIGHT_AFTER, Stand, Story, response_head};
 
 /// What other connections of the same server did around a connection: what a single story cannot know.
 #[derive(Clone, Debug, Default)]
@@ -71,9 +71,6 @@ const PROMPT: Duration = Duration::from_millis(30);
 
 /// How far around a connection's end refusals and handshakes are looked for.
 const NEARBY: Duration = Duration::from_secs(30);
-
-/// Closes within this after an answer belong to the answer, not to an idle limit.
-const RIGHT_AFTER: Duration = Duration::from_millis(100);
 
 /// Remembered moments of each kind for one server; older ones are let go.
 const MOMENTS: usize = 2048;
@@ -332,8 +329,10 @@ fn death_of(story: &Story<'_>) -> Option<Death> {
         reset.at.time
     } else {
         let fin = story.server_closed_first()?;
-        if matches!(story.stand(), Stand::Idle | Stand::AnsweredEarly(_)) && connection.to_client.sent > 0 {
-            return None;
+        match story.stand() {
+            Stand::Idle | Stand::AnsweredEarly(_) if connection.to_client.sent > 0 => return None,
+            Stand::Unanswered(exchange) if story.closed_after_an_answer(exchange, fin.at) => return None,
+            _ => {}
         }
         fin.at.time
     };

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bypeer_wire::app::{Close, Exchange, Framing, Head, Message, Protocol, RequestHead, ResponseHead};
+use bypeer_wire::app::{Close, Exchange, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead};
 use bypeer_wire::conn::{Connection, Fin, Flow, Reset, ResetShape, ResetValidity, SegmentNote};
 use bypeer_wire::packet::Checksum;
 use bypeer_wire::{Direction, PacketRef, Timestamp};
@@ -30,6 +30,9 @@ pub enum Stand<'a> {
     /// The answer was complete, but its request was not: the client was still sending the body.
     AnsweredEarly(&'a Exchange),
 }
+
+/// A close within this after an answer belongs to the answer, not to an idle limit.
+pub const RIGHT_AFTER: Duration = Duration::from_millis(100);
 
 /// An HTTP/1.1 request cannot do with fewer bytes on the wire than this, its record header and tag included; an HTTP/2
 /// control frame can.
@@ -171,13 +174,18 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Message boundaries of this exchange are known, not guessed from who spoke.
+    /// Message boundaries of this exchange are known, not guessed from who spoke: the protocol is one that is read here,
+    /// and no head was cut off by the snap length.
     pub fn understood(&self, exchange: &Exchange) -> bool {
         exchange
             .request
             .iter()
             .chain(&exchange.response)
-            .all(|message| !matches!(message.head, Head::Opaque))
+            .all(|message| match message.head {
+                Head::Opaque => false,
+                Head::Request(_) | Head::Response(_) => message.framing != Framing::Unknown,
+                Head::FastCgi { .. } | Head::Partial => true,
+            })
     }
 
     /// Silence after this exchange's request is a failure: the protocol answers every request, and it is one.
@@ -211,6 +219,12 @@ impl<'a> Story<'a> {
     pub fn before(&self, exchange: &Exchange) -> Option<&'a Exchange> {
         let index = exchange.index.checked_sub(1)?;
         self.connection.app.exchanges.iter().find(|other| other.index == index)
+    }
+
+    /// The server closed right after the answer before this exchange: a habit, or a limit, and not a death.
+    pub fn closed_after_an_answer(&self, exchange: &Exchange, closed: PacketRef) -> bool {
+        let answer = self.before(exchange).and_then(|before| before.response.as_ref());
+        answer.is_some_and(|answer| closed.time.since(answer.last.time) <= RIGHT_AFTER)
     }
 
     /// Quiet time before this exchange's request: since the last byte of the answer before it.
@@ -346,13 +360,15 @@ pub fn response_head(message: &Message) -> Option<&ResponseHead> {
     }
 }
 
-/// The message declares or shows a body.
+/// The message declares or shows a body; where the snap length cut its head, the method tells.
 pub fn has_body(message: &Message) -> bool {
     match message.framing {
         Framing::None => false,
         Framing::Length(length) => length > 0,
         Framing::Chunked | Framing::Close | Framing::Tunnel => true,
-        Framing::Unknown => false,
+        Framing::Unknown => {
+            request_head(message).is_some_and(|head| matches!(head.method, Method::Post | Method::Put | Method::Patch))
+        }
     }
 }
 

@@ -22,6 +22,10 @@ public class TomcatServer {
         Tomcat.addServlet(context, "hello", new HttpServlet() {
             @Override
             protected void service(HttpServletRequest request, HttpServletResponse response) throws IOException {
+                if (request.getRequestURI().equals("/ignore")) {
+                    response.sendError(403);
+                    return;
+                }
                 request.getInputStream().readAllBytes();
                 response.setContentType("text/plain");
                 response.getWriter().println("hello from tomcat");

@@ -587,3 +587,79 @@ def cancel_upload(lab):
     lab.curl(host, "-H", "Expect:", "--data-binary", f"@{body}", "http://10.77.0.1:8000/read")
     time.sleep(0.5)
     return cancelled
+
+
+@case(
+    "node-reset-and-destroy",
+    "A node server calls resetAndDestroy() in the middle of its answers",
+    "3 000 of 9 000 declared bytes, then socket.resetAndDestroy(); the requests (GET and POST) had been read to the end.",
+    ["node", "curl"],
+    vantage="client's interface, 5 ms from the server",
+    shows={"so-linger-zero": 3, "clean": 1},
+)
+def node_reset(lab):
+    client, server, _ = lab.wired(0.005)
+    node(lab, server, "abort.js")
+    lab.record(client)
+    base = f"http://{server.address}:8000"
+    lab.curl(client, f"{base}/reset")
+    lab.curl(client, "-d", "a=1", f"{base}/reset")
+    lab.curl(client, f"{base}/", f"{base}/reset")
+    lab.curl(client, "-d", "a=1", f"{base}/")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_STATE"):
+            return blame("so-linger-zero", "resetAndDestroy()", also=["process-killed", "unread-request-body", "incomplete-response"])
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "haproxy-tcp-reject",
+    "HAProxy rejects requests without an answer",
+    "http-request reject for one path, and http-request silent-drop is not used: HAProxy closes the connection, with a reset or a FIN, and says "
+    "nothing. Others are answered.",
+    ["haproxy", "curl"],
+    shows={"clean": 1},
+)
+def haproxy_reject(lab):
+    host = lab.one_host()
+    haproxy(lab, host, "frontend f\n  bind 10.77.0.1:80\n  http-request reject if { path /no }\n  http-request return status 200 content-type text/plain string hello")
+    lab.record(host)
+    for path in ("/no", "/", "/no"):
+        lab.curl(host, f"http://10.77.0.1{path}")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_STATE"):
+            return blame("so-linger-zero", "http-request reject aborts with linger 0", also=["upstream-no-response-close", "process-killed"], lost=True)
+        if connection.reset_by("server"):
+            return None
+        if connection.failed:
+            return blame("upstream-no-response-close", "http-request reject closed without an answer", lost=True)
+        return clean()
+
+    return judge
+
+
+@case(
+    "wrk-ends-mid-request",
+    "wrk stops after its time with requests under way",
+    "wrk runs for one second against a Go handler that takes 400 ms and then leaves: what was under way is cancelled.",
+    ["wrk", "go net/http"],
+    shows={"client-cancel": 3},
+)
+def wrk(lab):
+    host = lab.one_host()
+    go_server(lab, host)
+    lab.record(host)
+    lab.run(host, ["wrk", "-t", "1", "-c", "4", "-d", "1s", "http://10.77.0.1:8000/slow?for=400ms"])
+    time.sleep(0.6)
+    lab.curl(host, "http://10.77.0.1:8000/ok?n=10")
+
+    def judge(connection):
+        if connection.packets <= 3 or connection.accounts:
+            return clean("nothing was under way") if not connection.resets else None
+        return blame("client-cancel", "wrk's time was over", also=["client-undrained-response"], lost=True)
+
+    return judge

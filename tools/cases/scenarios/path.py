@@ -294,7 +294,8 @@ def censor_late(lab):
     def judge(connection):
         if connection.failed:
             return None
-        return clean("the forged reset was ignored and the client had its answer", also=["injected-rst"] if connection.rst_times["server"] else [])
+        return clean("the forged reset was ignored and the client had its answer", also=["injected-rst"] if connection.rst_times["server"] else [],
+                     forged=True)
 
     return judge
 
@@ -512,3 +513,58 @@ def reject_idle(lab):
         return clean() if not connection.resets else None
 
     return judge
+
+
+@case(
+    "keepalive-timeout-redis-server",
+    "Redis' own TCP keep-alive finds a client gone",
+    "redis-server with tcp-keepalive 3; the path to two idle clients drops everything (their machine lost its network). Redis' kernel probes in "
+    "vain and resets. Another client's probes are answered.",
+    ["redis", "nftables", "python 3.11 sockets"],
+    vantage="server's interface, one hop from the clients",
+    shows={"keepalive-timeout": 2, "clean": 1},
+)
+def keepalive_server(lab):
+    client, router, server = lab.routed()
+    lab.start(server, ["redis-server", "--port", "6379", "--bind", server.address, "--save", "", "--dir", lab.temp, "--protected-mode", "no",
+                       "--tcp-keepalive", "3"], port=6379)
+    lab.record(server)
+    start_raw(lab, client, server.address, 6379, "send:PING\\r\\n", "read:7", "wait:4", "close").wait(10)
+    for _ in range(2):
+        start_raw(lab, client, server.address, 6379, "send:PING\\r\\n", "read:7", "wait:30", "close")
+    time.sleep(0.6)
+    lab.nft(router, "add table ip f; add chain ip f forward { type filter hook forward priority 0; }; add rule ip f forward drop")
+    time.sleep(8)
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_KEEPALIVE_TIMEOUT"):
+            return blame("keepalive-timeout", "the server's keep-alive probes went unanswered", also=["silent-drop"], lost=False)
+        return clean("its probes were answered") if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "half-open-upload",
+    "A server is replaced in the middle of uploads",
+    "Clients upload slowly to a Go server; its machine is replaced by a fresh one with the same address. The next piece of each upload draws a bare "
+    "reset.",
+    ["go net/http", "python 3.11 sockets"],
+    vantage="client's interface, one hop from the server",
+    shows={"half-open-after-reboot": 2},
+)
+def half_open_upload(lab):
+    client, router, server = lab.routed()
+    go_server(lab, server)
+    lab.record(client)
+    head = "send:POST /ok?n=5 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 60000\\r\\n\\r\\n"
+    clients = [start_raw(lab, client, server.address, 8000, head, "send:{20000*u}", "wait:1.8", "send:{20000*u}", "wait:0.2", "send:{20000*u}", "read")
+               for _ in range(2)]
+    time.sleep(0.6)
+    sh("ip", "-n", router.name, "link", "del", "right")
+    fresh = lab.host("fresh", server.address)
+    lab.join(fresh, router, "eth0", "right2", "10.77.3.1/24", "10.77.3.254/24")
+    sh("ip", "-n", fresh.name, "route", "add", "default", "via", "10.77.3.254")
+    go_server(lab, fresh)
+    collect(lab, clients)
+    return half_open_judge

@@ -420,7 +420,7 @@ def jetty_upload(lab):
     "The JDK's HTTP server and a handler that ignores the upload",
     "com.sun.net.httpserver drains at most 64 KiB of an ignored body, then closes: uploads of 400 000 bytes are reset, one of 20 000 is drained.",
     ["java com.sun.net.httpserver", "python 3.11 sockets"],
-    shows={"clean": 1},
+    shows={"early-error-body-limit": 2, "clean": 1},
 )
 def jdk_upload(lab):
     from scenarios.reuse import java_plain
@@ -440,7 +440,7 @@ def jdk_upload(lab):
     "HAProxy streams bodies of 200 000 bytes to gunicorn (old, sync), whose view answers 614 400 bytes without reading: HAProxy's "
     "clients get a cut answer or 502. Both legs are in the capture.",
     ["haproxy", "gunicorn-old sync", "flask", "curl"],
-    shows={"unread-request-body": 2},
+    shows={"unread-request-body": 1},
 )
 def haproxy_gunicorn(lab):
     host = lab.one_host()
@@ -457,15 +457,108 @@ def haproxy_gunicorn(lab):
 
     def judge(connection):
         if connection.server_port == 8000:
+            lost = not told[connection.index].ok or told[connection.index].status >= 500
+            if connection.reset_by("client") and not connection.reset_by("server"):
+                return None if lost else clean("HAProxy had the whole answer and cut off the rest of the upload",
+                                               also=["client-cancel", "so-linger-zero", "deliberate-pool-rst"])
             truth = unread(connection)
             if truth:
-                truth.lost = not told[connection.index].ok or told[connection.index].status >= 500
+                truth.lost = lost
             return truth
         if connection.failed:
-            return blame(["incomplete-response", "early-error-body-limit", "unread-request-body"], "HAProxy passed on what it got and closed", lost=True,
-                         also=["late-data-after-close"])
+            return blame("incomplete-response", "HAProxy passed on the part of the answer that it got, and closed", lost=True)
         if connection.resets:
             return early(connection)
         return clean("HAProxy answered in full")
+
+    return judge
+
+
+@case(
+    "nginx-uwsgi-protocol-ignored-body",
+    "nginx passes an upload by the uwsgi protocol to an application that ignores it",
+    "uwsgi_pass: nginx sends 150 000 bytes behind the packet of variables, the application answers 300 000 bytes and reads nothing; uWSGI closes "
+    "with the body unread. The capture shows a protocol that is not HTTP. A GET and a view that reads end well.",
+    ["nginx", "uwsgi", "curl"],
+    shows={"unread-request-body": 2, "clean": 3},
+)
+def uwsgi_protocol(lab):
+    host = lab.one_host()
+    uwsgi(lab, host, "--socket", "10.77.0.1:3031", port=3031)
+    nginx(lab, host, "server { listen 10.77.0.1:80; location / { include /etc/nginx/uwsgi_params; uwsgi_pass 10.77.0.1:3031; } }")
+    body = lab.temp / "body"
+    body.write_bytes(b"w" * 150_000)
+    lab.record(host)
+    told = []
+    for path, data in (("/", True), ("/", False), ("/read", True), ("/", True)):
+        told += lab.curl(host, "-H", "Expect:", *(["--data-binary", f"@{body}"] if data else []), f"http://10.77.0.1{path}")
+        time.sleep(0.1)
+
+    def judge(connection):
+        if connection.server_port == 3031:
+            truth = unread(connection, also=["so-linger-zero", "process-killed", "incomplete-response", "unread-trailing-bytes"])
+            if truth:
+                truth.lost = told[connection.index].received != 300_000
+            return truth
+        if connection.failed:
+            return blame("incomplete-response", "nginx passed on the part of the answer that it got", lost=True)
+        return clean()
+
+    return judge
+
+
+@case(
+    "tomcat-swallow-limit",
+    "Tomcat swallows 2 MB of an ignored upload, and no more",
+    "A servlet answers without reading: Tomcat reads on up to maxSwallowSize (2 MB) and closes. Of an upload of 3 MB the rest is reset; one of "
+    "100 000 bytes is swallowed.",
+    ["tomcat", "java", "curl", "python 3.11 sockets"],
+    shows={"early-error-body-limit": 1, "clean": 1},
+)
+def tomcat_swallow(lab):
+    from scenarios.reuse import java
+
+    host = lab.one_host()
+    java(lab, host, "TomcatServer.java")
+    lab.record(host)
+    for size in (3_000_000, 100_000, 3_000_000):
+        raw(lab, host, "10.77.0.1", 8000, (UPLOAD % size).replace("POST /", "POST /ignore"), "send:{%d*t}" % size, "read", "close")
+    # Tomcat closes a second after its client did.
+    time.sleep(1.5)
+
+    def judge(connection):
+        truth = early(connection)
+        if truth.expect and truth.expect[0] == "late-data-after-close":
+            truth.expect.reverse()
+        return truth
+
+    return judge
+
+
+@case(
+    "apache-proxy-gunicorn-ignored-body",
+    "Apache's mod_proxy in front of gunicorn whose view ignores the POST body",
+    "Apache passes bodies of 120 000 bytes on to gunicorn (old, sync), which answers 614 400 bytes without reading and closes. Small forms fit "
+    "into gunicorn's first read.",
+    ["apache mod_proxy_http", "gunicorn-old sync", "flask", "curl"],
+    shows={"unread-request-body": 1, "clean": 2},
+)
+def apache_proxy(lab):
+    host = lab.one_host()
+    gunicorn(lab, host, python=PYTHON_OLD)
+    apache(lab, host, "ProxyPass / http://10.77.0.1:8000/\nProxyPassReverse / http://10.77.0.1:8000/", modules=("proxy", "proxy_http"))
+    body = lab.temp / "body"
+    body.write_bytes(b"w" * 120_000)
+    lab.record(host)
+    for data in (["--data-binary", f"@{body}"], [], ["-d", "a=1"], ["--data-binary", f"@{body}"]):
+        lab.curl(host, "-H", "Expect:", *data, "http://10.77.0.1/")
+        time.sleep(0.1)
+
+    def judge(connection):
+        if connection.server_port == 8000:
+            return unread(connection)
+        if connection.failed:
+            return blame("incomplete-response", "Apache passed on the part of the answer that it got", lost=True)
+        return clean() if not connection.resets else None
 
     return judge

@@ -30,10 +30,11 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         None if from_server => return None,
         None if own.sent > 0 => return None,
         None => (Strength::Fits, "the client connected and reset at once: a health check, or a probe of the port".to_owned()),
-        Some(_) => {
+        Some(exchange) => {
             let spoken = own.last_data.max_by_time(other.last_data)?;
             let idle = reset.at.time.since(spoken.time);
-            let quiet = idle > Duration::from_millis(250) && own.unacked() == 0;
+            let settled = story.understood(exchange) || !from_server;
+            let quiet = idle > Duration::from_millis(250) && own.unacked() == 0 && settled;
             let side = proof::side(reset.direction);
             (
                 if quiet { Strength::Fits } else { Strength::Possible },

@@ -35,6 +35,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     {
         return None; // The request had not arrived: a race, whoever died.
     }
+    if exchange.is_some_and(|exchange| exchange.response.is_none() && story.closed_after_an_answer(exchange, at)) {
+        return None;
+    }
     if reuse::announced(story).is_some() {
         return None;
     }

@@ -9,7 +9,7 @@ use bypeer_wire::{Direction, PacketRef};
 
 use crate::Evidence;
 use crate::causes::proof;
-use crate::story::{Stand, Story, response_head};
+use crate::story::{RIGHT_AFTER, Stand, Story, response_head};
 
 /// A request that fell into a closing connection.
 pub struct Reuse<'a> {
@@ -112,7 +112,7 @@ impl Reuse<'_> {
 
     /// The server closed right after its answer: not an idle limit.
     pub fn closed_right_after_answer(&self) -> bool {
-        self.closed_after <= Duration::from_millis(100)
+        self.closed_after <= RIGHT_AFTER
     }
 
     /// Last answer, FIN, request, reset: the proof.
