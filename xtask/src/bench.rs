@@ -1,6 +1,10 @@
 //! bench
 #[derive(clap::Subcommand)]
-pub enum Bench { Explain(Arguments) }
+pub enum Bench {
+    Explain(Arguments),
+}
 #[derive(clap::Args)]
 pub struct Arguments {}
-pub fn run(_: &Arguments) -> anyhow::Result<std::process::ExitCode> { todo!() }
+pub fn run(_: &Arguments) -> anyhow::Result<std::process::ExitCode> {
+    todo!()
+}

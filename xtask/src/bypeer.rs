@@ -17,7 +17,14 @@ pub fn root() -> &'static Path {
 pub fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--release", "--package", "bypeer", "--message-format", "json-render-diagnostics"])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "bypeer",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
         .current_dir(root())
         .stderr(std::process::Stdio::inherit())
         .output()

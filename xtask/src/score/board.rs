@@ -57,10 +57,16 @@ impl Board {
         let summary = &explained.summary;
         let (seen, known) = (summary.connections, scenario.connections.len() as u64);
         if seen < known {
-            self.fail(&scenario.name, format!("{} of {known} connections are not accounted for", known - seen));
+            self.fail(
+                &scenario.name,
+                format!("{} of {known} connections are not accounted for", known - seen),
+            );
         }
         if summary.accounted() != seen {
-            self.fail(&scenario.name, format!("{seen} connections, but the parts sum up to {}", summary.accounted()));
+            self.fail(
+                &scenario.name,
+                format!("{seen} connections, but the parts sum up to {}", summary.accounted()),
+            );
         }
         let (said, strays) = assign(&scenario.connections, &explained.findings);
         for (truth, said) in scenario.connections.iter().zip(said) {
@@ -70,7 +76,12 @@ impl Board {
             }
             let score = score(truth, said);
             let tally = self.tallies.entry(truth.label.clone()).or_default();
-            *tally.entry(scenario.name.clone()).or_default().0.entry(score).or_default() += 1;
+            *tally
+                .entry(scenario.name.clone())
+                .or_default()
+                .0
+                .entry(score)
+                .or_default() += 1;
             if score != Score::Right {
                 let verdict = Verdict {
                     scenario: scenario.name.clone(),
@@ -126,7 +137,13 @@ impl Board {
                 scenario = &verdict.scenario;
                 let _ = writeln!(out, "{scenario}");
             }
-            let Verdict { label, score, said, allowed, .. } = verdict;
+            let Verdict {
+                label,
+                score,
+                said,
+                allowed,
+                ..
+            } = verdict;
             let _ = writeln!(out, "{count:>6}  {:<9}  {label}: said {said}", score.name());
             if !allowed.is_empty() {
                 let _ = writeln!(out, "{:>19}right would be: {allowed}", "");
@@ -159,8 +176,11 @@ impl Board {
             let good = scenarios.values().filter(|tally| tally.is_right()).count();
             all = (all.0 + good, all.1 + scenarios.len());
             let _ = write!(out, "   {good} of {}", scenarios.len());
-            let bad: BTreeSet<&str> =
-                scenarios.iter().filter(|(_, tally)| !tally.is_right()).map(|(name, _)| name.as_str()).collect();
+            let bad: BTreeSet<&str> = scenarios
+                .iter()
+                .filter(|(_, tally)| !tally.is_right())
+                .map(|(name, _)| name.as_str())
+                .collect();
             if !bad.is_empty() {
                 let _ = write!(out, "; not {}", bad.into_iter().collect::<Vec<_>>().join(", "));
             }

@@ -19,7 +19,13 @@ pub enum Score {
 }
 
 impl Score {
-    pub const ALL: [Score; 5] = [Score::Right, Score::Wrong, Score::Undecided, Score::NotSeen, Score::Accused];
+    pub const ALL: [Score; 5] = [
+        Score::Right,
+        Score::Wrong,
+        Score::Undecided,
+        Score::NotSeen,
+        Score::Accused,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -120,24 +126,42 @@ mod tests {
         assert_eq!(score(&clean, None), Score::Right);
         assert_eq!(score(&clean, Some(&finding("x", "likely", true, 0.0))), Score::Right);
         assert_eq!(score(&clean, Some(&finding("x", "likely", false, 0.0))), Score::Accused);
-        assert_eq!(score(&clean, Some(&finding("x", "undecided", false, 0.0))), Score::Accused);
+        assert_eq!(
+            score(&clean, Some(&finding("x", "undecided", false, 0.0))),
+            Score::Accused
+        );
     }
 
     #[test]
     fn a_dead_connection_needs_its_cause() {
         let dead = truth("port_closed", &["closed-port", "desync-*"], (0.0, 1.0));
         assert_eq!(score(&dead, None), Score::NotSeen);
-        assert_eq!(score(&dead, Some(&finding("closed-port", "certain", false, 0.0))), Score::Right);
-        assert_eq!(score(&dead, Some(&finding("desync-x", "likely", false, 0.0))), Score::Right);
-        assert_eq!(score(&dead, Some(&finding("closed-port-2", "likely", false, 0.0))), Score::Wrong);
-        assert_eq!(score(&dead, Some(&finding("closed-port", "undecided", false, 0.0))), Score::Undecided);
+        assert_eq!(
+            score(&dead, Some(&finding("closed-port", "certain", false, 0.0))),
+            Score::Right
+        );
+        assert_eq!(
+            score(&dead, Some(&finding("desync-x", "likely", false, 0.0))),
+            Score::Right
+        );
+        assert_eq!(
+            score(&dead, Some(&finding("closed-port-2", "likely", false, 0.0))),
+            Score::Wrong
+        );
+        assert_eq!(
+            score(&dead, Some(&finding("closed-port", "undecided", false, 0.0))),
+            Score::Undecided
+        );
         assert_eq!(score(&truth("other", &[], (0.0, 1.0)), None), Score::Right);
     }
 
     #[test]
     fn uses_of_one_4_tuple_are_told_apart_by_time() {
         // The second use begins 10 ms after the end of the first: within the slack of both.
-        let truths = [truth("clean", &[], (0.0, 1.0)), truth("port_closed", &["closed-port"], (1.01, 2.0))];
+        let truths = [
+            truth("clean", &[], (0.0, 1.0)),
+            truth("port_closed", &["closed-port"], (1.01, 2.0)),
+        ];
         let findings = [
             finding("closed-port", "likely", false, 1.01),
             finding("note", "likely", true, 0.0),
@@ -152,7 +176,10 @@ mod tests {
     #[test]
     fn an_accusation_outweighs_a_note() {
         let truths = [truth("clean", &[], (0.0, 1.0))];
-        let findings = [finding("note", "likely", true, 0.0), finding("fault", "likely", false, 0.5)];
+        let findings = [
+            finding("note", "likely", true, 0.0),
+            finding("fault", "likely", false, 0.5),
+        ];
         assert_eq!(assign(&truths, &findings).0[0].map(|f| f.cause.as_str()), Some("fault"));
     }
 }

@@ -86,7 +86,11 @@ fn parse(lines: &str) -> Result<Explained> {
     let mut summary = None;
     for line in lines.lines() {
         ensure!(summary.is_none(), "a record after the summary: {line}");
-        match serde_json::from_str::<Record>(line).context("not a record")?.schema.as_str() {
+        match serde_json::from_str::<Record>(line)
+            .context("not a record")?
+            .schema
+            .as_str()
+        {
             "bypeer.finding/1" => findings.push(serde_json::from_str(line)?),
             "bypeer.summary/1" => summary = Some(serde_json::from_str(line)?),
             other => bail!("unknown schema {other}"),

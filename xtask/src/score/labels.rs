@@ -11,7 +11,9 @@ impl Labels {
     /// # Errors
     /// When it is no such table.
     pub fn load() -> Result<Labels> {
-        toml::from_str(include_str!("../../labels.toml")).map(Labels).context("labels.toml")
+        toml::from_str(include_str!("../../labels.toml"))
+            .map(Labels)
+            .context("labels.toml")
     }
 
     /// The causes that are right.

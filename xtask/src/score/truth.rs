@@ -53,7 +53,10 @@ pub fn scenarios(path: &Path, labels: &Labels) -> Result<Vec<Scenario>> {
     let mut found = Vec::new();
     walk(path, labels, &mut found)?;
     if found.is_empty() {
-        bail!("{}: no folder with a truth.json or case.toml in it or below", path.display());
+        bail!(
+            "{}: no folder with a truth.json or case.toml in it or below",
+            path.display()
+        );
     }
     Ok(found)
 }
