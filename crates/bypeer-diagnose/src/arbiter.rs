@@ -85,6 +85,7 @@ fn finding(
         retry_reason,
         evidence,
         clauses: cause.clauses.iter().filter_map(|id| facts::clause(id)).collect(),
+        follows: None,
         settle: weighed.settle.filter(|_| confidence != Confidence::Certain),
     }
 }

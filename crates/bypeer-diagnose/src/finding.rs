@@ -45,8 +45,21 @@ pub struct Finding {
     pub clauses: Vec<&'static Clause>,
     /// What to change, by owner.
     pub fixes: Vec<Fix>,
+    /// The server of this connection is the client of another one that broke off first: what happened here follows.
+    pub follows: Option<Follows>,
     /// The one observation that would decide between the rivals, or make a likely finding certain.
     pub settle: Option<String>,
+}
+
+/// The connection behind a proxy whose end brought this one down.
+#[derive(Clone, Debug)]
+pub struct Follows {
+    /// Its `tcp.stream` index.
+    pub stream: u32,
+    /// The server that the proxy was connected to.
+    pub server: Endpoint,
+    /// Why that one ended.
+    pub cause: &'static Cause,
 }
 
 /// A promise that is measured: see ARCHITECTURE.md.

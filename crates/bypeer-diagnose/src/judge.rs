@@ -7,7 +7,7 @@ use bypeer_wire::conn::{Connection, Ending};
 use crate::accounts::Counter;
 use crate::ledger::Ledger;
 use crate::story::Stand;
-use crate::{Accounts, Finding, Insight, NotJudged, Story, Surroundings, arbiter, groups};
+use crate::{Accounts, Finding, Insight, NotJudged, Story, Surroundings, arbiter, groups, hops};
 
 /// Takes connections as they end, gives findings.
 ///
@@ -76,6 +76,7 @@ impl Judge {
                 findings.extend(self.judge(&connection));
             }
         }
+        hops::link(&mut findings);
         findings
     }
 
@@ -85,6 +86,7 @@ impl Judge {
         while let Some(connection) = self.waiting.pop_front() {
             findings.extend(self.judge(&connection));
         }
+        hops::link(&mut findings);
         let insights = self.groups.insights(&self.ledger);
         Verdicts {
             findings,

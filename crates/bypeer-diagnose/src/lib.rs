@@ -10,6 +10,7 @@ pub mod causes;
 mod facts;
 mod finding;
 mod groups;
+mod hops;
 mod judge;
 mod ledger;
 mod story;
@@ -17,7 +18,8 @@ mod story;
 pub use cause::{Cause, Strength, Weighed};
 pub use facts::{Software, clause, software};
 pub use finding::{
-    Accounts, Clause, Confidence, Evidence, Finding, Fix, Insight, Lost, NotJudged, Owner, Party, Retry, Rival, Source,
+    Accounts, Clause, Confidence, Evidence, Finding, Fix, Follows, Insight, Lost, NotJudged, Owner, Party, Retry,
+    Rival, Source,
 };
 pub use judge::{Judge, Verdicts};
 pub use ledger::Surroundings;

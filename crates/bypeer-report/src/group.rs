@@ -66,6 +66,8 @@ impl Group {
     fn badness(&self) -> impl Ord + use<> {
         (
             self.example.harmless,
+            // What follows from another finding stands behind it.
+            self.example.follows.is_some(),
             Reverse(self.lost_requests),
             Reverse(self.count),
             Reverse(self.example.confidence),

@@ -62,7 +62,9 @@ struct FindingRecord<'a> {
     cause: &'a str,
     title: &'a str,
     confidence: &'static str,
-    rivals: Vec<RivalRecord<'a>>,
+    rivals: Vec<&'a str>,
+    rival_reasons: Vec<RivalRecord<'a>>,
+    follows: Option<FollowsRecord<'a>>,
     harmless: bool,
     blame: &'static str,
     verdict: &'a str,
@@ -87,6 +89,13 @@ struct FindingRecord<'a> {
 struct RivalRecord<'a> {
     cause: &'a str,
     because: &'a str,
+}
+
+#[derive(Serialize)]
+struct FollowsRecord<'a> {
+    stream: u32,
+    server: String,
+    cause: &'a str,
 }
 
 #[derive(Serialize)]
@@ -121,7 +130,13 @@ impl FindingRecord<'_> {
                 Confidence::Likely => "likely",
                 Confidence::Undecided => "undecided",
             },
-            rivals: finding
+            rivals: finding.rivals.iter().map(|rival| rival.cause.id).collect(),
+            follows: finding.follows.as_ref().map(|follows| FollowsRecord {
+                stream: follows.stream,
+                server: follows.server.to_string(),
+                cause: follows.cause.id,
+            }),
+            rival_reasons: finding
                 .rivals
                 .iter()
                 .map(|rival| RivalRecord {

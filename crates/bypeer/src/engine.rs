@@ -1,6 +1,7 @@
 //! The way of the data: frames to segments to connections to findings. No files, no printing: it can be driven from a test.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bypeer_diagnose::{Accounts, Finding, Insight, Judge};
 use bypeer_report::{Groups, utc};
@@ -50,12 +51,20 @@ pub struct Outcome {
     pub unknown_link: Option<LinkType>,
 }
 
+/// How long a live connection that has ended is kept for late segments.
+const LIVE_SETTLE: Duration = Duration::from_secs(2);
+
 impl Engine {
     /// Has seen nothing.
-    pub fn new(selection: Selection) -> Engine {
+    ///
+    /// A live capture is read by somebody who waits: there a connection that has ended is told of after two seconds, not
+    /// after ten; what straggles in later is counted as too little seen.
+    pub fn new(selection: Selection, live: bool) -> Engine {
+        let limits = Limits::default();
+        let settle = if live { LIVE_SETTLE } else { limits.settle };
         Engine {
             decoder: Decoder::new(),
-            table: Table::new(Limits::default()),
+            table: Table::new(Limits { settle, ..limits }),
             desk: Desk {
                 selection,
                 judge: Judge::new(),

@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
     let live = input.meter().total().is_none();
     let mut printer = Printer::new(arguments, live, output::look(color));
     let mut progress = Progress::of(input.meter());
-    let mut engine = Engine::new(selection);
+    let mut engine = Engine::new(selection, live);
 
     let mut clock = Clock::default();
     let read = input.for_each(|event| {

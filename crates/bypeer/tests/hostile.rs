@@ -29,7 +29,7 @@ fn capture(name: &str) -> Vec<u8> {
 /// Reads `bytes` as a capture; `None` when they are none.
 fn explain(bytes: &[u8]) -> Option<(Vec<Finding>, Outcome)> {
     let mut parser = Parser::new();
-    let mut engine = Engine::new(Selection::default());
+    let mut engine = Engine::new(Selection::default(), false);
     let mut early = Vec::new();
     let mut rest = bytes;
     let mut steps = 0_usize;

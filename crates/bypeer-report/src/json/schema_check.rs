@@ -34,7 +34,8 @@ fn check(schema: &Value, value: &Value, path: &str, faults: &mut Vec<String>) {
             "pattern" => value
                 .as_str()
                 .is_none_or(|text| matches_pattern(rule.as_str().unwrap_or(""), text)),
-            "required" => keys(rule).all(|key| value.get(key).is_some()),
+            // JSON Schema: says nothing of what is no object.
+            "required" => !value.is_object() || keys(rule).all(|key| value.get(key).is_some()),
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
                     check(rule, item, &format!("{path}/{index}"), faults);

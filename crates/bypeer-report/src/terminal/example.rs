@@ -88,6 +88,7 @@ pub(crate) fn finding(cause: &'static Cause, stream: u32) -> Finding {
                 what: "read the body, up to a limit, before answering".to_owned(),
             },
         ],
+        follows: None,
         settle: Some("strace the server's close: the bytes it had read".to_owned()),
     }
 }
