@@ -28,6 +28,11 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if answer.last.number > reset.at.number {
         return None;
     }
+    // Under TLS a good-bye may be all that was unread.
+    let record = story.connection.app.tls.as_ref().and_then(|tls| tls.last_record[Direction::ToClient.index()]);
+    if record.is_some_and(|record| story.only_alert_from(Direction::ToClient, record.start as i64)) {
+        return None;
+    }
     let since = reset.at.time.since(answer.last.time);
     let soon = since <= Duration::from_millis(250) || story.response_flow().unacked() > 0;
     let strength = if soon { Strength::Fits } else { Strength::Possible };

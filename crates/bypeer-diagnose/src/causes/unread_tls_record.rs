@@ -1,4 +1,6 @@
-use bypeer_wire::{Direction, PacketRef};
+use bypeer_wire::Direction;
+use bypeer_wire::app::{Tls, TlsAlert};
+use bypeer_wire::conn::ResetShape;
 
 use crate::causes::proof;
 use crate::story::Story;
@@ -14,26 +16,62 @@ pub static CAUSE: Cause = Cause {
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let tls = story.connection.app.tls.as_ref()?;
-    let reset = story.reset().filter(|reset| reset.shape == bypeer_wire::conn::ResetShape::Active)?;
-    let other = reset.direction.reverse();
+    let reset = story.reset().filter(|reset| reset.shape == ResetShape::Active)?;
+    let (side, other) = (proof::side(reset.direction), reset.direction.reverse());
     let record = tls.last_record[other.index()]?;
-    let good_bye = story.only_alert_from(other, record.start as i64);
-    // The server's session tickets come unasked, before any answer.
-    let tickets = other == Direction::ToClient && tls.application_records[0] == 0;
-    if !(good_bye || tickets) || reset.ack? <= record.start as i64 {
+    if reset.ack? <= record.start as i64 {
         return None;
     }
-    let side = proof::side(reset.direction);
-    let what = if good_bye { "close_notify" } else { "session tickets" };
-    let at: PacketRef = record.at;
+    let refusal = fatal_alert(tls, reset.direction).filter(|alert| alert.at.number < reset.at.number);
+    let (unread, why) = if let Some(alert) = refusal {
+        let (_, description) = alert.plain?;
+        ("handshake", format!("refused the TLS handshake (alert {description}, {})", alert_name(description)))
+    } else if story.only_alert_from(other, record.start as i64) {
+        ("close_notify", "closed".to_owned())
+    } else if other == Direction::ToClient && tls.application_records[Direction::ToServer.index()] == 0 {
+        // The server's session tickets come unasked, before any answer.
+        ("session tickets", "closed".to_owned())
+    } else {
+        return None;
+    };
+    let mut weighed = Weighed::of(
+        Strength::Fits,
+        Party::Nobody,
+        format!("the {side} {why} without reading the other side's {unread}; nothing else was unread"),
+    );
+    if let Some(alert) = refusal {
+        weighed = weighed.because(alert.at, format!("the {side}'s alert: it will not go on"));
+    }
     Some(
-        Weighed::of(
-            Strength::Fits,
-            Party::Nobody,
-            format!("the {side} closed without reading the other side's {what}; nothing else was unread"),
-        )
-        .because(at, format!("the {}'s {what} arrives", proof::side(other)))
-        .because(reset.at, format!("the {side} resets: its kernel had received the {what}, the program had not read it"))
-        .harmless(true),
+        weighed
+            .because(record.at, format!("the {}'s last record ({unread}) arrives", proof::side(other)))
+            .because(reset.at, format!("the {side} resets: its kernel had received the record, the program had not read it"))
+            .harmless(true),
     )
+}
+
+/// A fatal alert of this side in the clear.
+fn fatal_alert(tls: &Tls, direction: Direction) -> Option<&TlsAlert> {
+    tls.alerts.iter().find(|alert| alert.direction == direction && alert.plain.is_some_and(|(level, _)| level == 2))
+}
+
+/// RFC 8446 §6: the alerts that end handshakes.
+fn alert_name(description: u8) -> &'static str {
+    match description {
+        40 => "handshake_failure",
+        42 => "bad_certificate",
+        43 => "unsupported_certificate",
+        44 => "certificate_revoked",
+        45 => "certificate_expired",
+        46 => "certificate_unknown",
+        47 => "illegal_parameter",
+        48 => "unknown_ca",
+        49 => "access_denied",
+        70 => "protocol_version",
+        80 => "internal_error",
+        112 => "unrecognized_name",
+        116 => "certificate_required",
+        120 => "no_application_protocol",
+        _ => "see RFC 8446 §6",
+    }
 }
