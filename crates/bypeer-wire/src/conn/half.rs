@@ -105,6 +105,11 @@ impl Half {
         }
     }
 
+    /// Nothing was sent, and nothing was given up as missed: offset 0 may still be moved.
+    pub(super) fn nothing_told(&self) -> bool {
+        self.sent == 0 && self.delivered == 0
+    }
+
     /// Payload bytes acknowledged.
     pub(super) fn acked_payload(&self) -> u64 {
         let acked = self.acked.max(0) as u64;
@@ -112,6 +117,12 @@ impl Half {
             Some(fin) if acked > fin.offset => fin.offset,
             _ => acked,
         }
+    }
+
+    /// One number beyond all that was seen is acknowledged, and nothing came after it: in all likelihood that of a FIN
+    /// which the capture missed, and no byte that the application layer should be told of.
+    pub(super) fn misses_only_its_fin(&self) -> bool {
+        self.fin.is_none() && self.sent <= self.delivered && self.acked_payload() == self.delivered.saturating_add(1)
     }
 
     /// Its FIN was acknowledged.

@@ -335,11 +335,15 @@ impl Tracker {
             peer.base_guessed = true;
         }
         if is_syn {
-            if !own.base_known || (!own.syn_seen && own.sent == 0) {
-                own.set_base(segment.seq.wrapping_add(1));
+            if !own.base_known || (!own.syn_seen && own.nothing_told()) {
+                let base = segment.seq.wrapping_add(1);
+                // Where the SYN-ACK was captured before its SYN, that is acknowledged already.
+                if !own.base_known || own.base() != base {
+                    own.acked = -1;
+                }
+                own.set_base(base);
                 own.base_guessed = false;
                 own.syn_seen = true;
-                own.acked = -1;
             }
         } else if !own.base_known {
             own.set_base(segment.seq);
@@ -347,7 +351,9 @@ impl Tracker {
             own.base_guessed = false;
             // One before what was acknowledged: a keep-alive probe; the guess was right.
             let distance = segment.seq.wrapping_sub(own.base()) as i32;
-            if distance != 0 && !(distance == -1 && segment.payload_len <= 1) {
+            let is_probe = distance == -1 && segment.payload_len <= 1;
+            // Bytes acknowledged since the guess that did not turn up stay counted as missed.
+            if distance != 0 && !is_probe && own.nothing_told() {
                 self.rebase(direction, i64::from(distance));
             }
         }
