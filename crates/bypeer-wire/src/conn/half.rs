@@ -149,8 +149,17 @@ impl Half {
         self.last_data = at;
     }
 
-    pub(super) fn last_data(&self) -> PacketRef {
-        self.last_data
+    /// When payload or the FIN last came that had not been sent before.
+    pub(super) fn last_new(&self) -> Timestamp {
+        let data = self.last_data.time;
+        self.fin.as_ref().map_or(data, |fin| fin.at.time.max(data))
+    }
+
+    /// Keeps the highest timestamp value.
+    pub(super) fn note_clock(&mut self, value: u32) {
+        if self.packets == 1 || value.wrapping_sub(self.timestamp) as i32 > 0 {
+            self.timestamp = value;
+        }
     }
 
     pub(super) fn last_packet(&self) -> Option<PacketRef> {

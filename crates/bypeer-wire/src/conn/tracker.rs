@@ -145,6 +145,9 @@ impl Tracker {
         self.newest = at;
         let (own, peer) = self.split(direction);
         own.packets += 1;
+        if let Some(value) = timestamp {
+            own.note_clock(value);
+        }
         if segment.flags.has(Flags::RST) {
             self.reset(at, segment, note);
             self.fill_holes(at, budget);
@@ -153,10 +156,7 @@ impl Tracker {
         // A reset is no sign of life: what went unanswered before it stays counted.
         peer.note_answer();
         own.note_packet(at, segment.ttl, segment.ip_id, segment.checksum);
-        if let Some(value) = timestamp {
-            own.timestamp = value;
-            own.timestamps = true;
-        }
+        own.timestamps |= timestamp.is_some();
         if !self.belongs(segment, direction) {
             if !segment.flags.has(Flags::SYN) && segment.payload_len == 0 && direction == Direction::ToClient {
                 self.rare().syn_answered_by_ack.get_or_insert(at);
@@ -439,7 +439,7 @@ impl Tracker {
             note.marks.set(Marks::OUT_OF_ORDER);
         }
         let repeats_all = !(has_new || is_syn && !seen_syn || is_fin && own.fin.is_none());
-        let late = at.time.since(own.last_data().time) > REORDERED || own.is_asked_for(start);
+        let late = at.time.since(own.last_new()) > REORDERED || own.is_asked_for(start);
         let fills_late = has_new && end <= own.sent as i64 && late && !is_syn;
         if (repeats_all && (note.len > 0 || is_syn || is_fin)) || fills_late {
             note.marks.set(Marks::RETRANSMISSION);

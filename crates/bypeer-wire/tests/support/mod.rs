@@ -1,6 +1,8 @@
 //! What the integration tests share: seeded numbers, and all of this crate in one call.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod simulator;
+
 use bypeer_wire::capture::LinkType;
 use bypeer_wire::conn::{Connection, Limits, Table};
 use bypeer_wire::packet::{Decoded, Decoder};
