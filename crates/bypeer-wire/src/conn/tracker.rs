@@ -311,7 +311,7 @@ impl Tracker {
         if segment.flags.has(Flags::RST) {
             return true;
         }
-        let new_bytes = note.end() > own.sent as i64;
+        let new_bytes = note.len > 0 && note.end() > own.sent as i64;
         let new_fin = segment.flags.has(Flags::FIN) && own.fin.is_none();
         let new_ack = segment.flags.has(Flags::ACK) && note.ack > peer.acked;
         !new_bytes && !new_fin && !new_ack && own.packets > 0
