@@ -282,7 +282,7 @@ impl Message {
         }
         self.seen = seen;
         self.last = at;
-        if self.framing == Framing::Unknown {
+        if self.framing == Framing::Unknown || self.complete {
             self.complete = false;
             self.end = None;
             self.acked = None;

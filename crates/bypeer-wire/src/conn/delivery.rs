@@ -45,14 +45,15 @@ impl Tracker {
         for direction in [Direction::ToServer, Direction::ToClient] {
             let half = &mut self.halves[direction.index()];
             let (delivered, acked) = (half.delivered, half.acked_payload());
-            let Some(disorder) = half.disorder.as_mut() else {
+            let Some(since) = half.disorder.as_ref().and_then(|disorder| disorder.hole_since) else {
                 continue;
             };
-            let Some(since) = disorder.hole_since else { continue };
             if delivered >= acked {
-                disorder.hole_since = None;
+                half.disorder().hole_since = None;
+            } else if half.misses_only_its_fin() {
+                continue;
             } else if at.time.since(since) > HOLE_PATIENCE {
-                disorder.hole_since = None;
+                half.disorder().hole_since = None;
                 let told_by = half.last_ack_of_it();
                 self.deliver_up_to(direction, acked, told_by, budget);
             }
@@ -62,8 +63,12 @@ impl Tracker {
     /// Hands on everything that was seen or acknowledged: nothing more will come.
     pub(super) fn deliver_all(&mut self, at: PacketRef, budget: &mut Budget) {
         for direction in [Direction::ToServer, Direction::ToClient] {
-            let half = &self.halves[direction.index()];
-            let end = half.sent.max(half.acked_payload());
+            let half = &mut self.halves[direction.index()];
+            let mut end = half.sent.max(half.acked_payload());
+            if half.misses_only_its_fin() {
+                half.disorder().missed += 1;
+                end = half.sent;
+            }
             self.deliver_up_to(direction, end, at, budget);
             if let Some(disorder) = self.halves[direction.index()].disorder.as_mut() {
                 disorder.assembler.release(budget);

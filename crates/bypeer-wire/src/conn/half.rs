@@ -105,6 +105,11 @@ impl Half {
         }
     }
 
+    /// Nothing was sent, and nothing was given up as missed: offset 0 may still be moved.
+    pub(super) fn nothing_told(&self) -> bool {
+        self.sent == 0 && self.delivered == 0
+    }
+
     /// Payload bytes acknowledged.
     pub(super) fn acked_payload(&self) -> u64 {
         let acked = self.acked.max(0) as u64;
@@ -112,6 +117,12 @@ impl Half {
             Some(fin) if acked > fin.offset => fin.offset,
             _ => acked,
         }
+    }
+
+    /// One number beyond all that was seen is acknowledged, and nothing came after it: in all likelihood that of a FIN
+    /// which the capture missed, and no byte that the application layer should be told of.
+    pub(super) fn misses_only_its_fin(&self) -> bool {
+        self.fin.is_none() && self.sent <= self.delivered && self.acked_payload() == self.delivered.saturating_add(1)
     }
 
     /// Its FIN was acknowledged.
@@ -138,8 +149,17 @@ impl Half {
         self.last_data = at;
     }
 
-    pub(super) fn last_data(&self) -> PacketRef {
-        self.last_data
+    /// When payload or the FIN last came that had not been sent before.
+    pub(super) fn last_new(&self) -> Timestamp {
+        let data = self.last_data.time;
+        self.fin.as_ref().map_or(data, |fin| fin.at.time.max(data))
+    }
+
+    /// Keeps the highest timestamp value.
+    pub(super) fn note_clock(&mut self, value: u32) {
+        if self.packets == 1 || value.wrapping_sub(self.timestamp) as i32 > 0 {
+            self.timestamp = value;
+        }
     }
 
     pub(super) fn last_packet(&self) -> Option<PacketRef> {

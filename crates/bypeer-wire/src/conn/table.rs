@@ -194,8 +194,8 @@ impl Table {
         &self.issues
     }
 
-    #[cfg(test)]
-    pub(super) fn reassembly_bytes(&self) -> usize {
+    /// Bytes of payload that wait for those before them; at most [`Limits::reassembly_bytes_total`].
+    pub fn reassembly_bytes(&self) -> usize {
         self.budget.used
     }
 

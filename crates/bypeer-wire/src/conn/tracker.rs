@@ -145,6 +145,9 @@ impl Tracker {
         self.newest = at;
         let (own, peer) = self.split(direction);
         own.packets += 1;
+        if let Some(value) = timestamp {
+            own.note_clock(value);
+        }
         if segment.flags.has(Flags::RST) {
             self.reset(at, segment, note);
             self.fill_holes(at, budget);
@@ -153,10 +156,7 @@ impl Tracker {
         // A reset is no sign of life: what went unanswered before it stays counted.
         peer.note_answer();
         own.note_packet(at, segment.ttl, segment.ip_id, segment.checksum);
-        if let Some(value) = timestamp {
-            own.timestamp = value;
-            own.timestamps = true;
-        }
+        own.timestamps |= timestamp.is_some();
         if !self.belongs(segment, direction) {
             if !segment.flags.has(Flags::SYN) && segment.payload_len == 0 && direction == Direction::ToClient {
                 self.rare().syn_answered_by_ack.get_or_insert(at);
@@ -311,7 +311,7 @@ impl Tracker {
         if segment.flags.has(Flags::RST) {
             return true;
         }
-        let new_bytes = note.end() > own.sent as i64;
+        let new_bytes = note.len > 0 && note.end() > own.sent as i64;
         let new_fin = segment.flags.has(Flags::FIN) && own.fin.is_none();
         let new_ack = segment.flags.has(Flags::ACK) && note.ack > peer.acked;
         !new_bytes && !new_fin && !new_ack && own.packets > 0
@@ -335,11 +335,15 @@ impl Tracker {
             peer.base_guessed = true;
         }
         if is_syn {
-            if !own.base_known || (!own.syn_seen && own.sent == 0) {
-                own.set_base(segment.seq.wrapping_add(1));
+            if !own.base_known || (!own.syn_seen && own.nothing_told()) {
+                let base = segment.seq.wrapping_add(1);
+                // Where the SYN-ACK was captured before its SYN, that is acknowledged already.
+                if !own.base_known || own.base() != base {
+                    own.acked = -1;
+                }
+                own.set_base(base);
                 own.base_guessed = false;
                 own.syn_seen = true;
-                own.acked = -1;
             }
         } else if !own.base_known {
             own.set_base(segment.seq);
@@ -347,7 +351,9 @@ impl Tracker {
             own.base_guessed = false;
             // One before what was acknowledged: a keep-alive probe; the guess was right.
             let distance = segment.seq.wrapping_sub(own.base()) as i32;
-            if distance != 0 && !(distance == -1 && segment.payload_len <= 1) {
+            let is_probe = distance == -1 && segment.payload_len <= 1;
+            // Bytes acknowledged since the guess that did not turn up stay counted as missed.
+            if distance != 0 && !is_probe && own.nothing_told() {
                 self.rebase(direction, i64::from(distance));
             }
         }
@@ -433,7 +439,7 @@ impl Tracker {
             note.marks.set(Marks::OUT_OF_ORDER);
         }
         let repeats_all = !(has_new || is_syn && !seen_syn || is_fin && own.fin.is_none());
-        let late = at.time.since(own.last_data().time) > REORDERED || own.is_asked_for(start);
+        let late = at.time.since(own.last_new()) > REORDERED || own.is_asked_for(start);
         let fills_late = has_new && end <= own.sent as i64 && late && !is_syn;
         if (repeats_all && (note.len > 0 || is_syn || is_fin)) || fills_late {
             note.marks.set(Marks::RETRANSMISSION);

@@ -1,0 +1,500 @@
+//! Dialogues, cut into segments at random and disturbed on their way into the capture: what is told of the connection
+//! does not depend on it, and where the capture missed bytes, exactly these are missing.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use bypeer_wire::Direction;
+use bypeer_wire::app::{Application, Exchange, Framing, Message, Protocol};
+use bypeer_wire::conn::{Connection, Ending, Flow};
+use support::simulator::*;
+use support::{Random, explain};
+
+const WHOLE: usize = 1 << 20;
+const SEEDS: u64 = 15;
+
+/// A dialogue, and what a reader of it would say.
+struct Dialogue {
+    name: &'static str,
+    said: Vec<Said>,
+    protocol: Protocol,
+    total: u32,
+    complete: u32,
+}
+
+fn dialogue(name: &'static str, protocol: Protocol, total: u32, complete: u32, said: Vec<Said>) -> Dialogue {
+    Dialogue {
+        name,
+        said,
+        protocol,
+        total,
+        complete,
+    }
+}
+
+fn dialogues() -> Vec<Dialogue> {
+    use Protocol::*;
+    let get = "GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n";
+    let ok = "HTTP/1.1 200 OK\r\nServer: unit\r\nContent-Length: 5\r\n\r\nhello";
+    let bye = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbye";
+    let post = |length: usize| {
+        let head = format!("POST /upload HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+        [head.into_bytes(), vec![b'p'; length]].concat()
+    };
+    let large = |length: usize| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        [head.into_bytes(), vec![b'r'; length]].concat()
+    };
+    let chunked = |chunks: usize| {
+        let chunk = format!("400\r\n{}\r\n", "k".repeat(0x400));
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(chunks))
+    };
+    let record = |kind: u8, length: usize| [&[kind, 3, 3, (length >> 8) as u8, length as u8][..], &vec![7; length]].concat();
+    let hello = |kind: u8| {
+        let body = [&[3, 3][..], &[9; 32], &[0, 0, 2, 0x13, 0x01, 1, 0]].concat();
+        let body = if kind == 2 { [&[3, 3][..], &[9; 32], &[0, 0x13, 0x01, 0]].concat() } else { body };
+        let message = [&[kind, 0, 0, body.len() as u8][..], &body].concat();
+        [&[22, 3, 3, 0, message.len() as u8][..], &message].concat()
+    };
+    let fcgi = |kind: u8, content: &[u8]| {
+        let head = [1, kind, 0, 1, (content.len() >> 8) as u8, content.len() as u8, 0, 0];
+        [&head[..], content].concat()
+    };
+    vec![
+        dialogue("one exchange", Http1, 1, 1, vec![c(get), s(bye), SERVER_FIN, CLIENT_FIN]),
+        dialogue(
+            "kept alive",
+            Http1,
+            9,
+            9,
+            [vec![vec![c(get), s(ok)]; 8].concat(), vec![c(get), s(bye), CLIENT_FIN, SERVER_FIN]].concat(),
+        ),
+        dialogue(
+            "pipelined",
+            Http1,
+            6,
+            5,
+            vec![c(get.repeat(4)), s(ok.repeat(2)), c(get.repeat(2)), s(ok.repeat(3)), SERVER_FIN],
+        ),
+        dialogue(
+            "uploads",
+            Http1,
+            2,
+            2,
+            vec![c(post(5_000)), s(ok), c(post(9_000)), s(large(12_000)), CLIENT_FIN, SERVER_FIN],
+        ),
+        dialogue(
+            "chunked, continued",
+            Http1,
+            2,
+            2,
+            vec![
+                c("POST /c HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"),
+                s("HTTP/1.1 100 Continue\r\n\r\n"),
+                c("5;x=y\r\nhello\r\n0\r\nTrailer: 1\r\n\r\n"),
+                s(chunked(5)),
+                c(get),
+                s(chunked(1)),
+            ],
+        ),
+        dialogue(
+            "answered early and reset",
+            Http1,
+            1,
+            0,
+            vec![
+                c(&post(60_000)[..8_000]),
+                s("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno"),
+                c([b'p'; 3_000]),
+                Said::Reset(Direction::ToClient),
+            ],
+        ),
+        dialogue(
+            "ends with the connection",
+            Http1,
+            1,
+            1,
+            vec![
+                c("GET / HTTP/1.0\r\n\r\n"),
+                s(["HTTP/1.0 200 OK\r\n\r\n", &"z".repeat(7_000)].concat()),
+                SERVER_FIN,
+                CLIENT_FIN,
+            ],
+        ),
+        dialogue(
+            "upgraded",
+            Http1,
+            3,
+            3,
+            vec![
+                c("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
+                s("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"),
+                c("\u{1}\u{2}abc"),
+                s("\u{3}\u{4}def"),
+                c([5; 900]),
+                s([6; 3]),
+                CLIENT_FIN,
+                SERVER_FIN,
+            ],
+        ),
+        dialogue(
+            "TLS",
+            Tls,
+            // The server's encrypted handshake looks like data that nobody asked for.
+            3,
+            2,
+            vec![
+                c(hello(1)),
+                s([hello(2), record(20, 1), record(23, 900)].concat()),
+                c([record(20, 1), record(23, 60)].concat()),
+                c(record(23, 300)),
+                s([record(23, 4_000), record(23, 2_000)].concat()),
+                c(record(23, 310)),
+                s(record(23, 700)),
+                s(record(23, 19)),
+                SERVER_FIN,
+                CLIENT_FIN,
+            ],
+        ),
+        dialogue(
+            "FastCGI",
+            FastCgi,
+            1,
+            1,
+            vec![
+                c([
+                    fcgi(1, &[0, 1, 0, 0, 0, 0, 0, 0]),
+                    fcgi(4, &[1; 200]),
+                    fcgi(4, &[]),
+                    fcgi(5, &[2; 3_000]),
+                    fcgi(5, &[]),
+                ]
+                .concat()),
+                s([fcgi(6, &[3; 2_000]), fcgi(6, &[]), fcgi(3, &[0; 8])].concat()),
+                SERVER_FIN,
+                CLIENT_FIN,
+            ],
+        ),
+        dialogue(
+            "opaque turns",
+            Unknown,
+            3,
+            3,
+            vec![
+                c([0xde; 1_700]),
+                s([0xad; 40]),
+                c([0xbe; 2]),
+                s([0xef; 5_000]),
+                c("quit\r\n"),
+                s("so long\r\n"),
+                SERVER_FIN,
+                CLIENT_FIN,
+            ],
+        ),
+        dialogue(
+            "the server speaks first",
+            Unknown,
+            3,
+            2,
+            vec![s("220 ready\r\n"), c("EHLO me\r\n"), s("250 fine\r\n"), c("QUIT\r\n"), s("221\r\n"), SERVER_FIN, CLIENT_FIN],
+        ),
+        dialogue("silent", Silent, 0, 0, vec![CLIENT_FIN, SERVER_FIN]),
+    ]
+}
+
+fn hosts(random: &mut Random) -> Hosts {
+    let near_the_wrap = |random: &mut Random| (random.below(12_000) as u32).wrapping_sub(6_000);
+    Hosts {
+        v6: random.once_in(3),
+        ports: [40_000, 80],
+        initial: if random.once_in(2) {
+            [near_the_wrap(random), near_the_wrap(random)]
+        } else {
+            [random.next() as u32, random.next() as u32]
+        },
+        segment: [3, 50, 700, 1_448, 60_000][random.below(5)],
+        timestamps: random.once_in(2),
+    }
+}
+
+/// What must not depend on how the bytes travelled: a connection without its packet numbers.
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    ending: Ending,
+    established: bool,
+    flows: [(u64, u64, u64, Option<FinTold>); 2],
+    resets: Vec<(Direction, i64, Option<i64>)>,
+    app: AppTold,
+}
+
+type FinTold = (u64, u64, bool);
+
+#[derive(Clone, Debug, PartialEq)]
+struct AppTold {
+    protocol: Protocol,
+    counts: (u32, u32, u32),
+    exchanges: Vec<ExchangeTold>,
+    tls: Option<String>,
+    lost_track: bool,
+    surplus: u64,
+    trailing: (Vec<u8>, u64),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct ExchangeTold {
+    index: u32,
+    request: Option<MessageTold>,
+    response: Option<MessageTold>,
+    interim: u8,
+    continued: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct MessageTold {
+    start: u64,
+    head_end: Option<u64>,
+    end: Option<u64>,
+    seen: u64,
+    complete: bool,
+    acked: bool,
+    framing: Framing,
+    head: String,
+}
+
+impl Told {
+    fn of(record: &Connection) -> Told {
+        let flow = |flow: &Flow| {
+            let fin = flow.fin.map(|fin| (fin.offset, fin.ack, fin.acked.is_some()));
+            (flow.sent, flow.acked, flow.missed, fin)
+        };
+        Told {
+            ending: record.ending,
+            established: record.established(),
+            flows: [flow(&record.to_server), flow(&record.to_client)],
+            resets: record.resets.iter().map(|reset| (reset.direction, reset.seq, reset.ack)).collect(),
+            app: AppTold::of(&record.app),
+        }
+    }
+}
+
+impl AppTold {
+    fn of(app: &Application) -> AppTold {
+        let tls = app.tls.as_ref().map(|tls| {
+            let last = tls.last_record.map(|last| last.map(|last| (last.content_type, last.len, last.start)));
+            let alerts: Vec<_> = tls.alerts.iter().map(|alert| (alert.direction, alert.start, alert.end)).collect();
+            format!(
+                "{:?} {:?} {} {:?} {last:?} {alerts:?} {:?}",
+                tls.server_name, tls.version, tls.established, tls.application_records, tls.record_open
+            )
+        });
+        AppTold {
+            protocol: app.protocol,
+            counts: (app.exchanges.total, app.exchanges.complete, app.exchanges.announced),
+            exchanges: app.exchanges.iter().map(ExchangeTold::of).collect(),
+            tls,
+            lost_track: app.lost_track.is_some(),
+            surplus: app.surplus_response_bytes,
+            trailing: (app.trailing_request_bytes.clone(), app.trailing_request_len),
+        }
+    }
+}
+
+impl ExchangeTold {
+    fn of(exchange: &Exchange) -> ExchangeTold {
+        let message = |message: &Message| MessageTold {
+            start: message.start,
+            head_end: message.head_end,
+            end: message.end,
+            seen: message.seen,
+            complete: message.complete,
+            acked: message.acked.is_some(),
+            framing: message.framing,
+            head: format!("{:?}", message.head),
+        };
+        ExchangeTold {
+            index: exchange.index,
+            request: exchange.request.as_ref().map(message),
+            response: exchange.response.as_ref().map(message),
+            interim: exchange.interim,
+            continued: exchange.continued.is_some(),
+        }
+    }
+}
+
+/// Shows only the lines that differ.
+fn assert_same(what: &str, record: &Connection, expected: &Told) {
+    let told = Told::of(record);
+    if told == *expected {
+        return;
+    }
+    let [told, expected] = [told, Told::clone(expected)].map(|told| format!("{told:#?}"));
+    let lines = expected.lines().zip(told.lines()).filter(|(one, other)| one != other);
+    let differences: Vec<_> = lines.take(12).map(|(one, other)| format!("- {one}\n+ {other}")).collect();
+    panic!("{what}\n{}", differences.join("\n"));
+}
+
+fn only(packets: &[Packet], hosts: &Hosts, snap: usize) -> Connection {
+    let mut outcome = explain(&capture(packets, hosts, snap));
+    assert_eq!(outcome.records.len(), 1, "one connection");
+    outcome.records.remove(0)
+}
+
+/// For each dialogue and seed: the packets as they cross the wire, and the undisturbed run's outcome.
+fn each(troubles: Troubles, check: impl Fn(&str, &Dialogue, &Hosts, Vec<Packet>, Told, &mut Random)) {
+    for dialogue in dialogues() {
+        for seed in 0..SEEDS {
+            let mut random = Random(seed);
+            let mut hosts = hosts(&mut random);
+            // A few hundred packets tell as much as thousands.
+            let longest = lengths(&dialogue.said).into_iter().max().unwrap_or(0);
+            hosts.segment = hosts.segment.max(longest as usize / 200);
+            let calm = play(&dialogue.said, &hosts, Troubles::default(), &mut random);
+            let expected = Told::of(&only(&calm, &hosts, WHOLE));
+            let packets = play(&dialogue.said, &hosts, troubles, &mut random);
+            let what = format!("{}, seed {seed}, {hosts:?}", dialogue.name);
+            check(&what, &dialogue, &hosts, packets, expected, &mut random);
+        }
+    }
+}
+
+/// Payload bytes that a dialogue has in each direction.
+fn lengths(said: &[Said]) -> [u64; 2] {
+    said.iter().fold([0; 2], |[client, server], said| match said {
+        Said::Client(bytes) => [client + bytes.len() as u64, server],
+        Said::Server(bytes) => [client, server + bytes.len() as u64],
+        _ => [client, server],
+    })
+}
+
+/// First packet that acknowledges a direction up to `end`.
+fn first_ack(packets: &[Packet], direction: Direction, end: u64) -> Option<u64> {
+    let acks = |packet: &Packet| packet.direction != direction && !packet.bits.rst && packet.bits.ack;
+    let found = packets.iter().position(|packet| acks(packet) && packet.ack >= end as i64)?;
+    Some(found as u64 + 1)
+}
+
+/// Which packet acknowledged each message: by a plain search.
+fn assert_acknowledged(what: &str, record: &Connection, packets: &[Packet]) {
+    for exchange in record.app.exchanges.iter() {
+        for (message, direction) in [
+            (&exchange.request, Direction::ToServer),
+            (&exchange.response, Direction::ToClient),
+        ] {
+            let Some((message, end)) = message.as_ref().and_then(|message| Some((message, message.end?))) else {
+                continue;
+            };
+            let expected = first_ack(packets, direction, end);
+            assert_eq!(message.acked.map(|at| at.number), expected, "{what}: {message:?}");
+        }
+    }
+}
+
+#[test]
+fn undisturbed_it_is_what_was_said() {
+    each(Troubles::default(), |what, dialogue, hosts, packets, expected, _| {
+        let record = only(&packets, hosts, WHOLE);
+        // Another cut of the same dialogue.
+        assert_same(what, &record, &expected);
+        let app = &record.app;
+        assert_eq!(
+            (app.protocol, app.exchanges.total, app.exchanges.complete),
+            (dialogue.protocol, dialogue.total, dialogue.complete),
+            "{what}: {app:#?}"
+        );
+        assert_eq!([record.to_server.sent, record.to_client.sent], lengths(&dialogue.said), "{what}");
+        assert_eq!(record.to_server.retransmissions + record.to_client.retransmissions, 0, "{what}");
+        assert_eq!((record.client, record.server), (hosts.endpoint(Direction::ToServer), hosts.endpoint(Direction::ToClient)));
+        assert_acknowledged(what, &record, &packets);
+    });
+}
+
+#[test]
+fn retransmissions_change_nothing() {
+    let troubles = Troubles {
+        retransmissions: true,
+        ..Troubles::default()
+    };
+    each(troubles, |what, _, hosts, packets, expected, _| {
+        let record = only(&packets, hosts, WHOLE);
+        assert_same(what, &record, &expected);
+        assert_acknowledged(what, &record, &packets);
+        // What repeats nothing but old bytes or a FIN.
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let (mut sent, mut fin, mut repeats) = (0, false, 0);
+            for packet in packets.iter().filter(|packet| packet.direction == direction) {
+                let again = packet.is_data() && packet.end() <= sent || packet.bits.fin && fin;
+                repeats += u32::from(again);
+                sent = sent.max(packet.end());
+                fin |= packet.bits.fin;
+            }
+            assert_eq!(record.flow(direction).retransmissions, repeats, "{what}");
+        }
+    });
+}
+
+#[test]
+fn keep_alive_probes_change_nothing() {
+    let troubles = Troubles {
+        keep_alive: true,
+        ..Troubles::default()
+    };
+    each(troubles, |what, _, hosts, packets, expected, _| {
+        let record = only(&packets, hosts, WHOLE);
+        assert_same(what, &record, &expected);
+        assert_eq!(record.to_server.retransmissions + record.to_client.retransmissions, 0, "{what}");
+        let idle = 19_000 * MILLISECOND;
+        let probes = packets.windows(2).filter(|pair| pair[1].time - pair[0].time > idle).count();
+        let found = record.to_server.keep_alive_probes + record.to_client.keep_alive_probes;
+        assert_eq!(found as usize, probes, "{what}");
+        assert_eq!(record.to_server.unanswered_probes + record.to_client.unanswered_probes, 0, "{what}");
+    });
+}
+
+#[test]
+fn reordering_changes_nothing() {
+    each(Troubles::default(), |what, _, hosts, mut packets, expected, random| {
+        reorder(&mut packets, random);
+        let record = only(&packets, hosts, WHOLE);
+        assert_same(what, &record, &expected);
+        assert_eq!(record.to_server.retransmissions + record.to_client.retransmissions, 0, "{what}");
+    });
+}
+
+#[test]
+fn acks_captured_before_their_data_change_nothing() {
+    each(Troubles::default(), |what, _, hosts, mut packets, expected, random| {
+        acks_first(&mut packets, random);
+        let record = only(&packets, hosts, WHOLE);
+        assert_same(what, &record, &expected);
+        assert_eq!(record.to_server.retransmissions + record.to_client.retransmissions, 0, "{what}");
+    });
+}
+
+#[test]
+fn copies_change_nothing() {
+    let troubles = Troubles {
+        retransmissions: true,
+        keep_alive: true,
+    };
+    each(troubles, |what, _, hosts, mut packets, expected, _| {
+        let copies = mirror(&mut packets);
+        let mut outcome = explain(&capture(&packets, hosts, WHOLE));
+        assert_eq!((outcome.records.len(), outcome.duplicates), (1, copies), "{what}");
+        assert_same(what, &outcome.records.remove(0), &expected);
+    });
+}
+
+#[test]
+fn everything_at_once_changes_nothing() {
+    let troubles = Troubles {
+        retransmissions: true,
+        keep_alive: true,
+    };
+    each(troubles, |what, _, hosts, mut packets, expected, random| {
+        reorder(&mut packets, random);
+        acks_first(&mut packets, random);
+        mirror(&mut packets);
+        let record = only(&packets, hosts, WHOLE);
+        assert_same(what, &record, &expected);
+    });
+}

@@ -1,0 +1,143 @@
+//! What the integration tests share: seeded numbers, and all of this crate in one call.
+#![allow(dead_code, clippy::unwrap_used)]
+
+pub mod simulator;
+
+use bypeer_wire::capture::LinkType;
+use bypeer_wire::conn::{Connection, Limits, Table};
+use bypeer_wire::packet::{Decoded, Decoder};
+use bypeer_wire::{Issue, Issues, PacketRef};
+
+/// SplitMix64: the same numbers everywhere.
+#[derive(Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Below `bound`; 0 where that is 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+
+    /// True once in `n` times.
+    pub fn once_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+}
+
+/// A frame as a capture holds it.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    pub at: PacketRef,
+    pub link: LinkType,
+    pub data: Vec<u8>,
+    pub original_len: u32,
+}
+
+/// Decoder and table, and a count of what became of each frame.
+pub struct Pipeline {
+    decoder: Decoder,
+    table: Table,
+    limits: Limits,
+    pub records: Vec<Connection>,
+    frames: u64,
+    segments: u64,
+    icmp: u64,
+    held: u64,
+    unusable: Issues,
+}
+
+/// What is left of a capture at its end.
+pub struct Outcome {
+    pub records: Vec<Connection>,
+    pub segments: u64,
+    pub duplicates: u64,
+}
+
+impl Pipeline {
+    pub fn new(limits: Limits) -> Pipeline {
+        Pipeline {
+            decoder: Decoder::new(),
+            table: Table::new(limits.clone()),
+            limits,
+            records: Vec::new(),
+            frames: 0,
+            segments: 0,
+            icmp: 0,
+            held: 0,
+            unusable: Issues::default(),
+        }
+    }
+
+    pub fn frame(&mut self, at: PacketRef, link: LinkType, data: &[u8], original_len: u32) {
+        self.frames += 1;
+        match self.decoder.decode(link, data, original_len, at.time) {
+            Decoded::Tcp(segment) => {
+                self.segments += 1;
+                let records = &mut self.records;
+                self.table.push(at, &segment, &mut |record| records.push(record));
+            }
+            Decoded::IcmpError(error) => {
+                self.icmp += 1;
+                self.table.push_icmp(at, &error);
+            }
+            Decoded::Held => self.held += 1,
+            Decoded::Unusable(issue) => self.unusable.note(issue),
+        }
+        assert!(self.table.live() <= self.limits.connections, "connections");
+        assert!(
+            self.table.reassembly_bytes() <= self.limits.reassembly_bytes_total,
+            "reassembly"
+        );
+    }
+
+    /// Ends the capture. Every frame is one of: a segment, an ICMP error, a fragment, an issue; and every segment belongs to
+    /// a connection, or is another copy of one that does.
+    pub fn finish(mut self) -> Outcome {
+        self.decoder.end();
+        let records = &mut self.records;
+        self.table.finish(&mut |record| records.push(record));
+        assert_eq!((self.table.live(), self.table.reassembly_bytes()), (0, 0));
+        let unusable: u64 = self.unusable.iter().map(|(_, count)| count).sum();
+        assert_eq!(self.frames, self.segments + self.icmp + self.held + unusable);
+        let duplicates = self
+            .table
+            .issues()
+            .iter()
+            .find(|(issue, _)| *issue == Issue::Duplicate)
+            .map_or(0, |(_, count)| count);
+        let of_connections: u64 = self
+            .records
+            .iter()
+            .map(|record| record.to_server.packets + record.to_client.packets)
+            .sum();
+        assert_eq!(self.segments, of_connections + duplicates, "segments are accounted for");
+        Outcome {
+            records: self.records,
+            segments: self.segments,
+            duplicates,
+        }
+    }
+}
+
+/// A whole capture in one call.
+pub fn explain(frames: &[Captured]) -> Outcome {
+    let mut pipeline = Pipeline::new(Limits::default());
+    for frame in frames {
+        pipeline.frame(frame.at, frame.link, &frame.data, frame.original_len);
+    }
+    pipeline.finish()
+}
