@@ -118,7 +118,11 @@ fn ended_well(connection: &Connection) -> bool {
         connection,
         around: &around,
     };
-    let silent = |flow: &bypeer_wire::conn::Flow| flow.unanswered_retransmissions >= 2 || flow.unanswered_probes >= 2;
+    let silent = |flow: &bypeer_wire::conn::Flow| {
+        flow.unanswered_retransmissions >= 2
+            || flow.unanswered_probes >= 2
+            || flow.unacked() > 0 && flow.retransmissions >= 3
+    };
     // What is left of a connection whose record was made before: stray segments of a story that has been told.
     if connection.reused_tuple && !connection.seen_from_start() {
         return true;

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use bypeer_wire::app::{Close, Exchange, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead};
+use bypeer_wire::app::{
+    Close, Exchange, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, TlsAlert,
+};
 use bypeer_wire::conn::{Connection, Fin, Flow, Reset, ResetShape, ResetValidity, SegmentNote};
 use bypeer_wire::packet::Checksum;
 use bypeer_wire::{Direction, PacketRef, Timestamp};
@@ -193,9 +195,8 @@ impl<'a> Story<'a> {
     /// Bytes in a tunnel (WebSocket, CONNECT) owe nothing; nor does what is too short for a request under TLS: a last
     /// frame or a good-bye.
     pub fn answer_is_owed(&self, exchange: &Exchange) -> bool {
-        let opaque = !self.understood(exchange);
         match self.connection.app.protocol {
-            Protocol::Http1 => !opaque,
+            Protocol::Http1 => !in_tunnel(exchange),
             Protocol::FastCgi | Protocol::Redis => true,
             Protocol::Tls => exchange
                 .request
@@ -309,6 +310,11 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// Data repeated three times and never acknowledged, whatever else the other side said meanwhile: it did not hear.
+    pub fn repeated_in_vain(&self, flow: &Flow) -> bool {
+        self.connection.resets_total == 0 && flow.unacked() > 0 && flow.retransmissions >= 3
+    }
+
     /// Time from one packet to another, never negative.
     pub fn between(&self, from: PacketRef, to: PacketRef) -> Duration {
         to.time.since(from.time)
@@ -337,6 +343,13 @@ impl<'a> Story<'a> {
     /// cut short (RFC 8446 §6.1, RFC 9112 §9.8).
     pub fn tls_cut_short(&self) -> bool {
         self.around.tls_good_byes > 0 && tls_closed_silently(self.connection)
+    }
+
+    /// The client's TLS good-bye, when it came before this packet: it had left, whatever its socket did.
+    pub fn client_good_bye_before(&self, number: u64) -> Option<PacketRef> {
+        let tls = self.connection.app.tls.as_ref().filter(|tls| tls.established)?;
+        let said = |alert: &&TlsAlert| alert.direction == Direction::ToServer && alert.at.number < number;
+        tls.alerts.iter().find(said).map(|alert| alert.at)
     }
 
     /// Everything the client sent from `offset` on is one TLS alert: the answer to a close_notify, or a good-bye.
@@ -390,6 +403,14 @@ pub fn response_head(message: &Message) -> Option<&ResponseHead> {
         Head::Response(head) => Some(head),
         _ => None,
     }
+}
+
+/// Bytes on an HTTP/1 connection that belong to another protocol: a WebSocket, a CONNECT.
+pub fn in_tunnel(exchange: &Exchange) -> bool {
+    exchange
+        .request
+        .as_ref()
+        .is_some_and(|request| matches!(request.head, Head::Opaque))
 }
 
 /// The message declares or shows a body; where the snap length cut its head, the method tells.

@@ -84,9 +84,17 @@ fn left(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
     if story.reset().is_some() {
         return None;
     }
+    if let Some(fin) = story.server_closed_first()
+        && let Some(said) = story.client_good_bye_before(fin.at.number)
+    {
+        return Some((said, "it said good-bye (close_notify), and the server closed without finishing"));
+    }
     let fin = story.client_closed_first()?;
     // A close that the other side never heard of, or that cut off one who is never heard, is the path's doing.
-    let unheard = |direction| story.connection.flow(direction).unanswered_retransmissions >= 2;
+    let unheard = |direction| {
+        let flow = story.connection.flow(direction);
+        flow.unanswered_retransmissions >= 2 || story.repeated_in_vain(flow)
+    };
     if unheard(Direction::ToServer) || unheard(Direction::ToClient) {
         return None;
     }

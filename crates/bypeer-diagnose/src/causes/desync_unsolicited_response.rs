@@ -1,7 +1,7 @@
 use crate::causes::proof;
-use crate::story::{Story, response_head};
+use crate::story::{Story, request_head, response_head};
 use crate::{Cause, Party, Strength, Weighed};
-use bypeer_wire::app::Protocol;
+use bypeer_wire::app::{Method, Protocol};
 
 pub static CAUSE: Cause = Cause {
     id: "desync-unsolicited-response",
@@ -29,7 +29,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Some(status) => format!("the server sent an answer ({status}) that no request had asked for"),
         None => format!("the server sent {} bytes beyond the end that its own head declared", app.surplus_response_bytes),
     };
-    let mut weighed = Weighed::of(Strength::Fits, Party::ServerProgram, verdict);
+    // A body behind the answer to a HEAD breaks RFC 9110 §9.3.2, but clients know it and throw it away.
+    let after_head = app.exchanges.iter().filter_map(|exchange| exchange.request.as_ref()).filter_map(request_head).any(|head| head.method == Method::Head);
+    let mut weighed = Weighed::of(Strength::Fits, Party::ServerProgram, verdict).harmless(after_head && unasked.is_none());
     if let Some(answer) = unasked.and_then(|exchange| exchange.response.as_ref()) {
         weighed = weighed.because(answer.begun, "bytes of the server with no request outstanding");
     }

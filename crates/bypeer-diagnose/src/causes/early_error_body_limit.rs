@@ -22,7 +22,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         .find(|exchange| exchange.response.is_some() && exchange.request.is_some())?;
     let (request, response) = (exchange.request.as_ref()?, exchange.response.as_ref()?);
     let status = response_head(response)?.status;
-    if status < 400 || !has_body(request) || arrived <= request.start {
+    // A head that never ended is refused like a body: 431, 414, 400.
+    let endless_head = request.head_end.is_none() && request.seen.saturating_sub(request.start) > 4096;
+    if status < 400 || !(has_body(request) || endless_head) || arrived <= request.start {
         return None;
     }
     // The answer to a later request on the same connection is another matter.

@@ -40,7 +40,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             return None;
         }
         (Strength::Fits, "the same port accepted connections just before and just after")
-    } else if known && flow.fin.is_none() && !outage(story, reset.direction.reverse()) && !busy(story, reset) {
+    } else if known && flow.fin.is_none() && story.around.accepted_after.is_none() && !outage(story, reset.direction.reverse()) && !busy(story, reset) {
         (Strength::Possible, "no FIN, no outage: a firewall may have answered in the host's name")
     } else {
         return None;

@@ -9,7 +9,7 @@ use bypeer_wire::{Direction, PacketRef, Timestamp};
 
 use crate::Evidence;
 use crate::causes::proof;
-use crate::story::{RIGHT_AFTER, Stand, Story, response_head};
+use crate::story::{RIGHT_AFTER, Stand, Story, in_tunnel, response_head};
 
 /// A request that fell into a closing connection.
 pub struct Reuse<'a> {
@@ -67,7 +67,7 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
     };
     let request = exchange.request.as_ref()?;
     // Bytes in a tunnel are no requests that a pool sends over a kept connection.
-    if story.connection.app.protocol == Protocol::Http1 && !story.understood(exchange) {
+    if story.connection.app.protocol == Protocol::Http1 && in_tunnel(exchange) {
         return None;
     }
     let before = story.before(exchange)?;

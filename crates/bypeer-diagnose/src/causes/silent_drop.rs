@@ -33,11 +33,26 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
                 .settled_by("a capture on the server's side: did the SYNs arrive?"),
         );
     }
+    if connection.resets_total == 0 && handshake.ack.is_none() && handshake.syns >= 2 && handshake.syn_acks >= 2 && connection.seen_from_start() {
+        return Some(
+            Weighed::of(
+                Strength::Fits,
+                Party::Between,
+                format!(
+                    "{} SYNs and {} SYN-ACKs were sent and the handshake never ended: neither side hears the other",
+                    handshake.syns, handshake.syn_acks
+                ),
+            )
+            .because(handshake.last_syn?, format!("SYN number {}", handshake.syns))
+            .because(handshake.last_syn_ack?, format!("SYN-ACK number {}: the client does not take it", handshake.syn_acks))
+            .settled_by("captures on both sides: where do the SYN-ACKs stop?"),
+        );
+    }
     // One side spoke and spoke again, and was never heard.
     let (direction, flow) = [Direction::ToServer, Direction::ToClient]
         .into_iter()
         .map(|direction| (direction, connection.flow(direction)))
-        .filter(|(_, flow)| flow.unanswered_retransmissions >= 2 || flow.unanswered_probes >= 2)
+        .filter(|(_, flow)| flow.unanswered_retransmissions >= 2 || flow.unanswered_probes >= 2 || story.repeated_in_vain(flow))
         .max_by_key(|(_, flow)| flow.unanswered_retransmissions + flow.unanswered_probes)?;
     // A reset of the other side would be an answer.
     if connection.resets.iter().any(|reset| reset.direction != direction) {
@@ -46,11 +61,12 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if connection.established() && connection.to_client.sent == 0 && handshake.syn_acks > 1 {
         return None;
     }
-    let silence = flow.last_packet?.time.since(connection.flow(direction.reverse()).last_packet?.time);
+    let heard = if story.repeated_in_vain(flow) { flow.last_ack_of_it.or(flow.first_data)? } else { connection.flow(direction.reverse()).last_packet? };
+    let silence = flow.last_packet?.time.since(heard.time);
     if silence < Duration::from_millis(500) {
         return None;
     }
-    let tries = flow.unanswered_retransmissions + flow.unanswered_probes;
+    let tries = (flow.unanswered_retransmissions + flow.unanswered_probes).max(if story.repeated_in_vain(flow) { flow.retransmissions } else { 0 });
     let side = proof::side(direction);
     let given_up = connection.resets.iter().any(|reset| reset.direction == direction);
     let strength = if given_up && flow.unanswered_probes >= 2 { Strength::Possible } else { Strength::Fits };
@@ -63,7 +79,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
                 proof::time(silence)
             ),
         )
-        .because(connection.flow(direction.reverse()).last_packet?, format!("the last sign of life of the {}", proof::side(direction.reverse())))
+        .because(heard, format!("the last sign of life of the {}", proof::side(direction.reverse())))
         .because(flow.last_packet?, format!("the {side}'s last attempt"))
         .and(proof::ending(story, story.unfinished()))
         .settled_by("captures on both sides: where do the packets stop? conntrack -S, nft counters, load balancer's idle timeout"),

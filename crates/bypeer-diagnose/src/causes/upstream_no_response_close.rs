@@ -19,7 +19,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let request = exchange.request.as_ref()?;
-    if reuse::announced(story).is_some() {
+    if reuse::announced(story).is_some() || story.client_good_bye_before(fin.at.number).is_some() {
         return None;
     }
     if !story.answer_is_owed(exchange) || !request.complete && story.understood(exchange) {

@@ -142,7 +142,8 @@ pub struct Flow {
     pub data_packets: u64,
     /// Retransmitted packets (SYN and FIN too).
     pub retransmissions: u32,
-    /// Retransmissions since the last packet of the *other* direction, resets aside: what went unanswered at the end.
+    /// Retransmissions since the last packet of the *other* direction, resets and its own repetitions aside: what went
+    /// unanswered at the end.
     pub unanswered_retransmissions: u32,
     /// Keep-alive probes (0 or 1 byte at snd_nxt − 1).
     pub keep_alive_probes: u32,

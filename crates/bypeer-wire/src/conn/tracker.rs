@@ -143,7 +143,7 @@ impl Tracker {
             }
         }
         self.newest = at;
-        let (own, peer) = self.split(direction);
+        let own = &mut self.halves[direction.index()];
         own.packets += 1;
         if let Some(value) = timestamp {
             own.note_clock(value);
@@ -153,11 +153,10 @@ impl Tracker {
             self.fill_holes(at, budget);
             return Taken::Counted;
         }
-        // A reset is no sign of life: what went unanswered before it stays counted.
-        peer.note_answer();
         own.note_packet(at, segment.ttl, segment.ip_id, segment.checksum);
         own.timestamps |= timestamp.is_some();
         if !self.belongs(segment, direction) {
+            self.halves[direction.reverse().index()].note_answer();
             if !segment.flags.has(Flags::SYN) && segment.payload_len == 0 && direction == Direction::ToClient {
                 self.rare().syn_answered_by_ack.get_or_insert(at);
             }
@@ -176,6 +175,11 @@ impl Tracker {
         }
         self.mark(at, segment, &mut note);
         self.acknowledge(at, segment, &mut note);
+        // A reset is no sign of life; nor does who repeats himself answer anything: both sides do when neither is heard.
+        let repeats = note.marks.has(Marks::RETRANSMISSION) || note.marks.has(Marks::KEEP_ALIVE);
+        if !repeats || note.marks.has(Marks::ACKS_NEW) {
+            self.halves[direction.reverse().index()].note_answer();
+        }
         self.advertise(segment, &mut note);
         self.watch_who_goes_on(&note);
         self.notes.push(note);
@@ -541,16 +545,17 @@ impl Tracker {
     /// cover may merely have been captured late.
     fn watch_who_goes_on(&mut self, note: &SegmentNote) {
         let Some(rare) = self.rare.as_mut() else { return };
-        let sent = self.halves[note.direction.index()].sent as i64;
-        let sends = note.len > 0 && note.end() > sent;
+        let half = &self.halves[note.direction.index()];
+        let sends = note.len > 0 && note.end() > half.sent as i64;
         let acks = note.marks.has(Marks::ACKS_NEW);
-        if !sends && !acks {
+        let closes = note.flags.has(Flags::FIN) && half.fin.is_none();
+        if !sends && !acks && !closes {
             return;
         }
         for reset in &mut rare.resets {
             // A reset before the SYN-ACK answered an older connection's segment: its sender rightly goes on.
             let of_this = self.greeting.syn_ack.number < reset.at.number;
-            let goes_on = sends && note.end() > reset.seq || acks && reset.ack.is_none_or(|ack| note.ack > ack);
+            let goes_on = sends && note.end() > reset.seq || closes && note.end() >= reset.seq || acks && reset.ack.is_none_or(|ack| note.ack > ack);
             if of_this && goes_on && reset.direction == note.direction && reset.sender_went_on.is_none() {
                 reset.sender_went_on = Some(note.at);
                 self.dead = false;
