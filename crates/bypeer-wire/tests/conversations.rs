@@ -6,9 +6,9 @@ mod support;
 
 use bypeer_wire::Direction;
 use bypeer_wire::app::{Application, Exchange, Framing, Message, Protocol};
-use bypeer_wire::conn::{Connection, Ending, Flow};
+use bypeer_wire::conn::{Connection, Ending, Flow, Roles};
 use support::simulator::*;
-use support::{Random, explain};
+use support::{Random, explain, is_sane};
 
 const WHOLE: usize = 1 << 20;
 const SEEDS: u64 = 15;
@@ -47,12 +47,20 @@ fn dialogues() -> Vec<Dialogue> {
     };
     let chunked = |chunks: usize| {
         let chunk = format!("400\r\n{}\r\n", "k".repeat(0x400));
-        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(chunks))
+        format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
+            chunk.repeat(chunks)
+        )
     };
-    let record = |kind: u8, length: usize| [&[kind, 3, 3, (length >> 8) as u8, length as u8][..], &vec![7; length]].concat();
+    let record =
+        |kind: u8, length: usize| [&[kind, 3, 3, (length >> 8) as u8, length as u8][..], &vec![7; length]].concat();
     let hello = |kind: u8| {
         let body = [&[3, 3][..], &[9; 32], &[0, 0, 2, 0x13, 0x01, 1, 0]].concat();
-        let body = if kind == 2 { [&[3, 3][..], &[9; 32], &[0, 0x13, 0x01, 0]].concat() } else { body };
+        let body = if kind == 2 {
+            [&[3, 3][..], &[9; 32], &[0, 0x13, 0x01, 0]].concat()
+        } else {
+            body
+        };
         let message = [&[kind, 0, 0, body.len() as u8][..], &body].concat();
         [&[22, 3, 3, 0, message.len() as u8][..], &message].concat()
     };
@@ -61,27 +69,50 @@ fn dialogues() -> Vec<Dialogue> {
         [&head[..], content].concat()
     };
     vec![
-        dialogue("one exchange", Http1, 1, 1, vec![c(get), s(bye), SERVER_FIN, CLIENT_FIN]),
+        dialogue(
+            "one exchange",
+            Http1,
+            1,
+            1,
+            vec![c(get), s(bye), SERVER_FIN, CLIENT_FIN],
+        ),
         dialogue(
             "kept alive",
             Http1,
             9,
             9,
-            [vec![vec![c(get), s(ok)]; 8].concat(), vec![c(get), s(bye), CLIENT_FIN, SERVER_FIN]].concat(),
+            [
+                vec![vec![c(get), s(ok)]; 8].concat(),
+                vec![c(get), s(bye), CLIENT_FIN, SERVER_FIN],
+            ]
+            .concat(),
         ),
         dialogue(
             "pipelined",
             Http1,
             6,
             5,
-            vec![c(get.repeat(4)), s(ok.repeat(2)), c(get.repeat(2)), s(ok.repeat(3)), SERVER_FIN],
+            vec![
+                c(get.repeat(4)),
+                s(ok.repeat(2)),
+                c(get.repeat(2)),
+                s(ok.repeat(3)),
+                SERVER_FIN,
+            ],
         ),
         dialogue(
             "uploads",
             Http1,
             2,
             2,
-            vec![c(post(5_000)), s(ok), c(post(9_000)), s(large(12_000)), CLIENT_FIN, SERVER_FIN],
+            vec![
+                c(post(5_000)),
+                s(ok),
+                c(post(9_000)),
+                s(large(12_000)),
+                CLIENT_FIN,
+                SERVER_FIN,
+            ],
         ),
         dialogue(
             "chunked, continued",
@@ -196,7 +227,15 @@ fn dialogues() -> Vec<Dialogue> {
             Unknown,
             3,
             2,
-            vec![s("220 ready\r\n"), c("EHLO me\r\n"), s("250 fine\r\n"), c("QUIT\r\n"), s("221\r\n"), SERVER_FIN, CLIENT_FIN],
+            vec![
+                s("220 ready\r\n"),
+                c("EHLO me\r\n"),
+                s("250 fine\r\n"),
+                c("QUIT\r\n"),
+                s("221\r\n"),
+                SERVER_FIN,
+                CLIENT_FIN,
+            ],
         ),
         dialogue("silent", Silent, 0, 0, vec![CLIENT_FIN, SERVER_FIN]),
     ]
@@ -271,7 +310,11 @@ impl Told {
             ending: record.ending,
             established: record.established(),
             flows: [flow(&record.to_server), flow(&record.to_client)],
-            resets: record.resets.iter().map(|reset| (reset.direction, reset.seq, reset.ack)).collect(),
+            resets: record
+                .resets
+                .iter()
+                .map(|reset| (reset.direction, reset.seq, reset.ack))
+                .collect(),
             app: AppTold::of(&record.app),
         }
     }
@@ -280,8 +323,14 @@ impl Told {
 impl AppTold {
     fn of(app: &Application) -> AppTold {
         let tls = app.tls.as_ref().map(|tls| {
-            let last = tls.last_record.map(|last| last.map(|last| (last.content_type, last.len, last.start)));
-            let alerts: Vec<_> = tls.alerts.iter().map(|alert| (alert.direction, alert.start, alert.end)).collect();
+            let last = tls
+                .last_record
+                .map(|last| last.map(|last| (last.content_type, last.len, last.start)));
+            let alerts: Vec<_> = tls
+                .alerts
+                .iter()
+                .map(|alert| (alert.direction, alert.start, alert.end))
+                .collect();
             format!(
                 "{:?} {:?} {} {:?} {last:?} {alerts:?} {:?}",
                 tls.server_name, tls.version, tls.established, tls.application_records, tls.record_open
@@ -329,7 +378,10 @@ fn assert_same(what: &str, record: &Connection, expected: &Told) {
     }
     let [told, expected] = [told, Told::clone(expected)].map(|told| format!("{told:#?}"));
     let lines = expected.lines().zip(told.lines()).filter(|(one, other)| one != other);
-    let differences: Vec<_> = lines.take(12).map(|(one, other)| format!("- {one}\n+ {other}")).collect();
+    let differences: Vec<_> = lines
+        .take(12)
+        .map(|(one, other)| format!("- {one}\n+ {other}"))
+        .collect();
     panic!("{what}\n{}", differences.join("\n"));
 }
 
@@ -369,7 +421,9 @@ fn lengths(said: &[Said]) -> [u64; 2] {
 /// First packet that acknowledges a direction up to `end`.
 fn first_ack(packets: &[Packet], direction: Direction, end: u64) -> Option<u64> {
     let acks = |packet: &Packet| packet.direction != direction && !packet.bits.rst && packet.bits.ack;
-    let found = packets.iter().position(|packet| acks(packet) && packet.ack >= end as i64)?;
+    let found = packets
+        .iter()
+        .position(|packet| acks(packet) && packet.ack >= end as i64)?;
     Some(found as u64 + 1)
 }
 
@@ -401,9 +455,20 @@ fn undisturbed_it_is_what_was_said() {
             (dialogue.protocol, dialogue.total, dialogue.complete),
             "{what}: {app:#?}"
         );
-        assert_eq!([record.to_server.sent, record.to_client.sent], lengths(&dialogue.said), "{what}");
-        assert_eq!(record.to_server.retransmissions + record.to_client.retransmissions, 0, "{what}");
-        assert_eq!((record.client, record.server), (hosts.endpoint(Direction::ToServer), hosts.endpoint(Direction::ToClient)));
+        assert_eq!(
+            [record.to_server.sent, record.to_client.sent],
+            lengths(&dialogue.said),
+            "{what}"
+        );
+        assert_eq!(
+            record.to_server.retransmissions + record.to_client.retransmissions,
+            0,
+            "{what}"
+        );
+        assert_eq!(
+            (record.client, record.server),
+            (hosts.endpoint(Direction::ToServer), hosts.endpoint(Direction::ToClient))
+        );
         assert_acknowledged(what, &record, &packets);
     });
 }
@@ -441,12 +506,23 @@ fn keep_alive_probes_change_nothing() {
     each(troubles, |what, _, hosts, packets, expected, _| {
         let record = only(&packets, hosts, WHOLE);
         assert_same(what, &record, &expected);
-        assert_eq!(record.to_server.retransmissions + record.to_client.retransmissions, 0, "{what}");
+        assert_eq!(
+            record.to_server.retransmissions + record.to_client.retransmissions,
+            0,
+            "{what}"
+        );
         let idle = 19_000 * MILLISECOND;
-        let probes = packets.windows(2).filter(|pair| pair[1].time - pair[0].time > idle).count();
+        let probes = packets
+            .windows(2)
+            .filter(|pair| pair[1].time - pair[0].time > idle)
+            .count();
         let found = record.to_server.keep_alive_probes + record.to_client.keep_alive_probes;
         assert_eq!(found as usize, probes, "{what}");
-        assert_eq!(record.to_server.unanswered_probes + record.to_client.unanswered_probes, 0, "{what}");
+        assert_eq!(
+            record.to_server.unanswered_probes + record.to_client.unanswered_probes,
+            0,
+            "{what}"
+        );
     });
 }
 
@@ -456,7 +532,11 @@ fn reordering_changes_nothing() {
         reorder(&mut packets, random);
         let record = only(&packets, hosts, WHOLE);
         assert_same(what, &record, &expected);
-        assert_eq!(record.to_server.retransmissions + record.to_client.retransmissions, 0, "{what}");
+        assert_eq!(
+            record.to_server.retransmissions + record.to_client.retransmissions,
+            0,
+            "{what}"
+        );
     });
 }
 
@@ -466,7 +546,11 @@ fn acks_captured_before_their_data_change_nothing() {
         acks_first(&mut packets, random);
         let record = only(&packets, hosts, WHOLE);
         assert_same(what, &record, &expected);
-        assert_eq!(record.to_server.retransmissions + record.to_client.retransmissions, 0, "{what}");
+        assert_eq!(
+            record.to_server.retransmissions + record.to_client.retransmissions,
+            0,
+            "{what}"
+        );
     });
 }
 
@@ -497,4 +581,238 @@ fn everything_at_once_changes_nothing() {
         let record = only(&packets, hosts, WHOLE);
         assert_same(what, &record, &expected);
     });
+}
+
+/// What a capture that missed packets can know of a direction: sent, acknowledged, missed. Bit by bit.
+fn known(packets: &[Packet], direction: Direction) -> (u64, u64, u64) {
+    let own = || {
+        packets
+            .iter()
+            .filter(move |packet| packet.direction == direction && !packet.bits.syn && !packet.bits.rst)
+    };
+    let fin = own().find(|packet| packet.bits.fin).map(|packet| packet.seq);
+    let data = own().filter(|packet| packet.is_data());
+    let sent = data.clone().map(Packet::end).chain(fin).max().unwrap_or(0);
+    let acks = packets
+        .iter()
+        .filter(|packet| packet.direction != direction && packet.bits.ack && !packet.bits.rst);
+    let acked = acks
+        .map(|packet| packet.ack)
+        .max()
+        .unwrap_or(0)
+        .min(fin.unwrap_or(i64::MAX));
+    let mut held = vec![false; sent.max(acked) as usize];
+    data.for_each(|packet| held[packet.seq as usize..packet.end() as usize].fill(true));
+    let missed = held[..acked as usize].iter().filter(|held| !**held).count();
+    (sent as u64, acked as u64, missed as u64)
+}
+
+fn assert_known(what: &str, record: &Connection, packets: &[Packet]) {
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let flow = record.flow(direction);
+        assert_eq!(
+            (flow.sent, flow.acked, flow.missed),
+            known(packets, direction),
+            "{what}: {direction:?}"
+        );
+    }
+}
+
+#[test]
+fn what_the_capture_missed_is_counted() {
+    each(Troubles::default(), |what, _, hosts, mut packets, _, random| {
+        let rate = 2 + random.below(12);
+        packets.retain(|packet| packet.bits.syn || !random.once_in(rate));
+        let record = only(&packets, hosts, WHOLE);
+        assert_known(what, &record, &packets);
+        is_sane(&record);
+    });
+}
+
+#[test]
+fn what_is_missed_of_a_body_of_known_length_does_not_matter() {
+    each(
+        Troubles::default(),
+        |what, _, hosts, mut packets, mut expected, random| {
+            let bodies = |direction: Direction| -> Vec<std::ops::Range<i64>> {
+                let exchanges = expected.app.exchanges.iter();
+                let messages = exchanges.filter_map(|exchange| match direction {
+                    Direction::ToServer => exchange.request.as_ref(),
+                    Direction::ToClient => exchange.response.as_ref(),
+                });
+                messages
+                    .filter(|message| matches!(message.framing, Framing::Length(_)) && message.complete)
+                    .filter_map(|message| Some(message.head_end? as i64..message.end? as i64))
+                    .collect()
+            };
+            let bodies = [bodies(Direction::ToServer), bodies(Direction::ToClient)];
+            // A last byte that is acknowledged and was not seen might as well be a FIN.
+            let sent = sent_before(&packets);
+            packets.retain(|packet| {
+                let in_body = bodies[packet.direction.index()]
+                    .iter()
+                    .any(|body| body.start <= packet.seq && packet.end() <= body.end);
+                let is_last = packet.end() as u64 == sent[packet.direction.index()];
+                !(packet.is_data() && in_body && !is_last && random.once_in(2))
+            });
+            let record = only(&packets, hosts, WHOLE);
+            assert_known(what, &record, &packets);
+            for (flow, direction) in expected
+                .flows
+                .iter_mut()
+                .zip([Direction::ToServer, Direction::ToClient])
+            {
+                flow.2 = known(&packets, direction).2;
+            }
+            assert_same(what, &record, &expected);
+        },
+    );
+}
+
+#[test]
+fn a_snap_length_leaves_the_offsets() {
+    each(Troubles::default(), |what, dialogue, hosts, _, expected, random| {
+        // A line a segment: where a message begins within one, the capture does not show it.
+        let hosts = Hosts {
+            segment: usize::MAX,
+            ..*hosts
+        };
+        let packets = play(&dialogue.said, &hosts, Troubles::default(), random);
+        let record = only(&packets, &hosts, 96);
+        let told = Told::of(&record);
+        assert_eq!(
+            (&told.flows, &told.resets, told.ending),
+            (&expected.flows, &expected.resets, expected.ending),
+            "{what}"
+        );
+        is_sane(&record);
+        // Ten bytes of a status line do not show that it is one.
+        let too_short = hosts.v6 && hosts.timestamps;
+        if too_short || matches!(dialogue.protocol, Protocol::Tls | Protocol::FastCgi) || dialogue.name == "pipelined" {
+            return;
+        }
+        let places = |told: &Told| -> Vec<_> {
+            let place = |message: &Option<MessageTold>| message.as_ref().map(|message| (message.start, message.seen));
+            let exchanges = told.app.exchanges.iter();
+            exchanges
+                .map(|exchange| (exchange.index, place(&exchange.request), place(&exchange.response)))
+                .collect()
+        };
+        assert_eq!(places(&told), places(&expected), "{what}");
+        assert_eq!(told.app.protocol, expected.app.protocol, "{what}");
+    });
+}
+
+#[test]
+fn a_capture_that_begins_with_the_syn_ack() {
+    each(Troubles::default(), |what, _, hosts, packets, expected, _| {
+        let record = only(&packets[1..], hosts, WHOLE);
+        assert_same(what, &record, &expected);
+        assert_eq!(
+            (record.roles, record.seen_from_start()),
+            (Roles::Handshake, false),
+            "{what}"
+        );
+        assert_eq!(record.client, hosts.endpoint(Direction::ToServer), "{what}");
+    });
+}
+
+#[test]
+fn picked_up_anywhere_offsets_count_from_there() {
+    each(Troubles::default(), |what, dialogue, hosts, packets, _, random| {
+        let first_end = packets
+            .iter()
+            .position(|packet| packet.bits.fin || packet.bits.rst)
+            .unwrap_or(packets.len());
+        if dialogue.protocol == Protocol::Silent {
+            return;
+        }
+        let from = 3 + random.below(first_end - 3);
+        let sent = sent_before(&packets[..from]);
+        let record = only(&packets[from..], hosts, WHOLE);
+        let whole = only(&packets, hosts, WHOLE);
+        is_sane(&record);
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let (flow, expected, base) = (record.flow(direction), whole.flow(direction), sent[direction.index()]);
+            let fin = |flow: &Flow| flow.fin.map(|fin| fin.offset);
+            assert_eq!(
+                (
+                    flow.sent + base,
+                    flow.acked + base,
+                    flow.missed,
+                    fin(flow).map(|fin| fin + base)
+                ),
+                (expected.sent, expected.acked, 0, fin(expected)),
+                "{what}, from packet {from}, {direction:?}"
+            );
+        }
+    });
+}
+
+fn sent_before(packets: &[Packet]) -> [u64; 2] {
+    [Direction::ToServer, Direction::ToClient].map(|direction| {
+        let own = packets.iter().filter(|packet| packet.direction == direction);
+        own.map(|packet| packet.end().max(0) as u64).max().unwrap_or(0)
+    })
+}
+
+/// Where the ports tell who is the server, and where they say the contrary.
+#[test]
+fn picked_up_at_a_request_all_later_exchanges_are_told() {
+    for ports in [[40_000, 80], [2_000, 8_443]] {
+        each(Troubles::default(), |what, dialogue, hosts, packets, _, _| {
+            if dialogue.protocol != Protocol::Http1 {
+                return;
+            }
+            let hosts = Hosts { ports, ..*hosts };
+            let whole = only(&packets, &hosts, WHOLE);
+            // Exchanges that began when all before them were over.
+            for exchange in whole.app.exchanges.iter().filter(|exchange| exchange.index > 0) {
+                let begun = exchange.request.as_ref().unwrap();
+                let from = begun.begun.number as usize - 1;
+                let sent = sent_before(&packets[..from]);
+                let before = whole
+                    .app
+                    .exchanges
+                    .iter()
+                    .filter(|before| before.index + 1 == exchange.index);
+                let over = before
+                    .filter_map(|before| before.response.as_ref()?.end)
+                    .all(|end| end == sent[1]);
+                if begun.start != sent[0] || !over || begun.framing == Framing::Unknown || exchange.index == 2 {
+                    continue;
+                }
+                let record = only(&packets[from..], &hosts, WHOLE);
+                let what = format!("{what}, ports {ports:?}, from exchange {}", exchange.index);
+                assert_eq!(record.client, hosts.endpoint(Direction::ToServer), "{what}");
+                let by_ports = ports[1] < ports[0];
+                assert_eq!(
+                    record.roles,
+                    if by_ports { Roles::Ports } else { Roles::Protocol },
+                    "{what}"
+                );
+                let later = whole.app.exchanges.iter().filter(|later| later.index >= exchange.index);
+                let mut expected: Vec<_> = later.map(ExchangeTold::of).collect();
+                for later in &mut expected {
+                    later.index -= exchange.index;
+                    shift(&mut later.request, sent[0]);
+                    shift(&mut later.response, sent[1]);
+                }
+                let told: Vec<_> = record.app.exchanges.iter().map(ExchangeTold::of).collect();
+                assert_eq!(told, expected, "{what}");
+                let directions: Vec<_> = record.timeline.iter().map(|note| note.direction).collect();
+                let sides: Vec<_> = packets[from..].iter().map(|packet| packet.direction).collect();
+                let head = directions.len().min(6);
+                assert_eq!(directions[..head], sides[..head], "{what}");
+            }
+        });
+    }
+}
+
+fn shift(message: &mut Option<MessageTold>, by: u64) {
+    let Some(message) = message else { return };
+    message.start -= by;
+    message.seen -= by;
+    message.end = message.end.map(|end| end - by);
+    message.head_end = message.head_end.map(|end| end - by);
 }

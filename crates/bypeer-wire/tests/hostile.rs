@@ -8,8 +8,8 @@ use std::path::Path;
 
 use bypeer_wire::PacketRef;
 use bypeer_wire::capture::{Parser, Step};
-use bypeer_wire::conn::{Connection, Limits};
-use support::{Captured, Outcome, Pipeline, Random};
+use bypeer_wire::conn::Limits;
+use support::{Captured, Outcome, Pipeline, Random, is_sane};
 
 /// Tight, so that the bounds are met.
 fn tight() -> Limits {
@@ -98,35 +98,6 @@ fn frames(capture: &[u8]) -> Vec<Captured> {
     frames
 }
 
-/// What holds of any record, however it came about.
-fn is_sane(record: &Connection) {
-    for flow in [&record.to_server, &record.to_client] {
-        // An acknowledgement beyond the FIN that came later was nonsense, or counted the FIN.
-        assert!(flow.missed <= flow.acked || flow.fin.is_some(), "{flow:?}");
-        assert!(flow.acked <= flow.sent || flow.missed > 0, "{flow:?}");
-        assert!(flow.data_packets + u64::from(flow.retransmissions) <= flow.packets + u64::from(flow.window_probes));
-        assert!(flow.unanswered_retransmissions <= flow.retransmissions);
-        assert!(flow.unanswered_probes <= flow.keep_alive_probes);
-        assert!(flow.first_data.is_some() == flow.last_data.is_some());
-    }
-    assert!(record.resets.len() <= 16 && record.resets.len() <= record.resets_total as usize);
-    assert!(record.icmp.len() <= 8);
-    let noted = record.timeline.iter().count() as u64 + record.timeline.let_go;
-    assert_eq!(noted, record.to_server.packets + record.to_client.packets, "{record:#?}");
-    let exchanges = &record.app.exchanges;
-    assert!(exchanges.complete <= exchanges.total && exchanges.iter().count() <= exchanges.total as usize);
-    assert!(record.app.trailing_request_bytes.len() <= 8);
-    // What was acknowledged and not seen may have counted a FIN, or be nonsense.
-    let ends = [&record.to_server, &record.to_client].map(|flow| if flow.missed > 0 { u64::MAX } else { flow.sent });
-    for exchange in exchanges.iter() {
-        for (message, end) in [(&exchange.request, ends[0]), (&exchange.response, ends[1])] {
-            let Some(message) = message else { continue };
-            assert!(message.start <= message.seen && message.seen <= end, "{message:?} of {end}");
-            assert!(!message.complete || message.end == Some(message.seen), "{message:?}");
-        }
-    }
-}
-
 #[test]
 fn every_prefix() {
     for (name, capture) in captures(4_500) {
@@ -181,7 +152,11 @@ fn mutated_frames() {
                     let mut data = frame.data.clone();
                     if random.once_in(4) {
                         // Most likely in the headers.
-                        let until = if random.once_in(3) { data.len() } else { data.len().min(70) };
+                        let until = if random.once_in(3) {
+                            data.len()
+                        } else {
+                            data.len().min(70)
+                        };
                         let at = 14.min(until - 1) + random.below(until.saturating_sub(14));
                         if let Some(byte) = data.get_mut(at) {
                             *byte = [0, 0xff, *byte ^ (1 << random.below(8)), random.next() as u8][random.below(4)];

@@ -32,3 +32,6 @@ mod tests_endings;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests_random;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests_unusual;

@@ -357,7 +357,8 @@ impl Tracker {
             let distance = segment.seq.wrapping_sub(own.base()) as i32;
             let is_probe = distance == -1 && segment.payload_len <= 1;
             // Bytes acknowledged since the guess that did not turn up stay counted as missed.
-            if distance != 0 && !is_probe && own.nothing_told() {
+            let missed = own.acked > 0 && distance > 0;
+            if distance != 0 && !is_probe && !missed && own.nothing_told() {
                 self.rebase(direction, i64::from(distance));
             }
         }

@@ -141,3 +141,39 @@ pub fn explain(frames: &[Captured]) -> Outcome {
     }
     pipeline.finish()
 }
+
+/// What holds of any record, however it came about.
+pub fn is_sane(record: &Connection) {
+    for flow in [&record.to_server, &record.to_client] {
+        // An acknowledgement beyond the FIN that came later was nonsense, or counted the FIN.
+        assert!(flow.missed <= flow.acked || flow.fin.is_some(), "{flow:?}");
+        assert!(flow.acked <= flow.sent || flow.missed > 0, "{flow:?}");
+        assert!(flow.data_packets + u64::from(flow.retransmissions) <= flow.packets + u64::from(flow.window_probes));
+        assert!(flow.unanswered_retransmissions <= flow.retransmissions);
+        assert!(flow.unanswered_probes <= flow.keep_alive_probes);
+        assert!(flow.first_data.is_some() == flow.last_data.is_some());
+    }
+    assert!(record.resets.len() <= 16 && record.resets.len() <= record.resets_total as usize);
+    assert!(record.icmp.len() <= 8);
+    let noted = record.timeline.iter().count() as u64 + record.timeline.let_go;
+    assert_eq!(
+        noted,
+        record.to_server.packets + record.to_client.packets,
+        "{record:#?}"
+    );
+    let exchanges = &record.app.exchanges;
+    assert!(exchanges.complete <= exchanges.total && exchanges.iter().count() <= exchanges.total as usize);
+    assert!(record.app.trailing_request_bytes.len() <= 8);
+    // What was acknowledged and not seen may have counted a FIN, or be nonsense.
+    let ends = [&record.to_server, &record.to_client].map(|flow| if flow.missed > 0 { u64::MAX } else { flow.sent });
+    for exchange in exchanges.iter() {
+        for (message, end) in [(&exchange.request, ends[0]), (&exchange.response, ends[1])] {
+            let Some(message) = message else { continue };
+            assert!(
+                message.start <= message.seen && message.seen <= end,
+                "{message:?} of {end}"
+            );
+            assert!(!message.complete || message.end == Some(message.seen), "{message:?}");
+        }
+    }
+}

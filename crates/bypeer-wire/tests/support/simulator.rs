@@ -39,7 +39,7 @@ pub struct Hosts {
     pub ports: [u16; 2],
     /// Sequence numbers of the first payload byte of client and server.
     pub initial: [u32; 2],
-    /// Longest segment.
+    /// Longest segment; with `usize::MAX` each line of a dialogue is one.
     pub segment: usize,
     pub timestamps: bool,
 }
@@ -201,7 +201,11 @@ impl Wire<'_> {
     fn say(&mut self, direction: Direction, bytes: &[u8], hosts: &Hosts, troubles: Troubles) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(1 + self.random.below(hosts.segment.min(rest.len())));
+            let (now, later) = if hosts.segment == usize::MAX {
+                (rest, &[][..])
+            } else {
+                rest.split_at(1 + self.random.below(hosts.segment.min(rest.len())))
+            };
             let seq = self.sent[direction.index()];
             self.sent[direction.index()] += now.len() as i64;
             self.streams[direction.index()].extend_from_slice(now);
@@ -335,7 +339,8 @@ fn frame(packet: &Packet, hosts: &Hosts) -> Vec<u8> {
     );
     let ip = match (source.addr, destination.addr) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let mut header = Ipv4Header::new(0, packet.ttl, ip_number::TCP, source.octets(), destination.octets()).unwrap();
+            let mut header =
+                Ipv4Header::new(0, packet.ttl, ip_number::TCP, source.octets(), destination.octets()).unwrap();
             header.identification = packet.id;
             IpHeaders::Ipv4(header, Default::default())
         }

@@ -1,0 +1,211 @@
+//! Beginnings and endings that are legal and rare, and captures that show things in another order than they happened.
+
+use super::testkit::*;
+use super::*;
+use crate::Direction;
+use crate::packet::Segment;
+
+fn stamped(mut segment: Segment<'_>, value: u32) -> Segment<'_> {
+    segment.options.timestamps = Some((value, 1));
+    segment
+}
+
+#[test]
+fn old_data_sent_again_is_no_going_on() {
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(ACK, 0, 0, b"request"));
+    wire.send(from_server(ACK, 0, 7, b"answer"));
+    wire.send(from_server(RST_ACK, 6, 7, b""));
+    wire.send_after(250 * MILLISECOND, from_server(ACK, 0, 7, b"answer"));
+    wire.send(from_server(RST_ACK, 6, 7, b""));
+    let record = wire.only();
+    assert_eq!(record.resets_total, 2);
+    assert!(record.resets.iter().all(|reset| reset.sender_went_on.is_none()));
+    assert_eq!(record.ending, Ending::Ended);
+}
+
+#[test]
+fn what_the_reset_covers_and_was_captured_after_it_is_no_going_on() {
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(ACK, 0, 0, b"request"));
+    // One host's data, FIN and reset, read from another queue first.
+    wire.send(from_server(RST_ACK, 7, 7, b""));
+    wire.send_after(50_000, from_server(ACK, 0, 7, b"answer"));
+    wire.send_after(50_000, from_server(FIN_ACK, 6, 7, b""));
+    let record = wire.only();
+    assert!(record.resets[0].sender_went_on.is_none());
+    assert_eq!((record.to_client.sent, record.to_client.fin.unwrap().offset), (6, 6));
+}
+
+#[test]
+fn a_resets_copy_with_timestamps_is_one_reset() {
+    let mut wire = Wire::new();
+    wire.send(stamped(from_client(SYN, -1, 0, b""), 1));
+    wire.send(stamped(from_server(SYN_ACK, -1, 0, b""), 1));
+    wire.send(stamped(from_client(ACK, 0, 0, b"request"), 2));
+    let mut reset = stamped(from_server(RST_ACK, 0, 7, b""), 90);
+    reset.ip_id = Some(77);
+    wire.send(reset);
+    wire.send_after(20_000, Segment { ttl: 63, ..reset });
+    assert_eq!(wire.issue(crate::Issue::Duplicate), 1);
+    assert_eq!(wire.only().resets_total, 1);
+}
+
+#[test]
+fn data_captured_after_its_fin_was_not_sent_again() {
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(FIN_ACK, 3, 0, b""));
+    wire.send_after(100_000, from_client(ACK, 0, 0, b"abc"));
+    let flow = wire.only().to_server;
+    assert_eq!((flow.sent, flow.data_packets, flow.retransmissions), (3, 1, 0));
+}
+
+#[test]
+fn a_fin_that_the_capture_missed_is_no_byte() {
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(ACK, 0, 0, b"GET / HTTP/1.0\r\n\r\n"));
+    wire.send(from_server(
+        ACK,
+        0,
+        18,
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    ));
+    wire.send(from_client(ACK, 18, 41, b""));
+    wire.send(from_client(FIN_ACK, 18, 41, b""));
+    wire.send(from_server(ACK, 41, 19, b""));
+    let record = wire.only();
+    let flow = &record.to_client;
+    assert_eq!((flow.sent, flow.acked, flow.missed), (40, 41, 1));
+    assert_eq!(record.app.surplus_response_bytes, 0);
+    assert_eq!(record.app.exchanges.complete, 1);
+}
+
+#[test]
+fn bytes_missed_before_the_first_word_stay_missed() {
+    let mut wire = Wire::new();
+    wire.send(from_server(ACK, 0, 100, b""));
+    wire.send(from_server(ACK, 0, 168, b""));
+    wire.send(from_client(ACK, 168, 0, b"abc"));
+    wire.send(from_server(ACK, 0, 171, b""));
+    let flow = wire.only().to_server;
+    assert_eq!((flow.sent, flow.acked, flow.missed), (71, 71, 68));
+}
+
+#[test]
+fn a_syn_captured_after_its_syn_ack_was_answered() {
+    let mut wire = Wire::new();
+    wire.send(from_server(SYN_ACK, -1, 0, b""));
+    wire.send_after(20_000, from_client(SYN, -1, 0, b""));
+    wire.send(from_client(ACK, 0, 0, b"abc"));
+    wire.send(from_server(ACK, 0, 3, b""));
+    let record = wire.only();
+    assert_eq!((record.client, record.roles), (client(), Roles::Handshake));
+    assert_eq!((record.to_server.sent, record.to_server.acked), (3, 3));
+    assert!(record.seen_from_start() && record.handshake.syn_answered_by_ack.is_none());
+}
+
+#[test]
+fn both_sides_close_at_once() {
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(FIN_ACK, 0, 0, b""));
+    wire.send_after(10_000, from_server(FIN_ACK, 0, 0, b""));
+    wire.send(from_client(ACK, 1, 1, b""));
+    wire.send(from_server(ACK, 1, 1, b""));
+    let record = wire.only();
+    assert_eq!(record.ending, Ending::Ended);
+    for (flow, acked) in [(&record.to_server, 7), (&record.to_client, 6)] {
+        let fin = flow.fin.unwrap();
+        assert_eq!((fin.offset, fin.ack, fin.acked.unwrap().number), (0, 0, acked));
+        assert_eq!((flow.sent, flow.acked, flow.missed, flow.retransmissions), (0, 0, 0, 0));
+    }
+}
+
+#[test]
+fn data_in_the_syn_counts() {
+    let mut wire = Wire::new();
+    wire.send(from_client(SYN, -1, 0, b"GET / HTTP/1.1\r\n\r\n"));
+    wire.send(from_server(SYN_ACK, -1, 18, b""));
+    wire.send(from_client(ACK, 18, 0, b""));
+    let record = wire.only();
+    assert_eq!(
+        (record.to_server.sent, record.to_server.acked, record.to_server.missed),
+        (18, 18, 0)
+    );
+    assert!(record.app.exchanges.first.unwrap().request_complete());
+
+    // Not taken by the server, and sent again.
+    let mut wire = Wire::new();
+    wire.send(from_client(SYN, -1, 0, b"abc"));
+    wire.send(from_server(SYN_ACK, -1, 0, b""));
+    wire.send(from_client(ACK, 0, 0, b"abc"));
+    wire.send(from_server(ACK, 0, 3, b""));
+    let flow = wire.only().to_server;
+    assert_eq!((flow.sent, flow.acked, flow.retransmissions), (3, 3, 1));
+}
+
+#[test]
+fn a_syn_with_data_is_refused() {
+    for ack in [0, 3] {
+        let mut wire = Wire::new();
+        wire.send(from_client(SYN, -1, 0, b"abc"));
+        let mut refusal = from_server(RST_ACK, 0, ack, b"");
+        refusal.seq = 0;
+        wire.send(refusal);
+        let record = wire.only();
+        let reset = &record.resets[0];
+        assert_eq!(
+            (reset.shape, reset.validity),
+            (ResetShape::Refusal, ResetValidity::Exact)
+        );
+        assert_eq!(reset.trigger.unwrap().at.number, 1);
+        assert!(!record.established());
+    }
+}
+
+#[test]
+fn a_tuple_used_again_right_after_both_fins() {
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(FIN_ACK, 0, 0, b""));
+    wire.send(from_server(FIN_ACK, 0, 1, b""));
+    wire.send(from_client(ACK, 1, 1, b""));
+    wire.send(from_client(SYN, 400_000, 0, b""));
+    wire.send(segment(server(), client(), SYN_ACK, S + 900_000, C + 400_002, b""));
+    let records = wire.finish();
+    assert_eq!(records[0].ending, Ending::TupleReused);
+    assert!(records[0].to_server.fin.unwrap().acked.is_some() && records[0].to_client.fin.unwrap().acked.is_some());
+    assert_eq!((records[1].handshake.syns, records[1].handshake.syn_acks), (1, 1));
+    assert_eq!(records[1].to_server.acked, 0);
+}
+
+#[test]
+fn what_went_unanswered_at_the_end() {
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(ACK, 0, 0, b"request"));
+    for _ in 0..3 {
+        wire.send_after(300 * MILLISECOND, from_client(ACK, 0, 0, b"request"));
+    }
+    // Somebody's reset is no answer.
+    wire.send(from_server(RST, 0, 0, b""));
+    let flow = wire.only().to_server;
+    assert_eq!((flow.retransmissions, flow.unanswered_retransmissions), (3, 3));
+}
+
+#[test]
+fn acknowledgements_never_go_back() {
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(ACK, 0, 0, b"abcdef"));
+    let first = wire.send(from_server(ACK, 0, 6, b""));
+    wire.send(from_server(ACK, 0, 3, b""));
+    let record = wire.only();
+    assert_eq!((record.to_server.acked, record.to_server.missed), (6, 0));
+    assert_eq!(record.to_server.last_ack_of_it.unwrap().number, first);
+    assert_eq!(record.timeline.find(first).unwrap().direction, Direction::ToClient);
+}
