@@ -205,8 +205,7 @@ fn describe(finding: &Finding) -> String {
         text.push_str(", harmless");
     }
     if !finding.rivals.is_empty() {
-        let rivals: Vec<&str> = finding.rivals.iter().map(|rival| rival.cause.as_str()).collect();
-        let _ = write!(text, ", rivals {}", rivals.join(" "));
+        let _ = write!(text, ", rivals {}", finding.rivals.join(" "));
     }
     text
 }

@@ -19,7 +19,7 @@ pub struct Explained {
 pub struct Finding {
     pub cause: String,
     pub confidence: String,
-    pub rivals: Vec<Rival>,
+    pub rivals: Vec<String>,
     pub harmless: bool,
     pub client: String,
     pub server: String,
@@ -31,11 +31,6 @@ impl Finding {
     pub fn undecided(&self) -> bool {
         self.confidence == "undecided"
     }
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Rival {
-    pub cause: String,
 }
 
 /// The fields of `bypeer.summary/1` that account for every connection.
