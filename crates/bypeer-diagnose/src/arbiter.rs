@@ -8,7 +8,7 @@ use crate::causes::CAUSES;
 use crate::causes::proof;
 use crate::facts;
 use crate::story::{Stand, request_head, response_head};
-use crate::{Cause, Confidence, Finding, Lost, Retry, Rival, Story, Strength, Weighed};
+use crate::{Cause, Confidence, Evidence, Finding, Lost, Retry, Rival, Source, Story, Strength, Weighed};
 
 /// The finding about a story; `None` when no cause has anything to say.
 pub fn decide(story: &Story<'_>) -> Option<Finding> {
@@ -61,9 +61,8 @@ fn finding(
     let known = software.as_deref().and_then(facts::software);
     let client = client_software(story);
     let mut evidence = weighed.evidence;
-    evidence.sort_by_key(|item| (item.source.id(), item.number));
-    evidence.dedup();
-    evidence.sort_by_key(|item| (item.time, item.number));
+    evidence.sort_by_key(|item| (item.time, item.number, item.source.id()));
+    let evidence = joined(evidence);
     let (retry, retry_reason) = retry(story, weighed.harmless);
     Finding {
         cause,
@@ -88,6 +87,23 @@ fn finding(
         follows: None,
         settle: weighed.settle.filter(|_| confidence != Confidence::Certain),
     }
+}
+
+/// What is said twice is said once, and what is said of one packet stands in one place.
+fn joined(sorted: Vec<Evidence>) -> Vec<Evidence> {
+    let mut all: Vec<Evidence> = Vec::with_capacity(sorted.len());
+    for item in sorted {
+        match all
+            .iter_mut()
+            .find(|other| other.number == item.number && other.source == item.source)
+        {
+            Some(other) if item.source == Source::Group && other.what != item.what => all.push(item),
+            Some(other) if other.what.contains(&item.what) => {}
+            Some(other) => other.what = format!("{}; {}", other.what, item.what),
+            None => all.push(item),
+        }
+    }
+    all
 }
 
 /// The `Server` header of the newest answer that has one.

@@ -142,7 +142,14 @@ pub fn ending(story: &Story<'_>, exchange: Option<&Exchange>) -> Vec<Evidence> {
     all.extend(story.client_fin().map(|at| fin(Direction::ToServer, at)));
     if let Some(by) = story.reset() {
         if by.shape != ResetShape::Active {
-            all.extend(by.trigger.as_ref().filter(|note| note.at.number != 0).map(trigger));
+            let known = |number| all.iter().any(|item: &Evidence| item.number == number);
+            all.extend(by.trigger.as_ref().filter(|note| note.at.number != 0).map(|note| {
+                if known(note.at.number) {
+                    Evidence::packet(note.at, "this draws the reset")
+                } else {
+                    trigger(note)
+                }
+            }));
         }
         all.push(reset(story, by));
     }
