@@ -141,8 +141,15 @@ impl Http1 {
                 }
                 Reading::Head(buffer) => {
                     let buffer = std::mem::take(buffer);
+                    // The rest of the head, in all likelihood.
+                    let index = self.side(direction).index;
+                    record.grow(direction, index, offset.saturating_add(len), at);
                     if self.cut(record, direction, &buffer) {
                         return true;
+                    }
+                    if matches!(self.side(direction).reading, Reading::Adrift(Belongs::Nobody)) {
+                        // Of an interim head, which is no surplus.
+                        return false;
                     }
                 }
                 Reading::Length(left) => here = len.min(*left),

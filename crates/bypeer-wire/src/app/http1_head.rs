@@ -227,9 +227,13 @@ pub(super) fn cut_request(bytes: &[u8]) -> Option<RequestHead> {
     request(&closed(first_line(bytes)?)?).map(|(head, _)| head)
 }
 
-/// What is known of a response head that was cut short: whole lines only, framing never.
+/// What is known of a response head that was cut short: whole lines only, framing never. That it is an interim one shows
+/// in its status already; the fields of a final one say too much to be guessed.
 pub(super) fn cut_response(bytes: &[u8]) -> Option<ResponseHead> {
-    let whole = closed(bytes)?;
+    let Some(whole) = closed(bytes) else {
+        let status = bytes.get(..12).filter(|line| line.get(9) == Some(&b'1'))?;
+        return response(&[status, b"\r\n\r\n"].concat(), Answers::Ordinary).map(|(head, _)| head);
+    };
     if let Some((head, _)) = response(&whole, Answers::Ordinary) {
         return Some(head);
     }

@@ -1,6 +1,7 @@
 //! What the integration tests share: seeded numbers, and all of this crate in one call.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod dialogues;
 pub mod simulator;
 
 use bypeer_wire::capture::LinkType;
