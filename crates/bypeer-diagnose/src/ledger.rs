@@ -33,7 +33,7 @@ pub struct Surroundings {
     pub could_close_after_answer: u32,
     /// After how many requests this server closes, when several connections agree on a number above 1.
     pub request_limit: Option<(u32, u32)>,
-    /// Connections whose handshake was complete and whose request had been waiting unanswered when this one began:
+    /// Connections, this one included, that were open and waiting for a first answer when this one began:
     /// the accept queue may have been full.
     pub waiting_then: u32,
     /// Handshakes with this server that it did not complete although the client did (SYN-ACK sent again).
@@ -194,7 +194,7 @@ impl Ledger {
         around.waiting_then = notes
             .waits
             .iter()
-            .filter(|(from, to)| *from < began && began < *to)
+            .filter(|(from, to)| *from <= began && began < *to)
             .count()
             .try_into()
             .unwrap_or(u32::MAX);
@@ -252,7 +252,7 @@ impl ServerNotes {
                 if self.waits.len() == MOMENTS {
                     self.waits.pop_front();
                 }
-                self.waits.push_back((first.time, until));
+                self.waits.push_back((connection.opened.time, until));
             }
         }
     }

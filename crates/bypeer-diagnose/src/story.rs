@@ -3,7 +3,7 @@ use std::time::Duration;
 use bypeer_wire::app::{
     Close, Exchange, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, TlsAlert,
 };
-use bypeer_wire::conn::{Connection, Fin, Flow, Reset, ResetShape, ResetValidity, SegmentNote};
+use bypeer_wire::conn::{Connection, Fin, Flow, Marks, Reset, ResetShape, ResetValidity, SegmentNote};
 use bypeer_wire::packet::Checksum;
 use bypeer_wire::{Direction, PacketRef, Timestamp};
 
@@ -310,6 +310,30 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// The client had completed its handshake and repeated its first data for a while before the server's kernel took any of
+    /// it, while others were waiting for this server: it had dropped the handshake's last ACK, for want of room.
+    pub fn taken_late(&self) -> Option<(PacketRef, Duration)> {
+        const SOON: Duration = Duration::from_millis(500);
+        let connection = self.connection;
+        let others_wait = self.around.overflowed > 0 || self.around.waiting_then >= 2;
+        let first = connection
+            .to_server
+            .first_data
+            .filter(|_| connection.seen_from_start() && others_wait)?;
+        let taken = connection
+            .timeline
+            .iter()
+            .find(|note| note.direction == Direction::ToClient && note.ack > 0)?;
+        let before = connection
+            .timeline
+            .iter()
+            .take_while(|note| note.at.number < taken.at.number);
+        let repeated =
+            before.filter(|note| note.direction == Direction::ToServer && note.marks.has(Marks::RETRANSMISSION));
+        let waited = taken.at.time.since(first.time);
+        (waited > SOON && repeated.count() >= 2).then_some((taken.at, waited))
+    }
+
     /// Data repeated three times and never acknowledged, whatever else the other side said meanwhile: it did not hear.
     pub fn repeated_in_vain(&self, flow: &Flow) -> bool {
         self.connection.resets_total == 0 && flow.unacked() > 0 && flow.retransmissions >= 3
@@ -426,6 +450,5 @@ pub fn has_body(message: &Message) -> bool {
 }
 
 fn is_probe(note: &SegmentNote) -> bool {
-    use bypeer_wire::conn::Marks;
     note.marks.has(Marks::KEEP_ALIVE) || note.marks.has(Marks::WINDOW_PROBE)
 }

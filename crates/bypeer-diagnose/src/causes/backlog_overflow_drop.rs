@@ -1,4 +1,6 @@
-use bypeer_wire::Direction;
+use std::time::Duration;
+
+use bypeer_wire::{Direction, PacketRef};
 
 use crate::causes::proof;
 use crate::story::Story;
@@ -49,6 +51,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     }
     // The client believes that it is connected; the server goes on sending SYN-ACKs, because it threw the last ACK away.
     let ack = handshake.ack?;
+    if let Some((taken, waited)) = story.taken_late() {
+        return Some(taken_late(story, taken, waited, settle));
+    }
     let untouched = connection.to_client.sent == 0 && connection.to_server.acked == 0;
     if !untouched || handshake.syn_acks < 2 || connection.flow(Direction::ToClient).fin.is_some() {
         return None;
@@ -70,4 +75,24 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         .and(story.reset().map(|reset| proof::reset(story, reset)))
         .settled_by(settle),
     )
+}
+
+/// The socket came to be in the end, seconds after the client believed it had it.
+fn taken_late(story: &Story<'_>, taken: PacketRef, waited: Duration, settle: &str) -> Weighed {
+    let mut weighed = Weighed::of(
+        Strength::Fits,
+        Party::Operator,
+        format!(
+            "the server's kernel took no notice of the connected client for {}: its accept queue was full",
+            proof::time(waited)
+        ),
+    );
+    if let Some(ack) = story.connection.handshake.ack {
+        weighed = weighed.because(ack, "the client completes the handshake");
+    }
+    let repeated = story.connection.to_server.retransmissions;
+    weighed
+        .because(taken, format!("only now the server's kernel acknowledges data, repeated {repeated} times"))
+        .and(proof::ending(story, story.connection.app.exchanges.first.as_deref()))
+        .settled_by(settle)
 }

@@ -17,6 +17,9 @@ pub static CAUSE: Cause = Cause {
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    if story.taken_late().is_some() {
+        return None;
+    }
     let (left, how) = left(story)?;
     let flow = story.response_flow();
     let exchange = match story.stand() {

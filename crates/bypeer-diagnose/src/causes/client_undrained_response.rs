@@ -34,7 +34,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let since = reset.at.time.since(answer.last.time);
-    let soon = since <= Duration::from_millis(250) || story.response_flow().unacked() > 0;
+    let soon = since <= Duration::from_millis(100) || story.response_flow().unacked() > 0;
     let strength = if soon { Strength::Fits } else { Strength::Possible };
     Some(
         Weighed::of(

@@ -34,7 +34,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             let spoken = own.last_data.max_by_time(other.last_data)?;
             let idle = reset.at.time.since(spoken.time);
             let settled = story.understood(exchange) || !from_server;
-            let quiet = idle > Duration::from_millis(250) && own.unacked() == 0 && settled;
+            let quiet = idle > Duration::from_millis(100) && own.unacked() == 0 && settled;
             let side = proof::side(reset.direction);
             (
                 if quiet { Strength::Fits } else { Strength::Possible },

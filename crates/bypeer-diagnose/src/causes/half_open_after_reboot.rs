@@ -37,6 +37,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         (true, _, _) => Strength::Fits,
         (false, true, _) => return None,
         (false, false, Maker::Kernel) => Strength::Fits,
+        // It fell silent in the middle of its answer: no rule does that, an outage does.
+        (false, false, _) if mid_answer => Strength::Fits,
         // The same port took a new connection soon after: no rule refuses it.
         (false, false, _) if story.around.accepted_after.is_some() => Strength::Fits,
         (false, false, _) => Strength::Possible,

@@ -23,7 +23,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let mut weight = 0;
     let went_on = story.connection.resets.iter().filter(|other| other.direction == reset.direction);
     if let Some(on) = went_on.filter_map(|other| other.sender_went_on).next() {
-        weight += 2;
+        // In the shape of an answer to one segment it is a firewall's rather than a forger's.
+        let answers = reset.shape == ResetShape::Passive && reset.trigger.is_some() && reset.ip_id.is_none_or(|id| id == 0);
+        weight += if answers { 1 } else { 2 };
         signs.push((on, format!("the {side}, in whose name the reset came, goes on with the connection: it did not send it")));
     }
     if reset.ttl_differs(flow) && !reset.after_own_fin {

@@ -40,7 +40,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             return None;
         }
         (Strength::Fits, "the same port accepted connections just before and just after")
-    } else if known && flow.fin.is_none() && story.around.accepted_after.is_none() && !outage(story, reset.direction.reverse()) && !busy(story, reset) {
+    } else if known && flow.fin.is_none() && story.around.accepted_after.is_none() && !outage(story, reset.direction.reverse()) && !mid_answer(story, reset) {
         (Strength::Possible, "no FIN, no outage: a firewall may have answered in the host's name")
     } else {
         return None;
@@ -58,10 +58,9 @@ fn outage(story: &Story<'_>, direction: bypeer_wire::Direction) -> bool {
     flow.unanswered_retransmissions > 0 || flow.unanswered_probes > 0
 }
 
-/// In the middle of an answer a close may leave its FIN queued: then the reset is late data's.
-fn busy(story: &Story<'_>, reset: &bypeer_wire::conn::Reset) -> bool {
+/// In the middle of an answer a close may leave its FIN queued: then the reset is late data's. And who falls silent in the
+/// middle of an answer has gone.
+fn mid_answer(story: &Story<'_>, reset: &bypeer_wire::conn::Reset) -> bool {
     let flow = story.connection.flow(reset.direction);
-    let (Some(trigger), Some(last)) = (&reset.trigger, flow.last_packet) else { return false };
-    let mid_answer = matches!(story.stand(), Stand::Answering(_) | Stand::AnsweredEarly(_)) || flow.unacked() > 0;
-    mid_answer && trigger.at.time.since(last.time) < story.round_trip() * 4 + std::time::Duration::from_millis(300)
+    matches!(story.stand(), Stand::Answering(_) | Stand::AnsweredEarly(_)) || flow.unacked() > 0
 }
