@@ -186,8 +186,19 @@ impl<'a> Story<'a> {
             .all(|message| match message.head {
                 Head::Opaque => false,
                 Head::Request(_) | Head::Response(_) => message.framing != Framing::Unknown,
-                Head::FastCgi { .. } | Head::Partial => true,
+                Head::FastCgi { .. } => true,
+                // Complete by guess: cut before its first line was whole.
+                Head::Partial => !message.complete,
             })
+    }
+
+    /// A head on this HTTP/1 connection was cut off by the snap length: lengths and announcements are not known.
+    pub fn heads_were_cut(&self) -> bool {
+        let exchanges = &self.connection.app.exchanges;
+        self.connection.app.protocol == Protocol::Http1
+            && exchanges
+                .iter()
+                .any(|exchange| !in_tunnel(exchange) && !self.understood(exchange))
     }
 
     /// Silence after this exchange's request is a failure: the protocol answers every request, and it is one.

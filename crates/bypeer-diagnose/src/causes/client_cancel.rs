@@ -93,6 +93,9 @@ fn left(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
         return Some((said, "it said good-bye (close_notify), and the server closed without finishing"));
     }
     let fin = story.client_closed_first()?;
+    if story.heads_were_cut() {
+        return None;
+    }
     // A close that the other side never heard of, or that cut off one who is never heard, is the path's doing.
     let unheard = |direction| {
         let flow = story.connection.flow(direction);

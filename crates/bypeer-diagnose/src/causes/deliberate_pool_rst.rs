@@ -27,13 +27,14 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let from_server = reset.direction == bypeer_wire::Direction::ToClient;
     let exchange = story.connection.app.exchanges.newest();
     let (strength, verdict) = match exchange {
-        None if from_server => return None,
+        None if from_server || !story.connection.seen_from_start() => return None,
         None if own.sent > 0 => return None,
         None => (Strength::Fits, "the client connected and reset at once: a health check, or a probe of the port".to_owned()),
         Some(exchange) => {
             let spoken = own.last_data.max_by_time(other.last_data)?;
             let idle = reset.at.time.since(spoken.time);
-            let settled = story.understood(exchange) || !from_server;
+            let whole = exchange.request.is_some() && story.understood(exchange);
+            let settled = whole || (!from_server && story.is_tls());
             let quiet = idle > Duration::from_millis(100) && own.unacked() == 0 && settled;
             let side = proof::side(reset.direction);
             (

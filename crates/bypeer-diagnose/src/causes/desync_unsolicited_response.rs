@@ -16,7 +16,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if app.protocol != Protocol::Http1 || !story.connection.seen_from_start() || story.response_flow().missed > 0 {
         return None;
     }
-    if story.request_flow().missed > 0 {
+    if story.request_flow().missed > 0 || story.heads_were_cut() {
         return None;
     }
     let unasked = app.exchanges.iter().find(|exchange| exchange.request.is_none() && exchange.response.is_some());

@@ -22,6 +22,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     // It must have known the connection once: it answered, or acknowledged something.
+    // Picked up with nothing of this side before: it may have closed then, or never have known it.
+    let unheard = !connection.seen_from_start() && flow.last_packet.is_none();
     let known = flow.sent > 0 || connection.flow(reset.direction.reverse()).acked > 0 || !connection.seen_from_start();
     if !known || reset.ttl_differs(flow) {
         return None;
@@ -31,14 +33,16 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let outage = connection.flow(reset.direction.reverse()).unanswered_retransmissions > 0
         || connection.flow(reset.direction.reverse()).unanswered_probes > 0;
     // The FIN of a socket that is closed in the middle of its answer can still be queued: then this is late data.
-    let mid_answer = matches!(story.stand(), Stand::Answering(_) | Stand::AnsweredEarly(_)) || flow.unacked() > 0;
+    let mid_answer = matches!(story.stand(), Stand::Answering(_) | Stand::AnsweredEarly(_)) || flow.unacked() > 0
+        || story.heads_were_cut();
     let busy = mid_answer && silence < story.round_trip() * 4 + std::time::Duration::from_millis(300);
     let strength = match (outage, busy, maker) {
+        _ if unheard => Strength::Possible,
         (true, _, _) => Strength::Fits,
         (false, true, _) => return None,
         (false, false, Maker::Kernel) => Strength::Fits,
         // It fell silent in the middle of its answer: no rule does that, an outage does.
-        (false, false, _) if mid_answer => Strength::Fits,
+        (false, false, _) if mid_answer && !story.heads_were_cut() => Strength::Fits,
         // The same port took a new connection soon after: no rule refuses it.
         (false, false, _) if story.around.accepted_after.is_some() => Strength::Fits,
         (false, false, _) => Strength::Possible,

@@ -57,6 +57,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             }
         },
     };
+    // What came before the capture began may lie unread.
+    let strength = if story.connection.seen_from_start() { strength } else { Strength::Possible };
     let unsent = story.connection.flow(Direction::ToClient).unacked();
     let verdict = if exchange.is_none() {
         "the server accepted the connection and aborted it before anything was said".to_owned()

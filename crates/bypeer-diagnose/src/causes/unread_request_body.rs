@@ -40,6 +40,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         if !has_body(request) && !more_arrived {
             strength = Strength::Possible;
         }
+    } else if story.heads_were_cut() {
+        if !has_body(request) {
+            strength = Strength::Possible;
+        }
     } else {
         // Without message boundaries: the client must have been in the middle of sending.
         let last = story.request_flow().last_data?;

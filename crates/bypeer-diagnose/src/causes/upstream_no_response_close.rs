@@ -37,7 +37,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let timer = reuse::find(story).is_some_and(|reuse| {
         reuse.by_a_timer(story) && reuse.waited <= story.round_trip() * 2 + Duration::from_millis(100)
     });
-    let strength = if killed || timer { Strength::Possible } else { Strength::Fits };
+    // Picked up in the middle: it may be a kept connection, and this its race.
+    let unknown_past = !story.connection.seen_from_start() && exchange.index == 0;
+    let strength = if killed || timer || unknown_past { Strength::Possible } else { Strength::Fits };
     let verdict = format!(
         "the server received the whole request and closed {} later without a byte of an answer",
         proof::time(fin.at.time.since(request.last.time))
