@@ -556,7 +556,9 @@ impl Tracker {
         for reset in &mut rare.resets {
             // A reset before the SYN-ACK answered an older connection's segment: its sender rightly goes on.
             let of_this = self.greeting.syn_ack.number < reset.at.number;
-            let goes_on = sends && note.end() > reset.seq || closes && note.end() >= reset.seq || acks && reset.ack.is_none_or(|ack| note.ack > ack);
+            let goes_on = sends && note.end() > reset.seq
+                || closes && note.end() >= reset.seq
+                || acks && reset.ack.is_none_or(|ack| note.ack > ack);
             if of_this && goes_on && reset.direction == note.direction && reset.sender_went_on.is_none() {
                 reset.sender_went_on = Some(note.at);
                 self.dead = false;
