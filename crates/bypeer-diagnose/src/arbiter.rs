@@ -245,10 +245,27 @@ fn retry(story: &Story<'_>, harmless: bool) -> (Retry, String) {
     if connection.seen_from_start() && connection.to_client.sent == 0 && !taken {
         return (Retry::Safe, "the server's kernel never took the request".to_owned());
     }
+    let status = exchange
+        .response
+        .as_ref()
+        .and_then(response_head)
+        .map(|head| head.status);
+    if let Some(status @ 400..=499) = status {
+        return (
+            Retry::Safe,
+            format!("the server refused it ({status}): the same request will be refused again"),
+        );
+    }
     if let Some(head) = request_head(request)
         && head.method.is_idempotent()
     {
         return (Retry::Safe, format!("{} is idempotent", head.method.as_str()));
+    }
+    if let Some(status) = status.filter(|_| exchange.response_complete()) {
+        return (
+            Retry::Unsafe,
+            format!("the server had answered ({status}): the request has run"),
+        );
     }
     if exchange.response.is_some() {
         return (
