@@ -3,6 +3,7 @@
 mod chunked;
 mod conversation;
 mod detect;
+mod draft;
 mod exchange;
 mod fastcgi;
 mod framed;
@@ -10,6 +11,7 @@ mod http1;
 mod http1_head;
 mod ledger;
 mod record;
+mod texts;
 mod tls;
 mod tls_hello;
 mod turns;
