@@ -1,7 +1,8 @@
 use super::chunked::{Chunked, ChunkedRead};
 use super::draft::{HeadDraft, MethodDraft, Part};
 use super::exchange::{Framing, Method};
-use super::http1_head::{self as head, Answers, HEAD_MAX, Line};
+use super::http1_head::{self as head, Answers, HEAD_MAX, Line, RequestFacts, ResponseFacts};
+use super::http1_scan as scan;
 use super::record::Record;
 use super::turns::Turns;
 use crate::{Direction, PacketRef};
@@ -206,6 +207,9 @@ impl Http1 {
             }
             return Step::Took(blank);
         }
+        if let Some(step) = self.common_head(record, direction, offset, bytes, at) {
+            return step;
+        }
         let line = match direction {
             Direction::ToServer => head::request_line(bytes),
             Direction::ToClient => head::status_line(bytes),
@@ -218,6 +222,43 @@ impl Http1 {
         }
         self.side(direction).reading = Reading::Head(Vec::new());
         self.head(record, direction, offset, bytes, at)
+    }
+
+    /// A whole head of the common kind, at once.
+    fn common_head(
+        &mut self,
+        record: &mut Record,
+        direction: Direction,
+        offset: u64,
+        bytes: &[u8],
+        at: PacketRef,
+    ) -> Option<Step> {
+        let bytes = bytes.get(..HEAD_MAX).unwrap_or(bytes);
+        let (taken, tunnel) = match direction {
+            Direction::ToServer => {
+                let (line, fields, end) = scan::request(bytes)?;
+                if !self.begin(record, direction, offset, at) {
+                    return Some(Step::Turns(0));
+                }
+                let head_end = offset.saturating_add(end as u64);
+                self.head_came(record, direction, head_end, at);
+                let (head, framing) = line.understand(fields);
+                self.request_head(record, &head, framing, head_end);
+                (end, false)
+            }
+            Direction::ToClient => {
+                let (line, fields, end) = scan::response(bytes)?;
+                if !self.begin(record, direction, offset, at) {
+                    return Some(Step::Turns(0));
+                }
+                let head_end = offset.saturating_add(end as u64);
+                self.head_came(record, direction, head_end, at);
+                let answers = Self::answers(record, self.side(direction).index);
+                let (head, framing) = line.understand(fields, answers);
+                (end, self.response_head(record, &head, framing, head_end, at))
+            }
+        };
+        Some(if tunnel { Step::Turns(taken) } else { Step::Took(taken) })
     }
 
     /// Begins a message. False when too many requests wait for their responses.
@@ -315,14 +356,7 @@ impl Http1 {
         };
         let whole = view.get(..end).unwrap_or_default();
         let head_end = offset.saturating_add(taken as u64);
-        if direction == Direction::ToServer {
-            // Not `Record::grow`: what is to be acknowledged is told by the head.
-            if let Some(message) = record.message(direction, index) {
-                message.grow(head_end, at);
-            }
-        } else {
-            record.grow(direction, index, head_end, at);
-        }
+        self.head_came(record, direction, head_end, at);
         let tunnel = match direction {
             Direction::ToServer => self.request(record, whole, head_end),
             Direction::ToClient => self.response(record, whole, head_end, at),
@@ -330,20 +364,36 @@ impl Http1 {
         if tunnel { Step::Turns(taken) } else { Step::Took(taken) }
     }
 
+    /// The head's last byte came.
+    fn head_came(&mut self, record: &mut Record, direction: Direction, head_end: u64, at: PacketRef) {
+        let index = self.side(direction).index;
+        if direction == Direction::ToClient {
+            return record.grow(direction, index, head_end, at);
+        }
+        // Not `Record::grow`: what is to be acknowledged is told by the head.
+        if let Some(message) = record.message(direction, index) {
+            message.grow(head_end, at);
+        }
+    }
+
     fn request(&mut self, record: &mut Record, whole: &[u8], head_end: u64) -> bool {
         let Some((head, framing)) = head::request(whole) else {
             return self.cut(record, Direction::ToServer, whole);
         };
+        self.request_head(record, &head, framing, head_end);
+        false
+    }
+
+    fn request_head(&mut self, record: &mut Record, head: &RequestFacts<'_>, framing: Framing, head_end: u64) {
         record.trailing.clear();
         let connect = head.method == Method::Connect;
         let index = self.side(Direction::ToServer).index;
-        record.ledger.set_request_head(index, &head);
+        record.ledger.set_request_head(index, head);
         self.enter(record, Direction::ToServer, head_end, framing);
         let side = self.side(Direction::ToServer);
         if connect && matches!(side.reading, Reading::Between) {
             side.reading = Reading::Held;
         }
-        false
     }
 
     /// True when a tunnel begins.
@@ -352,6 +402,19 @@ impl Http1 {
         let Some((head, framing)) = head::response(whole, Self::answers(record, index)) else {
             return self.cut(record, Direction::ToClient, whole);
         };
+        self.response_head(record, &head, framing, head_end, at)
+    }
+
+    /// True when a tunnel begins.
+    fn response_head(
+        &mut self,
+        record: &mut Record,
+        head: &ResponseFacts<'_>,
+        framing: Framing,
+        head_end: u64,
+        at: PacketRef,
+    ) -> bool {
+        let index = self.side(Direction::ToClient).index;
         self.answered = true;
         if (100..200).contains(&head.status) && head.status != 101 {
             self.interim(record, index, head.status, at);
@@ -361,7 +424,7 @@ impl Http1 {
             .ledger
             .announced
             .saturating_add(u32::from(head.connection.closes()));
-        record.ledger.set_response_head(index, &head);
+        record.ledger.set_response_head(index, head);
         self.enter(record, Direction::ToClient, head_end, framing);
         let in_length = matches!(framing, Framing::Length(_));
         self.side(Direction::ToClient).unsure = in_length && record.message(Direction::ToServer, index).is_none();

@@ -5,7 +5,8 @@ use super::exchange::{Close, Framing, Method, Version};
 /// Longest head that is collected; what is longer is treated as one whose end was not seen.
 pub(super) const HEAD_MAX: usize = 64 * 1024;
 
-const HEADERS_MAX: usize = 256;
+/// Most fields that are read in a head; one with more is taken for none.
+pub(super) const HEADERS_MAX: usize = 256;
 const PATH_MAX: usize = 200;
 const TEXT_MAX: usize = 80;
 const TYPE_MAX: usize = 60;
@@ -158,38 +159,59 @@ pub(super) fn request(bytes: &[u8]) -> Option<(RequestFacts<'_>, Framing)> {
         .ok()?
         .is_complete()
         .then_some(())?;
-    let (method, target, version) = (method(parsed.method?), parsed.path?, version(parsed.version?)?);
-    let fields = Fields::of(parsed.headers);
+    let line = RequestLine {
+        method: method(parsed.method?),
+        target: parsed.path?,
+        version: version(parsed.version?)?,
+    };
+    Some(line.understand(Fields::of(parsed.headers)))
+}
 
-    let mut ambiguous = fields.lengths > 1 || fields.bad_length;
-    let framing = if fields.transfer_encoding {
-        ambiguous |= fields.lengths > 0 || !fields.chunked;
-        if fields.chunked {
-            Framing::Chunked
-        } else {
+/// A request line.
+pub(super) struct RequestLine<'a> {
+    pub(super) method: Method,
+    pub(super) target: &'a str,
+    pub(super) version: Version,
+}
+
+impl<'a> RequestLine<'a> {
+    /// What it says together with the fields behind it.
+    pub(super) fn understand(self, fields: Fields<'a>) -> (RequestFacts<'a>, Framing) {
+        let RequestLine {
+            method,
+            target,
+            version,
+        } = self;
+        let mut ambiguous = fields.lengths > 1 || fields.bad_length;
+        let framing = if fields.transfer_encoding {
+            ambiguous |= fields.lengths > 0 || !fields.chunked;
+            if fields.chunked {
+                Framing::Chunked
+            } else {
+                Framing::Unknown
+            }
+        } else if fields.bad_length {
             Framing::Unknown
-        }
-    } else if fields.bad_length {
-        Framing::Unknown
-    } else {
-        fields
-            .length
-            .filter(|&length| length > 0)
-            .map_or(Framing::None, Framing::Length)
-    };
-    let head = RequestFacts {
-        path: path(target, &method),
-        has_query: target.contains('?'),
-        connection: fields.close(version),
-        version,
-        expects_continue: fields.expects_continue,
-        upgrade: fields.upgrade,
-        ambiguous_framing: ambiguous,
-        user_agent: fields.user_agent,
-        idempotency_key: fields.idempotency_key,
-        method,
-    };
-    Some((head, framing))
+        } else {
+            fields
+                .length
+                .filter(|&length| length > 0)
+                .map_or(Framing::None, Framing::Length)
+        };
+        let head = RequestFacts {
+            path: path(target, &method),
+            has_query: target.contains('?'),
+            connection: fields.close(version),
+            version,
+            expects_continue: fields.expects_continue,
+            upgrade: fields.upgrade,
+            ambiguous_framing: ambiguous,
+            user_agent: fields.user_agent,
+            idempotency_key: fields.idempotency_key,
+            method,
+        };
+        (head, framing)
+    }
 }
 
 /// What a response answers, as far as its framing depends on it.
@@ -218,34 +240,49 @@ pub(super) fn response(bytes: &[u8], answers: Answers) -> Option<(ResponseFacts<
         .ok()?
         .is_complete()
         .then_some(())?;
-    let (status, version) = (parsed.code?, version(parsed.version?)?);
-    let fields = Fields::of(parsed.headers);
+    let line = StatusLine {
+        status: parsed.code?,
+        version: version(parsed.version?)?,
+    };
+    Some(line.understand(Fields::of(parsed.headers), answers))
+}
 
-    // RFC 9112 §6.3, in its order.
-    let framing = match status {
-        101 => Framing::Tunnel,
-        100..=199 | 204 | 304 => Framing::None,
-        _ if answers == Answers::Head => Framing::None,
-        200..=299 if answers == Answers::Connect => Framing::Tunnel,
-        _ if fields.chunked => Framing::Chunked,
-        _ if fields.transfer_encoding || fields.bad_length => Framing::Close,
-        _ => match fields.length {
-            Some(0) => Framing::None,
-            Some(length) => Framing::Length(length),
-            None => Framing::Close,
-        },
-    };
-    let head = ResponseFacts {
-        status,
-        connection: fields.close(version),
-        version,
-        keep_alive_timeout: fields.keep_alive_timeout,
-        keep_alive_max: fields.keep_alive_max,
-        server: fields.server,
-        via: fields.via,
-        content_type: fields.content_type,
-    };
-    Some((head, framing))
+/// A status line.
+pub(super) struct StatusLine {
+    pub(super) status: u16,
+    pub(super) version: Version,
+}
+
+impl StatusLine {
+    /// What it says together with the fields behind it.
+    pub(super) fn understand(self, fields: Fields<'_>, answers: Answers) -> (ResponseFacts<'_>, Framing) {
+        let StatusLine { status, version } = self;
+        // RFC 9112 §6.3, in its order.
+        let framing = match status {
+            101 => Framing::Tunnel,
+            100..=199 | 204 | 304 => Framing::None,
+            _ if answers == Answers::Head => Framing::None,
+            200..=299 if answers == Answers::Connect => Framing::Tunnel,
+            _ if fields.chunked => Framing::Chunked,
+            _ if fields.transfer_encoding || fields.bad_length => Framing::Close,
+            _ => match fields.length {
+                Some(0) => Framing::None,
+                Some(length) => Framing::Length(length),
+                None => Framing::Close,
+            },
+        };
+        let head = ResponseFacts {
+            status,
+            connection: fields.close(version),
+            version,
+            keep_alive_timeout: fields.keep_alive_timeout,
+            keep_alive_max: fields.keep_alive_max,
+            server: fields.server,
+            via: fields.via,
+            content_type: fields.content_type,
+        };
+        (head, framing)
+    }
 }
 
 /// A head that was cut short: framing is never known.
@@ -292,7 +329,7 @@ impl CutHead {
 
 /// The header fields that matter, gathered in one pass.
 #[derive(Debug, Default)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     /// `Content-Length` values, list members counted.
     lengths: u32,
     length: Option<u64>,
@@ -317,13 +354,14 @@ impl<'a> Fields<'a> {
     fn of(headers: &[httparse::Header<'a>]) -> Fields<'a> {
         let mut fields = Fields::default();
         for header in headers {
-            fields.take(header.name, header.value);
+            fields.take(header.name.as_bytes(), header.value);
         }
         fields
     }
 
-    fn take(&mut self, name: &str, value: &'a [u8]) {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
+    /// One more field. Blanks around its value do not matter.
+    pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         // By length first: most fields are none of these.
         match name.len() {
             3 if is("via") => self.via = text(value, TEXT_MAX),

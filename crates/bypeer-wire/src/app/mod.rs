@@ -9,6 +9,7 @@ mod fastcgi;
 mod framed;
 mod http1;
 mod http1_head;
+mod http1_scan;
 mod ledger;
 mod record;
 mod texts;
