@@ -28,7 +28,6 @@ pub(super) struct Tracker {
     roles: Roles,
     /// A reset came that its receiver had to believe, and nothing since belies it.
     dead: bool,
-    opened: PacketRef,
     newest: PacketRef,
     greeting: Greeting,
     pub(super) halves: [Half; 2],
@@ -99,11 +98,10 @@ impl Tracker {
             reused_tuple: false,
             roles,
             dead: false,
-            opened: at,
             newest: at,
             greeting: Greeting::default(),
             halves: Default::default(),
-            notes: Notes::default(),
+            notes: Notes::new(at),
             app: Conversation::new(),
             rare: None,
         }
@@ -139,6 +137,7 @@ impl Tracker {
         if self.may_be_copy(&note, segment) {
             let half = &mut self.halves[direction.index()];
             if duplicates::is_copy(&note, timestamp, half, &self.notes) {
+                self.notes.keep_all();
                 return Taken::Copy;
             }
         }
@@ -219,12 +218,13 @@ impl Tracker {
         let ended = self.dead || self.halves.iter().all(Half::closed);
         let rare = self.rare.map(|rare| *rare).unwrap_or_default();
         let [to_server, to_client] = self.halves;
+        let packets = to_server.packets.saturating_add(to_client.packets);
         Connection {
             stream: self.lineage.stream,
             client: self.client,
             server: self.server,
             roles: self.roles,
-            opened: self.opened,
+            opened: self.notes.opened(),
             ended: self.newest,
             watched_until,
             ending: if ending == Ending::CaptureEnded && ended {
@@ -247,7 +247,7 @@ impl Tracker {
             resets: rare.resets,
             resets_total: rare.resets_total,
             icmp: rare.icmp,
-            timeline: self.notes.into_timeline(),
+            timeline: self.notes.into_timeline(packets),
             app: self.app.finish(),
             reused_tuple: self.reused_tuple,
         }
@@ -369,13 +369,13 @@ impl Tracker {
         let half = &mut self.halves[direction.index()];
         half.set_base(half.base().wrapping_add(by as u32));
         half.acked = half.acked.saturating_sub(by);
-        for note in self.notes.iter_mut() {
+        self.notes.change(|note| {
             if note.direction == direction {
                 note.seq = note.seq.saturating_sub(by);
             } else if note.flags.has(Flags::ACK) {
                 note.ack = note.ack.saturating_sub(by);
             }
-        }
+        });
         for reset in self.rare.iter_mut().flat_map(|rare| &mut rare.resets) {
             if reset.direction == direction {
                 reset.seq = reset.seq.saturating_sub(by);
@@ -556,7 +556,9 @@ impl Tracker {
         for reset in &mut rare.resets {
             // A reset before the SYN-ACK answered an older connection's segment: its sender rightly goes on.
             let of_this = self.greeting.syn_ack.number < reset.at.number;
-            let goes_on = sends && note.end() > reset.seq || closes && note.end() >= reset.seq || acks && reset.ack.is_none_or(|ack| note.ack > ack);
+            let goes_on = sends && note.end() > reset.seq
+                || closes && note.end() >= reset.seq
+                || acks && reset.ack.is_none_or(|ack| note.ack > ack);
             if of_this && goes_on && reset.direction == note.direction && reset.sender_went_on.is_none() {
                 reset.sender_went_on = Some(note.at);
                 self.dead = false;
@@ -604,9 +606,7 @@ impl Tracker {
         std::mem::swap(&mut self.client, &mut self.server);
         self.halves.swap(0, 1);
         self.app.swap_roles();
-        for note in self.notes.iter_mut() {
-            note.direction = note.direction.reverse();
-        }
+        self.notes.change(|note| note.direction = note.direction.reverse());
         let Some(rare) = self.rare.as_mut() else { return };
         for reset in &mut rare.resets {
             reset.direction = reset.direction.reverse();
