@@ -6,8 +6,9 @@ use bypeer_wire::conn::ResetShape;
 
 use crate::causes::CAUSES;
 use crate::causes::proof;
-use crate::facts;
-use crate::story::{Stand, request_head, response_head};
+use crate::causes::reuse;
+use crate::facts::{self, Situation};
+use crate::story::{Stand, has_body, request_head, response_head};
 use crate::{Cause, Confidence, Evidence, Finding, Lost, Retry, Rival, Source, Story, Strength, Weighed};
 
 /// The finding about a story; `None` when no cause has anything to say.
@@ -88,7 +89,8 @@ fn finding(
         client: connection.client,
         server: connection.server,
         request: request_line(story),
-        fixes: facts::fixes(cause.id, known, client),
+
+        fixes: facts::fixes(cause.id, known, client, &situation(story, confidence)),
         server_software: software,
         opened: connection.opened.time,
         ended: connection.ended.time,
@@ -151,6 +153,35 @@ fn client_software(story: &Story<'_>) -> Option<&'static facts::Software> {
     requests
         .filter_map(request_head)
         .find_map(|head| facts::client_software(head.user_agent.as_deref()?))
+}
+
+/// What of the story decides which advice fits.
+fn situation(story: &Story<'_>, confidence: Confidence) -> Situation {
+    let exchanges = &story.connection.app.exchanges;
+    let timed = || reuse::find(story).filter(|reuse| reuse.by_a_timer(story));
+    let idle_limit = match story.around.idle_limit {
+        Some(limit) => Some(limit.median),
+        None => timed().map(|reuse| reuse.closed_after),
+    };
+    Situation {
+        handshake_only: !story.connection.established(),
+        // The refused body may be that of the request before a pipelined one.
+        has_body: exchanges
+            .iter()
+            .rev()
+            .take(2)
+            .any(|exchange| exchange.request.as_ref().is_some_and(has_body)),
+        status: exchanges
+            .iter()
+            .rev()
+            .find_map(|exchange| Some(response_head(exchange.response.as_ref()?)?.status)),
+        protocol: story.connection.app.protocol,
+        idle_limit_seconds: idle_limit.map(|limit| limit.as_secs_f64()),
+        fin_before_reset: story
+            .reset()
+            .is_some_and(|reset| reset.direction == Direction::ToClient && reset.after_own_fin),
+        undecided: confidence == Confidence::Undecided,
+    }
 }
 
 /// Who closed, and whose kernel sent the reset.
