@@ -31,11 +31,22 @@ enum Kept {
 #[derive(Debug)]
 struct Whole(Vec<SegmentNote>);
 
+/// Where the note of a packet stands, if it is of those that are never let go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Place {
+    /// There is no such packet.
+    #[default]
+    Nowhere,
+    Head(u8),
+    /// Among those that may be let go: somebody else has to know the packet.
+    Later,
+}
+
 impl Notes {
     /// The tail of a connection in good health.
-    const HEALTHY: usize = 10;
+    const HEALTHY: usize = 8;
     /// Notes of the tail from before trouble began that are kept at least, as long as there is room.
-    const BEFORE_TROUBLE: usize = 6;
+    const BEFORE_TROUBLE: usize = 5;
     /// What is younger is not let go while there is room: round trips and the first repetitions are shorter.
     const RECENT: Duration = Duration::from_secs(2);
 
@@ -81,6 +92,19 @@ impl Notes {
     fn is_recent(&self, newest: &SegmentNote) -> bool {
         self.get(Timeline::HEAD + usize::from(self.oldest))
             .is_some_and(|oldest| newest.at.time.since(oldest.at.time) <= Self::RECENT)
+    }
+
+    /// Where the next note will stand.
+    pub(super) fn next_place(&self) -> Place {
+        match self.len() {
+            len if len < Timeline::HEAD => Place::Head(len as u8),
+            _ => Place::Later,
+        }
+    }
+
+    /// The packet of a note that is never let go.
+    pub(super) fn at(&self, head: u8) -> Option<PacketRef> {
+        self.get(usize::from(head)).map(|note| note.at)
     }
 
     /// Packets come twice: the first ones must be kept until the second ones come.
@@ -193,10 +217,17 @@ fn is_trouble(note: &SegmentNote) -> bool {
 
 /// A connection in good health grows once.
 fn grow<T>(kept: &mut Vec<T>) {
+    const HEALTHY: usize = Timeline::HEAD + Notes::HEALTHY;
+    const FULL: usize = Timeline::HEAD + Timeline::TAIL;
     let len = kept.len();
     if len == kept.capacity() {
-        const FULL: usize = Timeline::HEAD + Timeline::TAIL;
-        kept.reserve_exact(if len < 16 { 8 } else { 10.min(FULL.saturating_sub(len)) });
+        let room = match len {
+            // A handshake and a small exchange are seven.
+            0 => 7,
+            _ if len < HEALTHY => HEALTHY,
+            _ => (len + 8).min(FULL),
+        };
+        kept.reserve_exact(room.saturating_sub(len).max(1));
     }
 }
 
