@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Marks, SegmentNote, Timeline};
@@ -138,12 +139,17 @@ impl Notes {
     /// `packets` is how many notes there were.
     pub(super) fn into_timeline(mut self, packets: u64) -> Timeline {
         self.unroll();
-        let all = (0..self.len()).filter_map(|index| self.get(index));
-        let head: Vec<_> = all.clone().take(Timeline::HEAD).collect();
+        let len = self.len();
+        let mut all = (0..len).filter_map(|index| self.get(index));
+        // Thousands of records may wait for their verdict: no room to spare.
+        let mut head = Vec::with_capacity(len.min(Timeline::HEAD));
+        head.extend(all.by_ref().take(Timeline::HEAD));
+        let mut tail = VecDeque::with_capacity(len - head.len());
+        tail.extend(all);
         Timeline {
-            let_go: packets.saturating_sub(self.len() as u64),
-            tail: all.skip(head.len()).collect(),
             head,
+            tail,
+            let_go: packets.saturating_sub(len as u64),
         }
     }
 
