@@ -206,7 +206,7 @@ struct SummaryRecord<'a> {
     selection: Option<&'a str>,
     insights: Vec<InsightRecord<'a>>,
     issues: BTreeMap<&'static str, u64>,
-    answers: &'a [String],
+    answers: Vec<&'a str>,
     notes: &'a [String],
     interrupted: bool,
     exit: u8,
@@ -263,7 +263,12 @@ impl SummaryRecord<'_> {
                 })
                 .collect(),
             issues,
-            answers: &summary.answers,
+            answers: summary
+                .answers
+                .iter()
+                .chain(&summary.endings)
+                .map(String::as_str)
+                .collect(),
             notes: &summary.notes,
             interrupted: summary.interrupted,
             exit: exit.code(),

@@ -27,8 +27,10 @@ pub struct Summary {
     pub selection: Option<String>,
     /// Reading was stopped before the input's end.
     pub interrupted: bool,
-    /// What became of the connections that were asked for: said first.
+    /// How what was asked for was understood, and what of it there is: said first.
     pub answers: Vec<String>,
+    /// What became of the connections asked for that have no finding: said after the findings.
+    pub endings: Vec<String>,
     /// What else the reader should know about the input: said last.
     pub notes: Vec<String>,
 }

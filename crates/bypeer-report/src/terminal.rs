@@ -29,10 +29,11 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
     let (shown, hidden): (Vec<&Group>, Vec<&Group>) =
         ranked.into_iter().partition(|group| all || !group.example.harmless);
     let mut page = Page::new(look);
-    for answer in &summary.answers {
-        page.headline("•", Role::Label, &escape(answer));
+    write_answers(&mut page, &summary.answers);
+    if shown.is_empty() {
+        write_answers(&mut page, &summary.endings);
     }
-    if !summary.answers.is_empty() {
+    if !summary.answers.is_empty() || (shown.is_empty() && !summary.endings.is_empty()) {
         page.blank();
     }
     // An insight stands with the findings of its cause, else with the worst group of its server, else by itself.
@@ -76,12 +77,23 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
         }
         page.blank();
     }
-    if shown.is_empty() && summary.answers.is_empty() {
-        page.paragraph(0, Some(Role::Strong), &nothing_shown(summary));
+    if shown.is_empty() {
+        if summary.answers.is_empty() && summary.endings.is_empty() {
+            page.paragraph(0, Some(Role::Strong), &nothing_shown(summary));
+            page.blank();
+        }
+    } else if !summary.endings.is_empty() {
+        write_answers(&mut page, &summary.endings);
         page.blank();
     }
     summary::write(&mut page, summary, hidden.iter().map(|group| group.count).sum());
     page.finish()
+}
+
+fn write_answers(page: &mut Page, answers: &[String]) {
+    for answer in answers {
+        page.headline("•", Role::Label, &escape(answer));
+    }
 }
 
 /// What is not told in full, by cause.

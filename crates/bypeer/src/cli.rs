@@ -147,7 +147,9 @@ pub struct Explain {
     /// Only the connection that an error line from a log speaks of
     ///
     /// Paste the line as it stands in the log: of Go, nginx, HAProxy, Node, Python, Java, .NET, curl or another. Addresses in
-    /// it pick the connections, a time in it narrows them further; what the line does not tell is said.
+    /// it pick the connections; a time, the kind of failure (reset, refused, closed early, broken pipe, timeout) and a path
+    /// narrow them further, each unless nothing would be left. A line that tells the kind alone picks by that. What the line
+    /// does not tell is said.
     #[arg(long, value_name = "LINE", help_heading = "Selection", allow_hyphen_values = true)]
     pub error: Option<String>,
 

@@ -1,6 +1,6 @@
 //! The way of the data: frames to segments to connections to findings. No files, no printing: it can be driven from a test.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bypeer_diagnose::{Accounts, Finding, Insight, Judge};
@@ -10,7 +10,7 @@ use bypeer_wire::conn::{Connection, Ending, Limits, Table};
 use bypeer_wire::packet::{Decoded, Decoder};
 use bypeer_wire::{Direction, Endpoint, Issue, Issues, Timestamp};
 
-use crate::selection::Selection;
+use crate::selection::{Fit, Selection};
 
 /// Takes the packets of a capture, gives the findings that are asked for.
 pub struct Engine {
@@ -39,6 +39,8 @@ pub struct Outcome {
     pub groups: Groups,
     /// What to say about the connections that were asked for.
     pub answers: Vec<String>,
+    /// What became of those of which no finding tells.
+    pub endings: Vec<String>,
     /// Connections were asked for, by name or by time, and none fits.
     pub nothing_fits: bool,
     /// Packets, all kinds.
@@ -70,11 +72,11 @@ impl Engine {
                 judge: Judge::new(),
                 groups: Groups::new(),
                 over: 0,
-                chosen: HashSet::new(),
+                chosen: HashMap::new(),
                 accounts: Vec::new(),
                 lived_then: false,
-                near: Vec::new(),
-                far: Vec::new(),
+                held: Vec::new(),
+                far: 0,
             },
             issues: Issues::default(),
             packets: 0,
@@ -142,11 +144,12 @@ impl Engine {
         let verdicts = std::mem::take(&mut desk.judge).finish();
         let mut findings = desk.select(verdicts.findings);
         let mut answers = Vec::new();
-        if desk.selection.narrows_by_time() {
+        if desk.selection.narrows() {
             findings = desk.narrow(&mut answers);
         }
         let nothing_fits = desk.selection.names_connections() && desk.accounts.is_empty();
-        desk.tell_accounts(&findings, &mut answers);
+        desk.tell_fitting(&mut answers);
+        let endings = desk.endings(&findings);
         let span = self.first.zip(self.last);
         let outside = !nothing_fits && desk.over > 0 && !desk.lived_then;
         if let (true, Some((first, last))) = (outside, span) {
@@ -159,6 +162,7 @@ impl Engine {
             issues: self.issues,
             groups: desk.groups,
             answers,
+            endings,
             nothing_fits: nothing_fits || outside,
             packets: self.packets,
             tcp_packets: self.tcp_packets,
@@ -174,16 +178,17 @@ struct Desk {
     judge: Judge,
     groups: Groups,
     over: u64,
-    /// Streams asked for, where single connections are.
-    chosen: HashSet<u32>,
+    /// Streams asked for, where single connections are, and how the error line fits them.
+    chosen: HashMap<u32, Fit>,
     /// What became of them.
     accounts: Vec<Account>,
     /// A connection among them lived around the time asked for.
     lived_then: bool,
-    /// Where an error line has a time: findings near it.
-    near: Vec<Finding>,
-    /// The first findings that are not near it, in case none is.
-    far: Vec<Finding>,
+    /// Where an error line tells more than addresses: the findings that fit all of it, and the first that do not, in case
+    /// none does.
+    held: Vec<(Fit, Finding)>,
+    /// How many of `held` do not fit.
+    far: usize,
 }
 
 /// What became of a connection, in short.
@@ -194,14 +199,15 @@ struct Account {
     opened: Timestamp,
     ended: Timestamp,
     what: String,
+    fit: Fit,
 }
 
 /// Accounts kept; an error line that names only a server may fit all there is.
 const ACCOUNTS: usize = 10_000;
-/// Findings kept that an error line's time speaks against.
+/// Findings kept that do not fit all of an error line.
 const FAR: usize = 1000;
 /// Accounts told one by one.
-const ACCOUNTS_TOLD: usize = 5;
+const ACCOUNTS_TOLD: usize = 3;
 
 impl Desk {
     fn take(&mut self, connection: Connection) {
@@ -210,7 +216,9 @@ impl Desk {
         let wanted = self.selection.wants(&connection);
         self.lived_then |= wanted && self.selection.is_around(connection.opened.time, connection.ended.time);
         if self.selection.names_connections() && wanted {
-            self.chosen.insert(connection.stream);
+            let fit = self.selection.fit(&connection);
+            let known = self.chosen.entry(connection.stream).or_insert(fit);
+            *known = known.or(fit);
             if self.accounts.len() < ACCOUNTS {
                 self.accounts.push(Account {
                     stream: connection.stream,
@@ -219,6 +227,7 @@ impl Desk {
                     opened: connection.opened.time,
                     ended: connection.ended.time,
                     what: what_became_of(&connection),
+                    fit,
                 });
             }
         }
@@ -230,48 +239,82 @@ impl Desk {
         self.select(findings)
     }
 
-    /// Those of `findings` that are asked for; none yet where the time in an error line may put them out.
+    /// Those of `findings` that are asked for; none yet where an error line may still put them out.
     fn select(&mut self, mut findings: Vec<Finding>) -> Vec<Finding> {
         if self.selection.names_connections() {
-            findings.retain(|finding| self.chosen.contains(&finding.stream));
+            findings.retain(|finding| self.chosen.contains_key(&finding.stream));
         }
         findings.retain(|finding| self.selection.takes(finding));
-        if !self.selection.narrows_by_time() {
+        if !self.selection.narrows() {
             return findings;
         }
         for finding in findings {
-            if self.selection.is_near_the_lines_time(finding.opened, finding.ended) {
-                self.near.push(finding);
-            } else if self.far.len() < FAR {
-                self.far.push(finding);
+            let fit = self.chosen.get(&finding.stream).copied().unwrap_or_default();
+            if !fit.is_whole() {
+                if self.far == FAR {
+                    continue;
+                }
+                self.far += 1;
             }
+            self.held.push((fit, finding));
         }
         Vec::new()
     }
 
-    /// Puts out what the time in the error line speaks against, unless it speaks against all.
+    /// Puts out what the error line's time, kind and path speak against, each unless it speaks against all.
     fn narrow(&mut self, answers: &mut Vec<String>) -> Vec<Finding> {
-        let selection = &self.selection;
-        let is_near = |account: &Account| selection.is_near_the_lines_time(account.opened, account.ended);
-        if self.accounts.iter().any(is_near) || !self.near.is_empty() {
-            self.accounts.retain(is_near);
-            return std::mem::take(&mut self.near);
-        }
-        if !self.accounts.is_empty() {
+        let Some(line) = self.selection.line().cloned() else {
+            return Vec::new();
+        };
+        if line.time.is_some() && !self.keep(|fit| fit.time) {
             answers.push(format!(
                 "no connection that fits the line was open, or ended, within {} of the line's time; its time was left aside \
                  (a log's clock or zone may differ: --within widens)",
-                selection.window()
+                self.selection.window()
             ));
         }
-        if self.far.len() == FAR {
-            answers.push(format!("only the first {FAR} findings that fit are told"));
+        if let Some(kind) = line.kind
+            && !self.keep(|fit| fit.kind)
+        {
+            if line.tells_only_a_kind() {
+                answers.push(format!("no connection of the capture {}", kind.verb()));
+                self.accounts.clear();
+                self.held.clear();
+            } else {
+                answers.push(format!(
+                    "none of them {}; what the line tells of the failure was left aside",
+                    kind.verb()
+                ));
+            }
         }
-        std::mem::take(&mut self.far)
+        if !line.paths.is_empty() {
+            let path = line.paths.join(" or ");
+            if self.keep(|fit| fit.path) {
+                answers.push(format!("those with a request for {path} are told"));
+            } else {
+                answers.push(format!(
+                    "no request for {path} was seen on them; the path was left aside"
+                ));
+            }
+        }
+        if self.held.iter().any(|(fit, _)| !fit.is_whole()) && self.far == FAR {
+            answers.push(format!("only the first {FAR} findings that fit in part were looked at"));
+        }
+        self.held.drain(..).map(|(_, finding)| finding).collect()
     }
 
-    /// Says what became of the connections asked for of which no finding tells.
-    fn tell_accounts(&self, findings: &[Finding], answers: &mut Vec<String>) {
+    /// Keeps what `fits`, if anything does or there is nothing to keep; says whether it did.
+    fn keep(&mut self, fits: fn(&Fit) -> bool) -> bool {
+        let any = self.accounts.iter().any(|account| fits(&account.fit)) || self.held.iter().any(|(fit, _)| fits(fit));
+        if any {
+            self.accounts.retain(|account| fits(&account.fit));
+            self.held.retain(|(fit, _)| fits(fit));
+        }
+        any || self.accounts.is_empty()
+    }
+
+    /// Says how many connections fit what was asked for.
+    fn tell_fitting(&self, answers: &mut Vec<String>) {
         if !self.selection.names_connections() {
             return;
         }
@@ -295,12 +338,17 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// What became of the connections asked for of which no finding tells.
+    fn endings(&self, findings: &[Finding]) -> Vec<String> {
         let told: HashSet<u32> = findings.iter().map(|finding| finding.stream).collect();
         let untold: Vec<&Account> = self
             .accounts
             .iter()
             .filter(|account| !told.contains(&account.stream))
             .collect();
+        let mut endings = Vec::new();
         for account in untold.iter().take(ACCOUNTS_TOLD) {
             let Account {
                 stream,
@@ -309,19 +357,22 @@ impl Desk {
                 opened,
                 ended,
                 what,
+                fit: _,
             } = account;
             let lasted = ended.since(*opened).as_secs_f64();
-            answers.push(format!(
+            endings.push(format!(
                 "stream {stream}, {client} → {server}, opened {}, lasted {lasted:.3} s: {what}",
                 utc(*opened)
             ));
         }
-        if untold.len() > ACCOUNTS_TOLD {
-            answers.push(format!(
-                "{} more connections fit and have no finding that was asked for",
-                untold.len() - ACCOUNTS_TOLD
-            ));
+        match untold.len().saturating_sub(ACCOUNTS_TOLD) {
+            0 => {}
+            1 => endings.push("1 more connection fits and has no finding that was asked for".to_owned()),
+            more => endings.push(format!(
+                "{more} more connections fit and have no finding that was asked for"
+            )),
         }
+        endings
     }
 }
 

@@ -1,12 +1,17 @@
 //! What an error line from a log tells about the connection it speaks of.
 
+mod kind;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bypeer_wire::Endpoint;
+use bypeer_wire::app::Head;
 use bypeer_wire::conn::Connection;
 
 use crate::moment::Moment;
+
+pub use kind::Kind;
 
 /// A pasted line, understood as far as it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +20,10 @@ pub struct ErrorLine {
     pub pair: Option<(Endpoint, Endpoint)>,
     /// Other addresses, where both ends are not known.
     pub addresses: Vec<Address>,
+    /// What kind of failure it tells of.
+    pub kind: Option<Kind>,
+    /// Paths, without queries, that the request can have had.
+    pub paths: Vec<String>,
     pub(crate) time: Option<Moment>,
 }
 
@@ -50,7 +59,7 @@ pub enum End {
 }
 
 impl ErrorLine {
-    /// Reads what a line tells; `None` when it names neither an address nor a time.
+    /// Reads what a line tells; `None` when it tells neither an address, nor a time, nor a kind of failure.
     pub fn parse(line: &str) -> Option<ErrorLine> {
         let found = Moment::find(line);
         let (time, rest) = match found {
@@ -63,8 +72,34 @@ impl ErrorLine {
             Some(_) => Vec::new(),
             None => nginx(&rest).unwrap_or_else(|| anywhere(&rest)),
         };
-        let told = pair.is_some() || !addresses.is_empty() || time.is_some();
-        told.then_some(ErrorLine { pair, addresses, time })
+        let kind = Kind::find(line);
+        let told = pair.is_some() || !addresses.is_empty() || time.is_some() || kind.is_some();
+        told.then(|| ErrorLine {
+            pair,
+            addresses,
+            kind,
+            paths: paths(line),
+            time,
+        })
+    }
+
+    /// Whether it names neither an address nor a time, but a kind of failure alone.
+    pub(crate) fn tells_only_a_kind(&self) -> bool {
+        self.pair.is_none() && self.addresses.is_empty() && self.time.is_none()
+    }
+
+    /// Whether one of the connection's requests that are known had a path of the line.
+    pub(crate) fn carried(&self, connection: &Connection) -> bool {
+        let path = |head: &Head| match head {
+            Head::Request(head) => self.paths.iter().any(|path| **path == *head.path),
+            _ => false,
+        };
+        connection
+            .app
+            .exchanges
+            .iter()
+            .filter_map(|exchange| exchange.request.as_ref())
+            .any(|request| path(&request.head))
     }
 
     /// Whether the line can speak of this connection, its time aside.
@@ -97,9 +132,15 @@ impl fmt::Display for ErrorLine {
         }
         let names: Vec<String> = self.addresses.iter().map(Address::to_string).collect();
         match names.as_slice() {
-            [] => f.write_str("the line names no address, only a time"),
-            [one] => write!(f, "the line names only {one}"),
-            several => write!(f, "the line names {}", several.join(" and ")),
+            [] if self.time.is_none() => f.write_str("the line names neither an address nor a time")?,
+            [] => f.write_str("the line names no address, only a time")?,
+            [one] => write!(f, "the line names only {one}")?,
+            several => write!(f, "the line names {}", several.join(" and "))?,
+        }
+        match self.kind {
+            Some(kind) if self.tells_only_a_kind() => write!(f, ", only {}", kind.noun()),
+            Some(kind) => write!(f, ", and tells of {}", kind.noun()),
+            None => Ok(()),
         }
     }
 }
@@ -206,6 +247,24 @@ fn nginx(line: &str) -> Option<Vec<Address>> {
         port: None,
         end: End::Client,
     }])
+}
+
+/// The request's path as nginx logs it, and the upstream's, which nginx may have rewritten. Queries are left out.
+fn paths(line: &str) -> Vec<String> {
+    let quoted = |mark: &str| line.split_once(mark)?.1.split('"').next();
+    let request = quoted("request: \"").and_then(|request| request.split(' ').nth(1));
+    let upstream = quoted("upstream: \"").and_then(|url| {
+        let (_, rest) = url.split_once("://")?;
+        rest.get(rest.find('/')?..)
+    });
+    let mut paths: Vec<String> = Vec::new();
+    for path in [request, upstream].into_iter().flatten() {
+        let path = path.split(['?', '#']).next().unwrap_or(path);
+        if path.starts_with('/') && !paths.iter().any(|known| known == path) {
+            paths.push(path.to_owned());
+        }
+    }
+    paths
 }
 
 /// Addresses wherever they stand.

@@ -291,6 +291,7 @@ impl Printer {
             selection: ending.selection,
             interrupted: ending.stopped,
             answers: outcome.answers,
+            endings: outcome.endings,
             notes,
         };
         let printed = match (self.failed.take(), self.format) {

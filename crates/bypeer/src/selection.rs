@@ -46,7 +46,7 @@ impl Selection {
         }
         if let Some(line) = &arguments.error {
             let line = ErrorLine::parse(line).context(
-                "--error: the line names neither an address nor a time, so it fits every connection; \
+                "--error: the line tells neither an address, nor a time, nor a kind of failure, so it fits every connection; \
                  pick one with --connection, or a time with --around",
             )?;
             selection.wanted = Some(Wanted::Line(line));
@@ -121,19 +121,27 @@ impl Selection {
         )
     }
 
-    /// The time in an error line narrows what its addresses fit, once all that fits is known.
-    pub(crate) fn narrows_by_time(&self) -> bool {
-        matches!(&self.wanted, Some(Wanted::Line(line)) if line.time.is_some())
+    /// Whether an error line tells more than addresses: that narrows what they fit, once all that fits is known.
+    pub(crate) fn narrows(&self) -> bool {
+        self.line()
+            .is_some_and(|line| line.time.is_some() || line.kind.is_some() || !line.paths.is_empty())
     }
 
-    /// Whether a connection's life is near the time in the error line. Such times seldom have a zone: this machine's and UTC
-    /// are both tried.
-    pub(crate) fn is_near_the_lines_time(&self, opened: Timestamp, ended: Timestamp) -> bool {
-        match &self.wanted {
-            Some(Wanted::Line(ErrorLine { time: Some(time), .. })) => {
-                time.distance(opened, ended, &[TimeZone::system(), TimeZone::UTC]) <= self.within
-            }
-            _ => true,
+    /// How far what the error line tells besides addresses fits a connection. A time in a line seldom has a zone: this
+    /// machine's and UTC are both tried.
+    pub(crate) fn fit(&self, connection: &Connection) -> Fit {
+        let Some(line) = self.line() else {
+            return Fit::default();
+        };
+        let zones = || [TimeZone::system(), TimeZone::UTC];
+        let (opened, ended) = (connection.opened.time, connection.ended.time);
+        Fit {
+            time: line
+                .time
+                .as_ref()
+                .is_none_or(|time| time.distance(opened, ended, &zones()) <= self.within),
+            kind: line.kind.is_none_or(|kind| kind.fits(connection)),
+            path: line.paths.is_empty() || line.carried(connection),
         }
     }
 
@@ -175,6 +183,33 @@ impl Selection {
     /// The time that narrows, in words.
     pub(crate) fn window(&self) -> String {
         format!("{} s", self.within.as_secs_f64())
+    }
+}
+
+/// What an error line tells besides addresses, and whether it fits a connection; what it does not tell fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fit {
+    /// The connection lived near the line's time.
+    pub(crate) time: bool,
+    /// It can have ended in the line's way.
+    pub(crate) kind: bool,
+    /// A request on it had the line's path.
+    pub(crate) path: bool,
+}
+
+impl Fit {
+    /// Everything fits.
+    pub(crate) fn is_whole(self) -> bool {
+        self.time && self.kind && self.path
+    }
+
+    /// What either fits: connections that used the same addresses one after the other can share a stream.
+    pub(crate) fn or(self, other: Fit) -> Fit {
+        Fit {
+            time: self.time || other.time,
+            kind: self.kind || other.kind,
+            path: self.path || other.path,
+        }
     }
 }
 

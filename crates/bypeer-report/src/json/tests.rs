@@ -136,6 +136,7 @@ fn summaries_keep_to_their_schema() {
         selection: Some("of the cause silent-drop".to_owned()),
         interrupted: false,
         answers: vec!["one connection fits".to_owned()],
+        endings: vec!["stream 3: it ended well".to_owned()],
         notes: vec!["a note".to_owned()],
     };
     let insight = Insight {
@@ -149,6 +150,10 @@ fn summaries_keep_to_their_schema() {
     assert_eq!(record["issues"]["not-tcp"], 2);
     assert_eq!(record["not_judged"]["still-open"], 2);
     assert_eq!(record["not_judged"]["evicted"], 0);
+    assert_eq!(
+        record["answers"],
+        serde_json::json!(["one connection fits", "stream 3: it ended well"])
+    );
     assert_eq!(record["first_packet"].to_string(), "1767355445.000001");
     hold_to_schema(SUMMARY_SCHEMA, &summary_record(&Summary::default(), &[]));
 }

@@ -160,15 +160,56 @@ fn times_are_found_beside_addresses() {
 
 #[test]
 fn a_line_that_tells_nothing_is_refused() {
-    for line in [
-        "",
-        "curl: (56) Recv failure: Connection reset by peer",
-        "java.net.SocketException: Connection reset",
-        "EOF",
-        "main.go:33: EOF",
-    ] {
+    for line in ["", "panic: index out of range", "main.go:33: oops", "geofence EOFX"] {
         assert_eq!(ErrorLine::parse(line), None, "{line}");
     }
+}
+
+#[test]
+fn kinds_of_failure() {
+    for (line, kind) in [
+        (
+            "requests.exceptions.ConnectionError: ('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))",
+            Kind::Reset,
+        ),
+        ("java.net.SocketException: Connection reset", Kind::Reset),
+        ("curl: (56) Recv failure: Connection reset by peer", Kind::Reset),
+        ("java.net.ConnectException: Connection refused", Kind::Refused),
+        ("java.net.SocketException: Broken pipe (Write failed)", Kind::BrokenPipe),
+        ("write EPIPE", Kind::BrokenPipe),
+        ("java.net.SocketTimeoutException: Read timed out", Kind::Timeout),
+        ("context deadline exceeded", Kind::Timeout),
+        (
+            "('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))",
+            Kind::Eof,
+        ),
+        ("Error: socket hang up { code: 'ECONNRESET' }", Kind::Eof),
+        (
+            "org.apache.http.NoHttpResponseException: The target server failed to respond",
+            Kind::Eof,
+        ),
+        ("curl: (52) Empty reply from server", Kind::Eof),
+        ("main.go:33: EOF", Kind::Eof),
+    ] {
+        let parsed = ErrorLine::parse(line).unwrap_or_else(|| panic!("nothing found in {line}"));
+        assert_eq!(parsed.kind, Some(kind), "{line}");
+        assert!(parsed.tells_only_a_kind(), "{line}: {parsed:?}");
+    }
+    assert_eq!(
+        ErrorLine::parse("java.net.SocketException: Connection reset")
+            .unwrap()
+            .to_string(),
+        "the line names neither an address nor a time, only a reset"
+    );
+}
+
+#[test]
+fn paths_of_nginx() {
+    let line =
+        r#"[error] request: "POST /submit?token=1 HTTP/1.1", upstream: "http://127.0.0.1:8000/in/submit?token=1""#;
+    assert_eq!(ErrorLine::parse(line).unwrap().paths, ["/submit", "/in/submit"]);
+    assert_eq!(ErrorLine::parse(LINES[5].0).unwrap().paths, ["/submit"]);
+    assert!(ErrorLine::parse(LINES[0].0).unwrap().paths.is_empty());
 }
 
 #[test]
@@ -178,14 +219,17 @@ fn what_was_found_is_said() {
         said(LINES[0].0),
         "the line names both ends, 127.0.0.1:49802 and 127.0.0.1:8765"
     );
-    assert_eq!(said(LINES[5].0), "the line names only the server 127.0.0.1:8000");
+    assert_eq!(
+        said(LINES[5].0),
+        "the line names only the server 127.0.0.1:8000, and tells of a reset"
+    );
     assert_eq!(
         said(LINES[7].0),
-        "the line names only the client 203.0.113.9 without a port"
+        "the line names only the client 203.0.113.9 without a port, and tells of a reset"
     );
     assert_eq!(
         said(LINES[4].0),
-        "the line names only the server api.example.com:443 (a name, which is not looked up)"
+        "the line names only the server api.example.com:443 (a name, which is not looked up), and tells of a close before the answer was complete"
     );
 }
 

@@ -99,6 +99,49 @@ fn the_time_in_an_error_line_narrows() {
 }
 
 #[test]
+fn an_error_line_with_nothing_but_a_kind() {
+    let line = "requests.exceptions.ConnectionError: ('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))";
+    let (ran, findings, summary) = select(&["--error", line]);
+    assert_eq!((ran.code, findings.len()), (1, 9));
+    assert!(
+        answers(&summary).starts_with("the line names neither an address nor a time, only a reset; "),
+        "{summary:#}"
+    );
+    let (ran, findings, summary) = select(&["--error", "java.net.ConnectException: Connection refused"]);
+    assert_eq!((ran.code, findings.len()), (2, 0), "nobody was refused");
+    let (ran, _, _) = select(&["--error", "java.net.SocketTimeoutException: Read timed out"]);
+    assert_eq!(ran.code, 2, "the server was always the first to close");
+    assert!(
+        answers(&summary).contains("no connection of the capture was refused"),
+        "{summary:#}"
+    );
+}
+
+#[test]
+fn a_kind_narrows_what_addresses_fit_unless_nothing_is_left() {
+    let line = |failure: &str| format!(r#"recv() failed ({failure}), upstream: "http://10.80.89.2:8080/x""#);
+    let (_, findings, summary) = select(&["--error", &line("104: Connection reset by peer")]);
+    assert_eq!(findings.len(), 9);
+    assert!(
+        answers(&summary)
+            .starts_with("the line names only the server 10.80.89.2:8080, and tells of a reset; 9 connections fit"),
+        "{summary:#}"
+    );
+    let (ran, findings, summary) = select(&["--error", &line("111: Connection refused")]);
+    assert_eq!((ran.code, findings.len()), (1, 9));
+    assert!(answers(&summary).contains("none of them was refused"), "{summary:#}");
+}
+
+#[test]
+fn findings_come_before_what_ended_well() {
+    let text = explain(&data(RACE), &["--error", "upstream: \"http://10.80.89.2:8080\""]).out;
+    let (finding, well) = (text.find("proof").unwrap(), text.find("it ended well").unwrap());
+    assert!(finding < well, "{text}");
+    assert_eq!(text.matches("it ended well").count(), 3, "{text}");
+    assert!(text.contains("25 more connections fit"), "{text}");
+}
+
+#[test]
 fn around_a_time() {
     for time in [
         "17:03:50",
@@ -159,7 +202,7 @@ fn by_cause() {
 fn what_cannot_be_understood_is_trouble() {
     for (options, part) in [
         (["--connection", "here"], "neither a tcp.stream number nor two ends"),
-        (["--error", "EOF"], "neither an address nor a time"),
+        (["--error", "oops"], "neither an address, nor a time, nor a kind"),
         (["--around", "noon"], "not a time"),
         (["--cause", "silent-dorp"], "did you mean silent-drop"),
         (["--within", "-1"], "unexpected argument"),
