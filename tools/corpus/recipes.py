@@ -40,10 +40,10 @@ def client_gave_up(connection):
     return any(a.get("gave_up") or a.get("exit") == 28 for a in connection.saw)
 
 
-def backlog(lab, client_host, server_host, n, host_pid, path="/n/10", tmo="4", port=8080):
+def backlog(lab, client_host, server_host, n, host_pid, path="/n/10", patience="4", port=8080):
     for q in [host_pid.pid] + children(host_pid.pid):
         os.kill(q, 19)
-    ts = [lab.bg(lab.curl, client_host, "--max-time", tmo, http_url(server_host, path, port)) for i in range(n)]
+    ts = [lab.bg(lab.curl, client_host, "--max-time", patience, http_url(server_host, path, port)) for i in range(n)]
     for t in ts:
         t.join()
     for q in [host_pid.pid] + children(host_pid.pid):
@@ -121,7 +121,7 @@ def race_requests(lab, client_host, url, waits, client, method="GET"):
 
 def race(
     name,
-    desc,
+    done,
     server,
     start,
     client,
@@ -131,19 +131,21 @@ def race(
     path="/n/300",
     port=8080,
     loss=0,
-    vant="server",
+    vantage="server",
     snap=0,
 ):
     @case(
         name,
-        desc + f"; link of {int(delay * 1000)} ms each way, so a request sent at the deadline crosses the FIN",
+        done + f"; link of {int(delay * 1000)} ms each way, so a request sent at the deadline crosses the FIN",
         server,
         {"agent": "node", "java": "java", "undici": "node|npm:undici"}.get(client, client),
     )
     def _(lab):
         client_host, server_host, wire = lab.wired(delay, loss=loss)
         start(lab, server_host)
-        lab.record(server_host if vant == "server" else client_host, where=f"the {vant}'s end of the link", snap=snap)
+        lab.record(
+            server_host if vantage == "server" else client_host, where=f"the {vantage}'s end of the link", snap=snap
+        )
         race_requests(lab, client_host, http_url(server_host, path, port), waits, client, method)
         time.sleep(0.3)
         return race_judge
@@ -196,8 +198,8 @@ UPLOADS = (
 )
 
 
-def upload(name, desc, server, start, path="/413", delay=0, ipv6=False, extra=None, **kw):
-    @case(name, UPLOADS + desc, server, "curl|requests|http.client")
+def upload(name, done, server, start, path="/413", delay=0, ipv6=False, extra=None, **kw):
+    @case(name, UPLOADS + done, server, "curl|requests|http.client")
     def _(lab):
         if delay:
             client_host, server_host, wire = lab.wired(delay)
@@ -276,13 +278,13 @@ def victim(lab, label, also, side="path", after=None, why="done to it on the pat
 
 def silent_drop(
     name,
-    desc,
+    done,
     server,
     client,
     start,
     rule,
     url="/drip/60/50/2000",
-    vant="client",
+    vantage="client",
     n=3,
     raw=None,
     new=False,
@@ -292,19 +294,19 @@ def silent_drop(
     label="silent_drop",
     also=("client_abort",),
 ):
-    @case(name, desc, server + "|nftables", client)
+    @case(name, done, server + "|nftables", client)
     def _(lab):
         client_host, router_host, server_host = lab.routed()
         start(lab, server_host)
         hs = {"c": client_host, "r": router_host, "v": server_host}
         lab.record(
-            {"client": client_host, "server": server_host, "router": router_host}[vant],
-            iface="any" if vant == "router" else None,
+            {"client": client_host, "server": server_host, "router": router_host}[vantage],
+            iface="any" if vantage == "router" else None,
             where={
                 "client": "the client's interface",
                 "router": "the router, -i any",
                 "server": "the server's interface",
-            }[vant],
+            }[vantage],
         )
         if not raw:
             lab.curl(client_host, http_url(server_host, "/n/50" if "drip" in url else url, port))
@@ -354,14 +356,14 @@ def upstream(
             return verdict(
                 "client_abort", ["late_data_after_close", "clean"], "client", reason_of(connection), lost=True
             )
-        st = [x for x in connection.states if x[3] in ("FIN_WAIT1", "CLOSE_WAIT")]
+        start = [x for x in connection.states if x[3] in ("FIN_WAIT1", "CLOSE_WAIT")]
         return None
 
     return judge
 
 
-def deploy(name, desc, server, start, client, sig=15, path="/n/300", method="POST"):
-    @case(name, desc + "; link of 20 ms each way", server, client)
+def deploy(name, done, server, start, client, sig=15, path="/n/300", method="POST"):
+    @case(name, done + "; link of 20 ms each way", server, client)
     def _(lab):
         client_host, server_host, wire = lab.wired(0.02)
         p = start(lab, server_host)

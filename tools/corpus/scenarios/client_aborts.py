@@ -421,7 +421,6 @@ def abort_one_curl_maxtime(lab):
     lab.record(host)
     lab.curl(host, "--max-time", ".7", http_url(host, "/drip/30/60/2000"))
     time.sleep(0.3)
-    from s_fault import abort_judge
 
     return abort_judge
 

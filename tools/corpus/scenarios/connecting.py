@@ -25,17 +25,32 @@ def backlog_judge(connection):
     )
 
 
-def overflow_burst(nm, desc, sv, st, ao, n, port=8080, data=None, delay=0.012, vant="server", tmo="3.5", pre=0):
-    @case(nm, desc, sv, "python")
+def overflow_burst(
+    name,
+    done,
+    servers,
+    start,
+    abort_on_overflow,
+    n,
+    port=8080,
+    data=None,
+    delay=0.012,
+    vantage="server",
+    patience="3.5",
+    pre=0,
+):
+    @case(name, done, servers, "python")
     def _(lab):
         client_host, server_host, wire = lab.wired(delay)
-        lab.sysctl(server_host, "net/ipv4/tcp_abort_on_overflow", ao)
-        p = st(lab, server_host)
-        lab.record(server_host if vant == "server" else client_host, where=f"the {vant}'s end")
+        lab.sysctl(server_host, "net/ipv4/tcp_abort_on_overflow", abort_on_overflow)
+        p = start(lab, server_host)
+        lab.record(server_host if vantage == "server" else client_host, where=f"the {vantage}'s end")
         ps = [p.pid] + children(p.pid)
         for q in ps:
             os.kill(q, 19)
-        lab.client(client_host, [PYTHON, PROGRAMS / "burst_client.py", server_host.addr, port, n, tmo, data or "", pre])
+        lab.client(
+            client_host, [PYTHON, PROGRAMS / "burst_client.py", server_host.addr, port, n, patience, data or "", pre]
+        )
         lab.marks["t_cont"] = time.time()
         for q in ps:
             os.kill(q, 18)
@@ -48,7 +63,7 @@ def overflow_burst(nm, desc, sv, st, ao, n, port=8080, data=None, delay=0.012, v
             )
             connection.states_all = connection.states
             st2 = [x for x in connection.states if x[0] < lab.marks["t_cont"]]
-            if lost_by(connection) and ao and not srv and any(t[1] == "server" for t in connection.rst):
+            if lost_by(connection) and abort_on_overflow and not srv and any(t[1] == "server" for t in connection.rst):
                 return verdict(
                     "abort_on_overflow",
                     ["backlog_overflow"],
@@ -137,7 +152,7 @@ def port_closed_upstream_apache_nginx(lab):
     return judge
 
 
-for nm, desc, sv, st in (
+for name, done, servers, start in (
     (
         "backlog_overflow_node",
         "node listen backlog 3, SIGSTOPped, 10 curls",
@@ -164,22 +179,22 @@ for nm, desc, sv, st in (
     ),
 ):
 
-    def mk(nm, desc, sv, st):
-        @case(nm, desc + ", 10 ms each way, tcp_abort_on_overflow 0", sv, "curl")
+    def mk(name, done, servers, start):
+        @case(name, done + ", 10 ms each way, tcp_abort_on_overflow 0", servers, "curl")
         def _(lab):
             client_host, server_host, wire = lab.wired(0.01)
-            p = st(lab, server_host)
+            p = start(lab, server_host)
             lab.record(
-                client_host if "node" in nm else server_host,
-                where="the client's end" if "node" in nm else "the server's end",
+                client_host if "node" in name else server_host,
+                where="the client's end" if "node" in name else "the server's end",
             )
-            port = 6379 if sv == "redis" else 8080
-            if sv != "redis":
+            port = 6379 if servers == "redis" else 8080
+            if servers != "redis":
                 lab.curl(client_host, http_url(server_host, "/n/10"))
-            backlog(lab, client_host, server_host, 14 if sv != "redis" else 9, p, port=port)
+            backlog(lab, client_host, server_host, 14 if servers != "redis" else 9, p, port=port)
             return backlog_judge
 
-    mk(nm, desc, sv, st)
+    mk(name, done, servers, start)
 
 
 @case(
@@ -240,7 +255,7 @@ overflow_burst(
     pre=10,
     port=6379,
     data="PING\\r\\n",
-    vant="client",
+    vantage="client",
 )
 overflow_burst(
     "backlog_overflow_burst_gunicorn",
@@ -257,7 +272,7 @@ overflow_burst(
     lambda lab, server_host: puma_backlog(lab, server_host),
     0,
     12,
-    vant="client",
+    vantage="client",
 )
 overflow_burst(
     "backlog_overflow_slow_accept_short",
@@ -266,7 +281,7 @@ overflow_burst(
     lambda lab, server_host: lighttpd(lab, server_host, "server.listen-backlog=2\n"),
     0,
     8,
-    tmo="2",
+    patience="2",
 )
 
 
@@ -288,7 +303,7 @@ overflow_burst(
     1,
     13,
     pre=6,
-    vant="client",
+    vantage="client",
 )
 overflow_burst(
     "backlog_overflow_abort_syncookies",

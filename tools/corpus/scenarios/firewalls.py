@@ -5,13 +5,13 @@ from recipes import *
 
 def firewall(
     name,
-    desc,
+    done,
     server,
     client,
     act,
     start,
     url="/n/50",
-    vant="client",
+    vantage="client",
     n=3,
     new=False,
     gap=1.2,
@@ -20,19 +20,19 @@ def firewall(
     raw=None,
     where=None,
 ):
-    @case(name, desc, server + ("|nftables" if "nft" in desc else "|iptables"), client)
+    @case(name, done, server + ("|nftables" if "nft" in done else "|iptables"), client)
     def _(lab):
         client_host, router_host, server_host = lab.routed()
         start(lab, server_host)
-        host = {"client": client_host, "router": router_host, "server": server_host}[vant]
+        host = {"client": client_host, "router": router_host, "server": server_host}[vantage]
         lab.record(
             host,
-            iface="any" if vant == "router" else None,
+            iface="any" if vantage == "router" else None,
             where={
                 "client": "the client's interface",
                 "router": "the router, -i any",
                 "server": "the server's interface",
-            }[vant],
+            }[vantage],
             expr="tcp or icmp",
         )
         lab.curl(client_host, http_url(server_host, url, port)) if not raw else None
@@ -88,7 +88,7 @@ def firewall(
             lab,
             "firewall_reject",
             ["injected_rst", "port_closed"]
-            + (["silent_drop", "client_abort"] if "OUTPUT" in desc or "to the server only" in desc else []),
+            + (["silent_drop", "client_abort"] if "OUTPUT" in done or "to the server only" in done else []),
         )
 
 
@@ -131,7 +131,7 @@ firewall(
         "add table inet f; add chain inet f i { type filter hook input priority 0; }; add rule inet f i tcp dport 8080 reject with tcp reset",
     ),
     lambda lab, server_host: node(lab, server_host, keepAliveTimeout=60000),
-    vant="server",
+    vantage="server",
 )
 firewall(
     "fw_reject_output_iptables",
@@ -156,7 +156,7 @@ firewall(
     lambda lab, server_host: uvicorn(lab, server_host),
     url="/drip/40/50/2000",
     mid=True,
-    vant="router",
+    vantage="router",
 )
 firewall(
     "fw_reject_new_forward_iptables",
@@ -200,7 +200,7 @@ firewall(
     raw=["send:POST /n/10 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 100000\\r\\n\\r\\n"]
     + ["send:{10000*p}", "wait:.2"] * 10
     + ["read", "close"],
-    vant="server",
+    vantage="server",
 )
 firewall(
     "fw_reject_snap96_idle",
@@ -209,7 +209,7 @@ firewall(
     "httpclient",
     iptables("r", "-A", "FORWARD", "-p", "tcp", "--dport", "8080", *REJECT),
     lambda lab, server_host: uvicorn(lab, server_host, "--timeout-keep-alive", "60"),
-    vant="client",
+    vantage="client",
 )
 firewall(
     "fw_reject_router_view_postgres_like",
@@ -224,5 +224,5 @@ firewall(
     lambda lab, server_host: memcached(lab, server_host),
     raw=["send:version\\r\\n", "line", "wait:1.4", "send:version\\r\\n", "line", "close"],
     port=11211,
-    vant="router",
+    vantage="router",
 )

@@ -5,7 +5,7 @@ from recipes import *
 
 def injected(
     name,
-    desc,
+    done,
     server,
     client,
     start,
@@ -15,17 +15,17 @@ def injected(
     url="/drip/40/60/2000",
     n=3,
     tcpkill=False,
-    vant="client",
+    vantage="client",
     ack=False,
     raw=None,
     port=8080,
     only=None,
 ):
-    @case(name, desc, server + ("|tcpkill" if tcpkill else ""), client)
+    @case(name, done, server + ("|tcpkill" if tcpkill else ""), client)
     def _(lab):
         client_host, router_host, server_host = lab.routed()
         start(lab, server_host)
-        host = {"client": client_host, "router": router_host, "server": server_host}[vant]
+        host = {"client": client_host, "router": router_host, "server": server_host}[vantage]
         if not tcpkill:
             lab.start(
                 router_host,
@@ -46,12 +46,12 @@ def injected(
             )
         lab.record(
             host,
-            iface={"router": "any"}.get(vant),
+            iface={"router": "any"}.get(vantage),
             where={
                 "client": "the client's interface",
                 "router": "the router, -i any",
                 "server": "the server's interface",
-            }[vant],
+            }[vantage],
         )
         if raw:
             ts = [lab.bg(raw_client, lab, client_host, server_host.addr, port, *raw) for i in range(n)]
@@ -122,7 +122,7 @@ injected(
     "server",
     100,
     0.5,
-    vant="server",
+    vantage="server",
 )
 injected(
     "injected_forger_rstack_idle",
@@ -170,7 +170,7 @@ injected(
     0,
     0,
     tcpkill=True,
-    vant="server",
+    vantage="server",
     raw=["send:POST /n/10 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 100000\\r\\n\\r\\n"]
     + ["send:{10000*p}", "wait:.2"] * 10
     + ["read", "close"],
@@ -184,7 +184,7 @@ injected(
     "client",
     60,
     0.6,
-    vant="router",
+    vantage="router",
 )
 injected(
     "injected_forger_mid_upload_server_view",
@@ -195,7 +195,7 @@ injected(
     "both",
     200,
     0.6,
-    vant="server",
+    vantage="server",
     ack=True,
     raw=["send:POST /n/10 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 100000\\r\\n\\r\\n"]
     + ["send:{10000*p}", "wait:.2"] * 10
@@ -212,7 +212,7 @@ injected(
     0,
     url="/big.bin",
     tcpkill=True,
-    vant="router",
+    vantage="router",
 )
 injected(
     "injected_waiting_for_answer",

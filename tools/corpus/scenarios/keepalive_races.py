@@ -71,7 +71,7 @@ race(
     "httpx",
     waits_around(1),
     path="/small.txt",
-    vant="client",
+    vantage="client",
 )
 race(
     "race_node_1s_requests",
@@ -558,7 +558,7 @@ T=[threading.Thread(target=f,args=(w,)) for w in (.3,.6,1.5,2)]
     return judge
 
 
-for nm, desc, sv, st, u in (
+for name, done, servers, start, u in (
     (
         "announced_nginx_requests_limit",
         "nginx keepalive_requests 1: every answer says Connection: close",
@@ -608,17 +608,17 @@ for nm, desc, sv, st, u in (
     ),
 ):
 
-    def mk(nm, desc, sv, st, u):
+    def mk(name, done, servers, start, u):
         @case(
-            nm,
-            desc
+            name,
+            done
             + "; the client sends its next request on the same connection anyway, 0.2 s later, or in the same write",
-            sv,
+            servers,
             "python|nc",
         )
         def _(lab):
             host = lab.one()
-            st(lab, host)
+            start(lab, host)
             lab.record(host)
             g = f"GET {u} HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
             for w in (0.05, 0.2, 0.4):
@@ -659,7 +659,7 @@ for nm, desc, sv, st, u in (
                 announced_judge(connection) if connection.sport == 8080 else default_judge(connection)
             )
 
-    mk(nm, desc, sv, st, u)
+    mk(name, done, servers, start, u)
 
 
 @case(
@@ -829,7 +829,7 @@ race(
     "aiohttp",
     waits_around(1, 32),
     "POST",
-    vant="client",
+    vantage="client",
 )
 race(
     "race_uvicorn_1s_undici",
@@ -852,7 +852,7 @@ race(
     ),
     "httpclient",
     waits_around(1, 32),
-    vant="client",
+    vantage="client",
 )
 race(
     "race_node_2s_urllib3",
@@ -920,7 +920,6 @@ def announced_uvicorn_limit_raw(lab):
     host = lab.one()
     uvicorn(lab, host)
     lab.record(host)
-    from s_race import announced_judge
 
     p = "send:POST /413 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 100001\\r\\nExpect: 100-continue\\r\\n\\r\\n"
     for w in (0.1, 0.3):
@@ -947,7 +946,6 @@ def announced_delay_gunicorn_20ms(lab):
     client_host, server_host, wire = lab.wired(0.01)
     gunicorn(lab, server_host, "-w", "2")
     lab.record(client_host, where="the client's end")
-    from s_race import announced_judge
 
     for x in (0.005, 0.03, 0.06, 0.12):
         raw_client(
@@ -978,7 +976,6 @@ def announced_tomcat_lighttpd(lab):
     jetty(lab, host, 9000, port=8081)
     node(lab, host, port=8082)
     lab.record(host)
-    from s_race import announced_judge
 
     for p, u in ((8080, "/small.txt"), (8081, "/x"), (8082, "/n/30")):
         for x in (0.1, 0.3):
@@ -1008,7 +1005,7 @@ def announced_tomcat_lighttpd(lab):
     return announced_judge
 
 
-for nm, desc, sv, st, gap, cl in (
+for name, done, servers, start, gap, client in (
     (
         "idle_repeat_uvicorn_requests",
         "requests reuses every 1.0 s what uvicorn closes after 1 s",
@@ -1037,16 +1034,16 @@ for nm, desc, sv, st, gap, cl in (
     ),
 ):
 
-    def mk(nm, desc, sv, st, gap, cl):
-        @case(nm, desc + "; link of 20 ms", sv, cl)
+    def mk(name, done, servers, start, gap, client):
+        @case(name, done + "; link of 20 ms", servers, client)
         def _(lab):
             client_host, server_host, wire = lab.wired(0.02)
-            st(lab, server_host)
+            start(lab, server_host)
             lab.record(server_host, where="the server's end")
-            lab.py(client_host, cl, do="seq", url=http_url(server_host, "/n/50"), n=5, gap=gap, workers=8, body=40)
+            lab.py(client_host, client, do="seq", url=http_url(server_host, "/n/50"), n=5, gap=gap, workers=8, body=40)
             return race_judge
 
-    mk(nm, desc, sv, st, gap, cl)
+    mk(name, done, servers, start, gap, client)
 
 
 @case(
@@ -1056,7 +1053,6 @@ for nm, desc, sv, st, gap, cl in (
     "http.client",
 )
 def race_proxy_like_requests_gunicorn_many(lab):
-    from s_race import race_requests, waits_between, race_judge
 
     client_host, server_host, wire = lab.wired(0.02)
     gunicorn(lab, server_host, "-k", "gthread", "--threads", "30", "--keep-alive", "1")

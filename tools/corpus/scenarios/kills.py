@@ -39,7 +39,7 @@ def killed_judge(lab, ports=(8080,)):
 
 def killcase(
     name,
-    desc,
+    done,
     server,
     clients,
     start,
@@ -57,7 +57,7 @@ def killcase(
     post=None,
     extra_after=0,
 ):
-    @case(name, desc, server, clients)
+    @case(name, done, server, clients)
     def _(lab):
         if wired:
             client_host, server_host, wire = lab.wired(wired)
@@ -120,14 +120,14 @@ def make_body(lab):
     (lab.temp / "body").write_bytes(b"k" * 300000)
 
 
-def terminated(nm, desc, sv, st, path, sig=15, wired=0):
-    @case(nm, desc, sv, "curl")
+def terminated(name, done, servers, start, path, sig=15, wired=0):
+    @case(name, done, servers, "curl")
     def _(lab):
         if wired:
             client_host, server_host, wire = lab.wired(wired)
         else:
             client_host = server_host = lab.one()
-        p = st(lab, server_host)
+        p = start(lab, server_host)
         lab.record(server_host)
         lab.curl(client_host, http_url(server_host, "/n/50"))
         ts = [lab.bg(lab.curl, client_host, "--max-time", "9", http_url(server_host, path)) for i in range(3)]

@@ -277,7 +277,6 @@ def linger_java_tcp_delay_any(lab):
     for p in ("/linger", "/linger/9000/50000", "/ok"):
         lab.curl(client_host, http_url(server_host, p))
         raw_client(lab, client_host, server_host.addr, 8080, get_step(p), "read", "wait:.1", "close")
-    from s_fault import linger_judge
 
     return linger_judge
 
@@ -297,7 +296,6 @@ def linger_python_pool_first_second(lab):
             host, k, do="seq", url=[http_url(host, "/ok"), http_url(host, "/ok"), http_url(host, "/none")], n=3, gap=0.2
         )
         lab.py(host, k, do="seq", url=[http_url(host, "/ok"), http_url(host, "/mid")], n=2, gap=0.1)
-    from s_fault import linger_judge
 
     return linger_judge
 
@@ -308,7 +306,6 @@ def linger_one_before_answer_node(lab):
     node(lab, host)
     lab.record(host)
     lab.curl(host, http_url(host, "/reset/0"))
-    from s_fault import linger_judge
 
     return linger_judge
 

@@ -3,8 +3,8 @@
 from recipes import *
 
 
-def misdelivered(name, desc, server, code_, paths, right, delay=0):
-    @case(name, desc, server, "python")
+def misdelivered(name, done, server, code_, paths, right, delay=0):
+    @case(name, done, server, "python")
     def _(lab):
         host = lab.one()
         lab.start(host, [*code_(host)], port=8080)

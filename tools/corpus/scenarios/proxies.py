@@ -3,13 +3,13 @@
 from recipes import *
 
 
-def gave_up_judge(uport, tmo):
+def gave_up_judge(uport, patience):
     """upstream connections that lived at least as long as the proxy's time limit and that the proxy closed first"""
 
     def judge(connection):
         if (
             connection.sport == uport
-            and connection.t_last - connection.t_syn >= tmo - 0.05
+            and connection.t_last - connection.t_syn >= patience - 0.05
             and any(x[1] == "client" and x[3] == "FIN_WAIT1" for x in connection.states)
         ):
             reset = first_reset(connection)
@@ -24,7 +24,7 @@ def gave_up_judge(uport, tmo):
             connection.sport == uport
             and first_reset(connection)
             and first_reset(connection)["side"] == "client"
-            and connection.t_last - connection.t_syn >= tmo - 0.05
+            and connection.t_last - connection.t_syn >= patience - 0.05
         ):
             return verdict(
                 "client_abort",
@@ -374,8 +374,6 @@ def proxy_client_aborts_through_haproxy(lab):
         lab.curl(host, "--max-time", ".5", http_url(host, "/slow/1.2"))
         lab.curl(host, http_url(host, "/n/60"))
     time.sleep(1.6)
-    from s_proxy import gave_up_judge
-    from s_fault import abort_judge
 
     return lambda connection: (
         abort_judge(connection) if connection.sport == 8080 else gave_up_judge(9001, 0.45)(connection)
@@ -404,7 +402,6 @@ def proxy_gives_up_nginx_fpm(lab):
         lab.curl(host, http_url(host, "/i.php?k=slow"))
         lab.curl(host, http_url(host, "/i.php"))
     time.sleep(1.8)
-    from s_proxy import gave_up_judge
 
     return gave_up_judge(9000, 0.7)
 
@@ -444,6 +441,5 @@ def proxy_gives_up_varnish_gunicorn(lab):
         lab.curl(host, http_url(host, "/slow/1.4"))
         lab.curl(host, http_url(host, "/n/50"))
     time.sleep(1.5)
-    from s_proxy import gave_up_judge
 
     return gave_up_judge(9001, 0.7)

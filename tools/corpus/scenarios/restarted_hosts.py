@@ -5,24 +5,24 @@ from recipes import *
 
 def half_open(
     name,
-    desc,
+    done,
     server,
     client,
     start,
     raw,
     back,
     wired_delay=0.005,
-    vant="client",
+    vantage="client",
     n=3,
     down=0.9,
     port=8080,
     side="server",
 ):
-    @case(name, desc, server, client)
+    @case(name, done, server, client)
     def _(lab):
         client_host, server_host, wire = lab.wired(wired_delay)
         p = start(lab, server_host)
-        if vant != "client":
+        if vantage != "client":
             raise Failed("vantage")
         lab.record(client_host, where="the client's end")
         ts = [lab.bg(raw_client, lab, client_host, server_host.addr, port, *raw) for i in range(n)]

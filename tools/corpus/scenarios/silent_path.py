@@ -12,10 +12,9 @@ def keepalive_judge(label="tcp_keepalive_timeout", also=("silent_drop",)):
     def mk(lab):
         def judge(connection):
             if connection.t_last > lab.marks["t_act"] - 0.3 and not (lost_by(connection) is False):
-                rr = [x for x in connection.resets]
-                lab = label
+                rr = connection.resets
                 return verdict(
-                    lab,
+                    label,
                     also,
                     "path",
                     "done to it on the path" + (f"; first kernel reset {rr[0]['reason']}" if rr else ""),
@@ -46,7 +45,7 @@ silent_drop(
     raw=["timeout:3", "send:POST /n/10 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 100000\\r\\n\\r\\n"]
     + ["send:{10000*p}", "wait:.15"] * 10
     + ["read"],
-    vant="client",
+    vantage="client",
 )
 silent_drop(
     "silent_drop_to_client_server_view",
@@ -55,7 +54,7 @@ silent_drop(
     "curl",
     lambda lab, server_host: gunicorn(lab, server_host, "-k", "gthread", "--threads", "4"),
     "R tcp sport 8080 drop",
-    vant="server",
+    vantage="server",
 )
 silent_drop(
     "silent_drop_syn_input",
@@ -77,7 +76,7 @@ silent_drop(
     "R tcp sport 8080 tcp flags & (syn|ack) == syn|ack drop",
     url="/small.txt",
     new=True,
-    vant="router",
+    vantage="router",
 )
 silent_drop(
     "silent_drop_redis_idle",
@@ -107,7 +106,7 @@ silent_drop(
     lambda lab, server_host: puma(lab, server_host),
     "R tcp dport 8080 drop; R tcp sport 8080 drop",
     url="/slow/1.5",
-    vant="router",
+    vantage="router",
     maxt="3",
 )
 
@@ -375,7 +374,7 @@ silent_drop(
     "R tcp dport 11211 drop; R tcp sport 11211 drop",
     port=11211,
     raw=["timeout:3", "send:version\\r\\n", "line", "wait:1.5", "send:version\\r\\n", "line", "close"],
-    vant="client",
+    vantage="client",
 )
 silent_drop(
     "silent_drop_fin_only",

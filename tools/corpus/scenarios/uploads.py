@@ -26,11 +26,11 @@ def caddy_limit(lab, server_host):
     )
 
 
-def upload_clients(nm, desc, sv, st, delay=0, path="/413", body=700000):
+def upload_clients(name, done, servers, start, delay=0, path="/413", body=700000):
     @case(
-        nm,
-        "Go, node http.Agent, undici, aiohttp and httpx upload 700 kB; " + desc,
-        sv,
+        name,
+        "Go, node http.Agent, undici, aiohttp and httpx upload 700 kB; " + done,
+        servers,
         "go|node|npm:undici|aiohttp|httpx",
     )
     def _(lab):
@@ -38,7 +38,7 @@ def upload_clients(nm, desc, sv, st, delay=0, path="/413", body=700000):
             client_host, server_host, wire = lab.wired(delay)
         else:
             client_host = server_host = lab.one()
-        st(lab, server_host)
+        start(lab, server_host)
         lab.record(server_host, where=f"the server's end, {int(delay * 1000)} ms each way" if delay else None)
         u = http_url(server_host, path)
         for b in (150000, body):
