@@ -98,7 +98,7 @@ fn lines_with(texts: &[(PathBuf, String)], words: &[String]) -> Vec<String> {
     found
 }
 
-/// Whether the word stands in the line, and is not the end of a longer one (`src/work/` is no `/work/`).
+/// Whether the word stands in the line, and is not the end of a longer one: a folder `src/x/` is no `/x/`.
 fn holds(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         !line[..at].ends_with(|before: char| before.is_alphanumeric() || matches!(before, '_' | '-' | '.' | '}' | '*'))

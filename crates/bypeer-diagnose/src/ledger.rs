@@ -27,6 +27,8 @@ pub struct Surroundings {
     pub answered: u32,
     /// How long this server waits before it closes an idle connection, when several connections agree.
     pub idle_limit: Option<Cluster>,
+    /// Connections on which it answered something that a client had asked.
+    pub replied: u32,
     /// Connections on which this server closed right after an answer that promised to go on.
     pub closed_after_answer: u32,
     /// Connections on which this server closed, or could have closed, after an answer that promised to go on.
@@ -90,6 +92,7 @@ pub struct Ledger {
 struct ServerNotes {
     connections: u32,
     answered: u32,
+    replied: u32,
     deaths: VecDeque<Death>,
     refused: VecDeque<Timestamp>,
     accepted: VecDeque<Timestamp>,
@@ -146,6 +149,7 @@ impl Ledger {
         let mut around = Surroundings {
             connections: notes.connections,
             answered: notes.answered,
+            replied: notes.replied,
             closed_after_answer: notes.closed_after_answer,
             could_close_after_answer: notes.could_close_after_answer,
             idle_limit: cluster(&notes.idle_closes, 2),
@@ -209,6 +213,7 @@ impl Ledger {
             let around = Surroundings {
                 connections: notes.connections,
                 answered: notes.answered,
+                replied: notes.replied,
                 closed_after_answer: notes.closed_after_answer,
                 could_close_after_answer: notes.could_close_after_answer,
                 idle_limit: cluster(&notes.idle_closes, 2),
@@ -237,6 +242,14 @@ impl ServerNotes {
         let never_taken = connection.established() && connection.to_client.sent == 0;
         if never_taken && handshake.syn_acks > 1 && connection.to_server.retransmissions > 0 {
             self.overflowed = self.overflowed.saturating_add(1);
+        }
+        if connection
+            .app
+            .exchanges
+            .iter()
+            .any(|exchange| exchange.request.is_some() && exchange.response.is_some())
+        {
+            self.replied = self.replied.saturating_add(1);
         }
         if connection.to_client.sent > 0 {
             self.answered = self.answered.saturating_add(1);

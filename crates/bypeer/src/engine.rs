@@ -39,7 +39,7 @@ pub struct Outcome {
     pub groups: Groups,
     /// What to say about the connections that were asked for.
     pub answers: Vec<String>,
-    /// Connections were asked for and none fits.
+    /// Connections were asked for, by name or by time, and none fits.
     pub nothing_fits: bool,
     /// Packets, all kinds.
     pub packets: u64,
@@ -72,6 +72,7 @@ impl Engine {
                 over: 0,
                 chosen: HashSet::new(),
                 accounts: Vec::new(),
+                lived_then: false,
                 near: Vec::new(),
                 far: Vec::new(),
             },
@@ -146,6 +147,11 @@ impl Engine {
         }
         let nothing_fits = desk.selection.names_connections() && desk.accounts.is_empty();
         desk.tell_accounts(&findings, &mut answers);
+        let span = self.first.zip(self.last);
+        let outside = !nothing_fits && desk.over > 0 && !desk.lived_then;
+        if let (true, Some((first, last))) = (outside, span) {
+            answers.insert(0, desk.selection.nothing_lived_then(first, last));
+        }
         Outcome {
             findings,
             insights: verdicts.insights,
@@ -153,10 +159,10 @@ impl Engine {
             issues: self.issues,
             groups: desk.groups,
             answers,
-            nothing_fits,
+            nothing_fits: nothing_fits || outside,
             packets: self.packets,
             tcp_packets: self.tcp_packets,
-            span: self.first.zip(self.last),
+            span,
             unknown_link: self.unknown_link,
         }
     }
@@ -172,6 +178,8 @@ struct Desk {
     chosen: HashSet<u32>,
     /// What became of them.
     accounts: Vec<Account>,
+    /// A connection among them lived around the time asked for.
+    lived_then: bool,
     /// Where an error line has a time: findings near it.
     near: Vec<Finding>,
     /// The first findings that are not near it, in case none is.
@@ -199,7 +207,9 @@ impl Desk {
     fn take(&mut self, connection: Connection) {
         self.over += 1;
         self.groups.count_connection(connection.server);
-        if self.selection.names_connections() && self.selection.wants(&connection) {
+        let wanted = self.selection.wants(&connection);
+        self.lived_then |= wanted && self.selection.is_around(connection.opened.time, connection.ended.time);
+        if self.selection.names_connections() && wanted {
             self.chosen.insert(connection.stream);
             if self.accounts.len() < ACCOUNTS {
                 self.accounts.push(Account {

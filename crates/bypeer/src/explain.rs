@@ -1,10 +1,12 @@
+use std::collections::HashSet;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use bypeer_diagnose::Finding;
 use bypeer_input::{Event, Input, InputError, Source};
 use bypeer_report::{Exit, Groups, Look, Summary, brief, json, report};
@@ -29,6 +31,9 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
         return Ok(Exit::Trouble);
     }
     let selection = Selection::of(arguments)?;
+    if let Some(path) = given_twice(&arguments.files) {
+        bail!("{}: given twice", path.display());
+    }
     let described = selection.describe();
     let sources: Result<Vec<Source>, InputError> = arguments.files.iter().map(Source::open).collect();
     let stop = stop_flag()?;
@@ -89,6 +94,13 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
         return Err(unusable);
     }
     Ok(exit)
+}
+
+/// The first file that was named before, by whatever path.
+fn given_twice(files: &[PathBuf]) -> Option<&Path> {
+    let mut seen = HashSet::new();
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    files.iter().map(PathBuf::as_path).find(|path| !seen.insert(real(path)))
 }
 
 /// Set by the first Ctrl-C or SIGTERM; the second one ends the program at once.

@@ -33,10 +33,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bypeer: {}", bypeer_report::escape(&format!("{error:#}")));
+            eprintln!("bypeer: {}", bypeer_report::escape(&message(&error)));
             ExitCode::from(Exit::Trouble.code())
         }
     }
+}
+
+/// An error and its causes on one line. Messages that hold their cause's already are not said twice.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bypeer_diagnose::Finding;
+use bypeer_report::utc;
 use bypeer_wire::conn::Connection;
 use bypeer_wire::{Endpoint, Timestamp};
 use jiff::tz::TimeZone;
@@ -95,6 +96,29 @@ impl Selection {
             None => true,
             Some((moment, _)) => moment.distance(opened, ended, &[TimeZone::system()]) <= self.within,
         }
+    }
+
+    /// Says that no connection asked for lived around the time asked for, with the time that the capture covers: a wrong
+    /// zone must not look like a capture in which all went well.
+    pub(crate) fn nothing_lived_then(&self, first: Timestamp, last: Timestamp) -> String {
+        let Some((moment, text)) = &self.around else {
+            return String::new();
+        };
+        let which = if self.names_connections() {
+            "none of the connections asked for"
+        } else {
+            "no connection"
+        };
+        let zone = match moment {
+            Moment::At(_) => "",
+            _ => "; a time without a zone is taken in this machine's, and TZ=UTC in the environment sets another",
+        };
+        format!(
+            "{which} lived within {} of {text}: the capture runs from {} to {}{zone}",
+            self.window(),
+            utc(first),
+            utc(last)
+        )
     }
 
     /// The time in an error line narrows what its addresses fit, once all that fits is known.

@@ -32,7 +32,7 @@ fn is_trouble(ran: &Ran, parts: &[&str]) {
         ran.err
     );
     for part in parts {
-        assert!(ran.err.contains(part), "{part:?} in {}", ran.err);
+        assert_eq!(ran.err.matches(part).count(), 1, "{part:?} once in {}", ran.err);
     }
 }
 
@@ -50,6 +50,8 @@ fn what_is_no_capture_is_told_apart() {
         &["is no packet capture"],
     );
     is_trouble(&explain_bytes(&header(1)[..10], &[]), &["file header"]);
+    let torn = std::fs::read(data(RACE)).unwrap();
+    is_trouble(&explain_bytes(&torn[..20], &[]), &["incomplete frame"]);
 }
 
 #[test]
@@ -100,9 +102,15 @@ fn a_torn_capture_is_used_as_far_as_it_goes() {
 #[test]
 fn captures_of_the_same_time_are_not_mixed_up() {
     let path = data(RACE);
-    let ran: Ran = command().arg("explain").args([&path, &path]).output().unwrap().into();
+    let mut copy = tempfile::NamedTempFile::new().unwrap();
+    copy.write_all(&std::fs::read(&path).unwrap()).unwrap();
+    let both = |other: &Path| -> Ran { command().arg("explain").args([&path, other]).output().unwrap().into() };
+    let ran = both(copy.path());
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("overlap"), "{}", ran.err);
+    is_trouble(&both(&path), &["given twice"]);
+    let detour = path.parent().unwrap().join("../data").join(path.file_name().unwrap());
+    is_trouble(&both(&detour), &["given twice"]);
 }
 
 #[test]

@@ -109,9 +109,36 @@ fn around_a_time() {
         let (ran, findings, _) = select(&["--around", time]);
         assert_eq!((ran.code, findings.len()), (1, 9), "{time}");
     }
+}
+
+#[test]
+fn a_time_outside_of_the_capture_is_trouble() {
     let (ran, findings, summary) = select(&["--around", "17:03:40", "--within", "2"]);
-    assert_eq!((ran.code, findings.len()), (0, 0));
+    assert_eq!((ran.code, findings.len()), (2, 0));
     assert_eq!(summary["selection"], "within 2 s of 17:03:40");
+    assert!(
+        answers(&summary)
+            .starts_with("no connection lived within 2 s of 17:03:40: the capture runs from 2026-11-20 17:03:4"),
+        "{summary:#}"
+    );
+    // The slip of a zone.
+    let ran = explain(&data(RACE), &["--around", "18:03:50"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.out.starts_with("• no connection lived within 5 s of 18:03:50"),
+        "{}",
+        ran.out
+    );
+    // Connections lived then, and none of them has a finding.
+    let ran = explain(&data(RACE), &["--around", "17:03:50", "--cause", "closed-port"]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    let ran = explain(&data(RACE), &["--connection", "0", "--around", "09:00:00"]);
+    assert_eq!(ran.code, 2, "{}", ran.out);
+    assert!(
+        ran.out.contains("none of the connections asked for lived within 5 s"),
+        "{}",
+        ran.out
+    );
 }
 
 #[test]
