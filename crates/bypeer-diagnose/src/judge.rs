@@ -43,7 +43,7 @@ pub const UNEXPLAINED: usize = 100;
 const RIPE: Duration = Duration::from_secs(3);
 
 /// Suspicious connections held at once; beyond this the oldest is judged with what is known. About 4 kB each.
-const HELD: usize = 8192;
+const HELD: usize = 4096;
 
 impl Judge {
     /// A judge who has seen nothing.
