@@ -99,6 +99,10 @@ impl Ledger {
 
     /// An exchange by its index, while it is kept.
     pub(super) fn get(&mut self, index: u32) -> Option<&mut Draft> {
+        // Mostly it is the newest.
+        if self.kept.back().is_some_and(|newest| newest.index == index) {
+            return self.kept.back_mut().map(Box::as_mut);
+        }
         let closed = self.closed as usize;
         let front = self.oldest_open().map_or(self.total, |draft| draft.index);
         if index >= front {
