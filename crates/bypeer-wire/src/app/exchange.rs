@@ -58,7 +58,7 @@ pub struct Exchanges {
 }
 
 impl Exchanges {
-    /// Exchanges kept from the end, at most: of closed ones two, and those that were open when the connection ended.
+    /// Exchanges kept from the end, at most. Of those that were over, two are kept while all is well.
     pub const LAST: usize = 4;
 
     /// The kept exchanges in order.

@@ -362,19 +362,24 @@ impl<'a> Fields<'a> {
     /// One more field. Blanks around its value do not matter.
     pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-        // By length first: most fields are none of these.
+        // By length first, then by the first letter: most fields are none of these.
+        let Some(first) = name.first().map(|letter| letter | 0x20) else {
+            return;
+        };
         match name.len() {
-            3 if is("via") => self.via = text(value, TEXT_MAX),
-            6 if is("server") => self.server = text(value, TEXT_MAX),
-            6 if is("expect") => self.expects_continue = value.trim_ascii().eq_ignore_ascii_case(b"100-continue"),
-            7 if is("upgrade") => self.upgrade = true,
-            10 if is("connection") => {
+            3 if first == b'v' && is("via") => self.via = text(value, TEXT_MAX),
+            6 if first == b's' && is("server") => self.server = text(value, TEXT_MAX),
+            6 if first == b'e' && is("expect") => {
+                self.expects_continue = value.trim_ascii().eq_ignore_ascii_case(b"100-continue")
+            }
+            7 if first == b'u' && is("upgrade") => self.upgrade = true,
+            10 if first == b'c' && is("connection") => {
                 for option in list(value) {
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            10 if is("keep-alive") => {
+            10 if first == b'k' && is("keep-alive") => {
                 for parameter in list(value) {
                     let mut parts = parameter.splitn(2, |&byte| byte == b'=');
                     let name = parts.next().unwrap_or_default().trim_ascii();
@@ -387,13 +392,13 @@ impl<'a> Fields<'a> {
                     }
                 }
             }
-            10 if is("user-agent") => self.user_agent = text(value, TEXT_MAX),
-            12 if is("content-type") => {
+            10 if first == b'u' && is("user-agent") => self.user_agent = text(value, TEXT_MAX),
+            12 if first == b'c' && is("content-type") => {
                 self.content_type = text(value.split(|&byte| byte == b';').next().unwrap_or_default(), TYPE_MAX);
             }
-            14 if is("content-length") => self.take_length(value),
-            15 if is("idempotency-key") => self.idempotency_key = true,
-            17 if is("transfer-encoding") => {
+            14 if first == b'c' && is("content-length") => self.take_length(value),
+            15 if first == b'i' && is("idempotency-key") => self.idempotency_key = true,
+            17 if first == b't' && is("transfer-encoding") => {
                 self.transfer_encoding = true;
                 if let Some(last) = list(value).last() {
                     self.chunked = last.eq_ignore_ascii_case(b"chunked");
@@ -442,7 +447,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 fn text(value: &[u8], max: usize) -> Option<Cow<'_, str>> {
     let value = value.trim_ascii();
-    let text = String::from_utf8_lossy(value.get(..max).unwrap_or(value));
+    let value = value.get(..max).unwrap_or(value);
+    let text = std::str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed);
     match text {
         _ if text.is_empty() => None,
         Cow::Borrowed(text) => Some(cut(text, max).into()),
@@ -470,10 +476,14 @@ fn method(name: &str) -> Method {
 /// The target without query, fragment and user information.
 fn path<'a>(target: &'a str, method: &Method) -> Cow<'a, str> {
     let target = target.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = match target.find("://") {
-        Some(colon) if !target.starts_with('/') => target.split_at(colon + 3),
-        _ if *method == Method::Connect => ("", target),
-        _ => return cut(target, PATH_MAX).into(),
+    let scheme = match target.starts_with('/') {
+        true => None,
+        false => target.find("://"),
+    };
+    let (scheme, rest) = match scheme {
+        Some(colon) => target.split_at(colon + 3),
+        None if *method == Method::Connect => ("", target),
+        None => return cut(target, PATH_MAX).into(),
     };
     let authority_end = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);

@@ -27,7 +27,7 @@ pub(super) fn request(bytes: &[u8]) -> Option<(RequestLine<'_>, Fields<'_>, usiz
         _ => return None,
     };
     let target = line.get(method_end + 1..)?;
-    if target.is_empty() || !target.iter().all(|&byte| is_common_in_target(byte)) {
+    if target.is_empty() || !target.iter().all(|&byte| COMMON_IN_TARGET[usize::from(byte)]) {
         return None;
     }
     let target = std::str::from_utf8(target).ok()?;
@@ -125,7 +125,18 @@ fn odd_bytes(word: u64) -> u64 {
     (control | delete | word) & HIGH
 }
 
-fn is_common_in_target(byte: u8) -> bool {
+/// By byte.
+const COMMON_IN_TARGET: [bool; 256] = {
+    let mut common = [false; 256];
+    let mut byte = 0;
+    while byte < common.len() {
+        common[byte] = is_common_in_target(byte as u8);
+        byte += 1;
+    }
+    common
+};
+
+const fn is_common_in_target(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'A'..=b'Z' | b'/' | b'-' | b'.' | b'_' | b'~' | b'?' | b'=' | b'&' | b'%' | b':' | b'+' | b',' | b'@' | b'#' | b';' | b'!' | b'*' | b'$' | b'(' | b')')
 }
 

@@ -6,7 +6,7 @@ use super::http1_head::{RequestFacts, ResponseFacts};
 use super::texts::Texts;
 use crate::{Direction, PacketRef};
 
-/// Closed exchanges that are kept, besides the first.
+/// Closed exchanges that are kept, besides the first, while all was well.
 const CLOSED_MAX: usize = 2;
 
 /// The exchanges of a connection while it lives: open ones in a queue, the whole ones reduced to the first and the last.
@@ -32,6 +32,8 @@ pub(super) struct Ledger {
     pub(super) announced: u32,
     /// A request was seen.
     pub(super) asked: bool,
+    /// The server said what nobody asked for, or left a request without its answer: from then on more is kept.
+    pub(super) irregular: bool,
 }
 
 impl Default for Ledger {
@@ -47,6 +49,7 @@ impl Default for Ledger {
             complete: 0,
             announced: 0,
             asked: false,
+            irregular: false,
         }
     }
 }
@@ -99,6 +102,10 @@ impl Ledger {
 
     /// An exchange by its index, while it is kept.
     pub(super) fn get(&mut self, index: u32) -> Option<&mut Draft> {
+        // Mostly it is the newest.
+        if self.kept.back().is_some_and(|newest| newest.index == index) {
+            return self.kept.back_mut().map(Box::as_mut);
+        }
         let closed = self.closed as usize;
         let front = self.oldest_open().map_or(self.total, |draft| draft.index);
         if index >= front {
@@ -201,6 +208,7 @@ impl Ledger {
             return;
         };
         self.complete += u32::from(draft.request_complete() && draft.response_complete());
+        self.irregular |= self.asked && (draft.request.is_none() || !draft.response_complete());
         if draft.index == 0 {
             self.first = self.kept.remove(position);
             return;
@@ -211,15 +219,19 @@ impl Ledger {
             self.kept.insert(closed, draft);
         }
         self.closed += 1;
-        if self.closed as usize > CLOSED_MAX {
+        if self.closed as usize > self.closed_max() {
             self.kept.pop_front();
             self.closed -= 1;
         }
     }
 
+    fn closed_max(&self) -> usize {
+        if self.irregular { Exchanges::LAST } else { CLOSED_MAX }
+    }
+
     /// The oldest closed exchange, when there will be enough others.
     fn take_unneeded(&mut self) -> Option<Box<Draft>> {
-        if self.closed == 0 || self.kept.len() < CLOSED_MAX {
+        if self.closed == 0 || self.kept.len() < self.closed_max() {
             return None;
         }
         self.closed -= 1;

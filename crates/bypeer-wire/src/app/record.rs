@@ -38,7 +38,8 @@ impl Record {
     /// Response bytes that nobody asked for. Before the first request that was seen nothing is surplus: it may answer one
     /// from before the capture, or say that the server did not want to wait for one.
     pub(super) fn add_surplus(&mut self, len: u64) {
-        if self.ledger.asked {
+        if self.ledger.asked && len > 0 {
+            self.ledger.irregular = true;
             self.surplus_response_bytes = self.surplus_response_bytes.saturating_add(len);
         }
     }

@@ -65,6 +65,38 @@ fn pipelined_requests_meet_their_responses() {
 }
 
 #[test]
+fn an_answer_that_nobody_asked_for_is_kept_for_a_while() {
+    let answer = s("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let exchange = [c("GET / HTTP/1.1\r\n\r\n"), answer.clone()];
+    let well = told(
+        &[
+            exchange.clone(),
+            exchange.clone(),
+            exchange.clone(),
+            exchange.clone(),
+            exchange.clone(),
+        ]
+        .concat(),
+    );
+    let kept: Vec<_> = well.exchanges.iter().map(|exchange| exchange.index).collect();
+    assert_eq!(
+        (kept, well.exchanges.total, well.exchanges.complete),
+        (vec![0, 3, 4], 5, 5)
+    );
+
+    let before = [exchange.clone(), exchange.clone()].concat();
+    let after = [exchange.clone(), exchange.clone(), exchange].concat();
+    let app = told(&[before, vec![answer], after].concat());
+    let kept: Vec<_> = app
+        .exchanges
+        .iter()
+        .map(|exchange| (exchange.index, exchange.request.is_some()))
+        .collect();
+    assert_eq!(kept, [(0, true), (2, false), (3, true), (4, true), (5, true)]);
+    assert_eq!(app.surplus_response_bytes, 40);
+}
+
+#[test]
 fn chunked_with_extensions_and_trailers() {
     let app = told(&[
         c("POST /c HTTP/1.1\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n4;q=\"1\"\r\nabcd\r\n"),
