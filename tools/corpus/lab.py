@@ -391,13 +391,10 @@ class Lab:
                 raise Failed("tcpdump lost: " + said)
 
     def trace_on(self):
+        # Left by a run that was killed.
         if TRACE.exists():
-            try:
-                TRACE.rmdir()
-            except OSError:
-                pass
-        if not TRACE.exists():
-            TRACE.mkdir()
+            TRACE.rmdir()
+        TRACE.mkdir()
         (TRACE / "trace_clock").write_text("mono")
         (TRACE / "buffer_size_kb").write_text("8192")
         (TRACE / "trace").write_text("")
@@ -453,3 +450,5 @@ class Lab:
         for n in self.nss:
             subprocess.run(["ip", "netns", "del", n], capture_output=True)
         shutil.rmtree(self.temp, ignore_errors=True)
+        if TRACE.exists():
+            TRACE.rmdir()
