@@ -2,12 +2,13 @@
 
 use bypeer_wire::Direction;
 use bypeer_wire::app::Exchange;
-use bypeer_wire::conn::{Reset, ResetShape};
+use bypeer_wire::conn::ResetShape;
 
 use crate::causes::CAUSES;
 use crate::causes::proof;
-use crate::facts;
-use crate::story::{Stand, request_head, response_head};
+use crate::causes::reuse;
+use crate::facts::{self, Situation};
+use crate::story::{Stand, has_body, request_head, response_head};
 use crate::{Cause, Confidence, Evidence, Finding, Lost, Retry, Rival, Source, Story, Strength, Weighed};
 
 /// The finding about a story; `None` when no cause has anything to say.
@@ -16,6 +17,12 @@ pub fn decide(story: &Story<'_>) -> Option<Finding> {
         .iter()
         .filter_map(|cause| (cause.weigh)(story).map(|weighed| (*cause, weighed)))
         .collect();
+    if story.one_sided() {
+        return None;
+    }
+    if story.connection.to_server.missed + story.connection.to_client.missed > 0 {
+        weighed.retain_mut(|(_, weighed)| doubt(story, weighed));
+    }
     // Stable: of equals the first in the table leads. A fault is not excused by a harmless note that fits as well.
     weighed.sort_by_key(|(_, weighed)| (std::cmp::Reverse(weighed.strength), weighed.harmless));
     let (best, harmless) = weighed
@@ -49,6 +56,12 @@ pub fn decide(story: &Story<'_>) -> Option<Finding> {
     Some(finding(story, cause, chosen, confidence, rivals))
 }
 
+/// Where the capture has holes, what was not seen may have been there: absence accuses nobody, and nothing is proven.
+fn doubt(story: &Story<'_>, weighed: &mut Weighed) -> bool {
+    weighed.strength = weighed.strength.min(Strength::Fits);
+    weighed.harmless || story.connection.resets_total > 0
+}
+
 fn finding(
     story: &Story<'_>,
     cause: &'static Cause,
@@ -63,7 +76,7 @@ fn finding(
     let mut evidence = weighed.evidence;
     evidence.sort_by_key(|item| (item.time, item.number, item.source.id()));
     let evidence = joined(evidence);
-    let (retry, retry_reason) = retry(story, weighed.harmless);
+    let (retry, retry_reason) = retry(story, cause, weighed.harmless);
     Finding {
         cause,
         confidence,
@@ -75,7 +88,9 @@ fn finding(
         stream: connection.stream,
         client: connection.client,
         server: connection.server,
-        fixes: facts::fixes(cause.id, known, client),
+        request: request_line(story),
+
+        fixes: facts::fixes(cause.id, known, client, &situation(story, confidence)),
         server_software: software,
         opened: connection.opened.time,
         ended: connection.ended.time,
@@ -119,6 +134,13 @@ fn server_software(story: &Story<'_>) -> Option<String> {
         .or_else(|| story.around.software.clone())
 }
 
+/// Method and path of the request that was not finished, or of the newest one.
+fn request_line(story: &Story<'_>) -> Option<String> {
+    let exchange = story.unfinished().or_else(|| story.connection.app.exchanges.newest())?;
+    let head = request_head(exchange.request.as_ref()?)?;
+    Some(format!("{} {}", head.method.as_str(), head.path))
+}
+
 /// The client, as its newest request names it.
 fn client_software(story: &Story<'_>) -> Option<&'static facts::Software> {
     let requests = story
@@ -131,6 +153,35 @@ fn client_software(story: &Story<'_>) -> Option<&'static facts::Software> {
     requests
         .filter_map(request_head)
         .find_map(|head| facts::client_software(head.user_agent.as_deref()?))
+}
+
+/// What of the story decides which advice fits.
+fn situation(story: &Story<'_>, confidence: Confidence) -> Situation {
+    let exchanges = &story.connection.app.exchanges;
+    let timed = || reuse::find(story).filter(|reuse| reuse.by_a_timer(story));
+    let idle_limit = match story.around.idle_limit {
+        Some(limit) => Some(limit.median),
+        None => timed().map(|reuse| reuse.closed_after),
+    };
+    Situation {
+        handshake_only: !story.connection.established(),
+        // The refused body may be that of the request before a pipelined one.
+        has_body: exchanges
+            .iter()
+            .rev()
+            .take(2)
+            .any(|exchange| exchange.request.as_ref().is_some_and(has_body)),
+        status: exchanges
+            .iter()
+            .rev()
+            .find_map(|exchange| Some(response_head(exchange.response.as_ref()?)?.status)),
+        protocol: story.connection.app.protocol,
+        idle_limit_seconds: idle_limit.map(|limit| limit.as_secs_f64()),
+        fin_before_reset: story
+            .reset()
+            .is_some_and(|reset| reset.direction == Direction::ToClient && reset.after_own_fin),
+        undecided: confidence == Confidence::Undecided,
+    }
 }
 
 /// Who closed, and whose kernel sent the reset.
@@ -207,44 +258,58 @@ fn lost(story: &Story<'_>, harmless: bool) -> Lost {
     }
 }
 
-/// The answer was sent whole; whether the client read it depends on its last bytes having arrived before the reset.
+/// The answer was sent whole; whether the client read it depends on its last bytes having arrived before the reset, and on
+/// its program: one that is still sending usually fails before it reads.
 fn unacknowledged_answer(story: &Story<'_>, exchange: &Exchange) -> Lost {
     let missing = story.response_bytes_missing(exchange).unwrap_or(0);
-    if missing == 0 {
+    if missing > 0 {
         return Lost {
-            response_bytes: Some(0),
-            requests: 0,
-            what: "nothing that the client's kernel had not received; a client that stops at its failed write never reads it".to_owned(),
+            response_bytes: Some(missing),
+            requests: 1,
+            what: format!("the last {missing} response bytes were not acknowledged when the reset came"),
         };
     }
+    let what = if matches!(story.stand(), Stand::AnsweredEarly(_)) {
+        "the answer reached the client's machine; a client that is still sending usually fails before it reads it"
+    } else {
+        "nothing: every answer had arrived"
+    };
     Lost {
-        response_bytes: Some(missing),
-        requests: 1,
-        what: format!("the last {missing} response bytes were not acknowledged when the reset came"),
+        response_bytes: Some(0),
+        requests: 0,
+        what: what.to_owned(),
     }
 }
 
-/// RFC 9110 §9.2.2 and what the server's kernel had received.
-fn retry(story: &Story<'_>, harmless: bool) -> (Retry, String) {
+/// RFC 9110 §9.2.2 and what the server's kernel had received. `Safe` needs positive evidence: silence proves nothing.
+fn retry(story: &Story<'_>, cause: &Cause, harmless: bool) -> (Retry, String) {
+    let because = |retry, reason: &str| (retry, reason.to_owned());
     if harmless {
-        return (Retry::NotNeeded, "nothing was lost".to_owned());
+        return because(Retry::NotNeeded, "nothing was lost");
     }
     let connection = story.connection;
-    if !connection.established() {
-        return (Retry::Safe, "no connection came about: no request was sent".to_owned());
+    if cause.id == "desync-unsolicited-response" {
+        return because(
+            Retry::Unknown,
+            "answers may belong to other requests: distrust all on this connection",
+        );
     }
-    let Some(exchange) = story.unfinished().or_else(|| connection.app.exchanges.newest()) else {
-        return (Retry::Safe, "no request was sent".to_owned());
+    if !connection.established() {
+        return because(Retry::Safe, "no connection came about: no request was sent");
+    }
+    if connection.to_server.sent == 0 {
+        return because(Retry::Safe, "no request was sent");
+    }
+    let Some(exchange) = story.unfinished() else {
+        let newest = connection.app.exchanges.newest();
+        return match newest.filter(|newest| story.response_bytes_missing(newest).unwrap_or(0) > 0) {
+            Some(newest) => answered(newest),
+            None => because(Retry::NotNeeded, "every request had its answer"),
+        };
     };
     let Some(request) = exchange.request.as_ref() else {
-        return (Retry::Unknown, "no request was seen".to_owned());
+        return because(Retry::Unknown, "no request was seen");
     };
-    let end = request.end.unwrap_or(request.seen);
-    let covered = |reset: &Reset| reset.ack.is_some_and(|ack| ack >= 0 && ack as u64 >= end);
-    let taken = connection.to_server.acked > 0 || connection.resets.iter().any(covered);
-    if connection.seen_from_start() && connection.to_client.sent == 0 && !taken {
-        return (Retry::Safe, "the server's kernel never took the request".to_owned());
-    }
     let status = exchange
         .response
         .as_ref()
@@ -261,40 +326,77 @@ fn retry(story: &Story<'_>, harmless: bool) -> (Retry, String) {
     {
         return (Retry::Safe, format!("{} is idempotent", head.method.as_str()));
     }
-    if let Some(status) = status.filter(|_| exchange.response_complete()) {
-        return (
-            Retry::Unsafe,
-            format!("the server had answered ({status}): the request has run"),
-        );
-    }
     if exchange.response.is_some() {
-        return (
-            Retry::Unsafe,
-            "the server had begun to answer: the request may have run".to_owned(),
-        );
+        return answered(exchange);
     }
-    match story.reset().filter(|reset| reset.direction == Direction::ToClient) {
-        Some(reset) if reset.shape == ResetShape::Active && !covered(reset) => (
-            Retry::Safe,
-            "the reset's ack does not cover the request: it never reached the program whole".to_owned(),
-        ),
-        Some(reset) if reset.shape == ResetShape::Active => (
-            Retry::Unsafe,
-            "the reset's ack covers the whole request: it may have run".to_owned(),
-        ),
-        Some(_) | None => match story.server_fin() {
-            Some(fin) if fin.ack <= request.start => (
+    let server_reset = story.reset().filter(|reset| reset.direction == Direction::ToClient);
+    if connection.seen_from_start() && connection.to_server.acked == 0 && connection.to_client.sent == 0 {
+        let never_a_socket = server_reset.is_some_and(|reset| reset.shape == ResetShape::Passive && reset.seq == 0);
+        if never_a_socket {
+            return because(
                 Retry::Safe,
-                "the server had closed before the request reached it".to_owned(),
-            ),
-            Some(_) => (
-                Retry::Unsafe,
-                "the server had received the request when it closed: it may have run".to_owned(),
-            ),
-            None => (
+                "the server's kernel had no socket for it: no program saw the request",
+            );
+        }
+        if server_reset.is_none() {
+            return because(
                 Retry::Unknown,
-                "a bare RST, or silence, does not tell whether the request had run".to_owned(),
+                "no acknowledgement was seen; it may have arrived and run",
+            );
+        }
+    }
+    // The end of a request is known only where its protocol is.
+    let known_end = request.end.filter(|_| story.understood(exchange));
+    match (server_reset, story.server_fin()) {
+        (Some(reset), _) if reset.shape == ResetShape::Active => match (known_end, reset.ack) {
+            (Some(end), Some(ack)) if ack >= 0 && (ack as u64) < end => because(
+                Retry::Safe,
+                "the reset's ack does not cover the request: it never reached the program whole",
+            ),
+            (Some(_), Some(_)) => because(
+                Retry::Unsafe,
+                "the reset's ack covers the whole request: it may have run",
+            ),
+            _ => because(
+                Retry::Unknown,
+                "a part of it had arrived: what was in that part may have run",
             ),
         },
+        (_, Some(fin)) if fin.ack <= request.start => {
+            because(Retry::Safe, "the server had closed before the request reached it")
+        }
+        (_, Some(_)) => because(
+            Retry::Unsafe,
+            "the server had received the request when it closed: it may have run",
+        ),
+        (_, None) => because(
+            Retry::Unknown,
+            "a bare RST, or silence, does not tell whether the request had run",
+        ),
+    }
+}
+
+/// The answer had begun, or was whole, and its end may not have arrived.
+fn answered(exchange: &Exchange) -> (Retry, String) {
+    let idempotent = exchange
+        .request
+        .as_ref()
+        .and_then(request_head)
+        .filter(|head| head.method.is_idempotent());
+    let status = exchange
+        .response
+        .as_ref()
+        .and_then(response_head)
+        .map(|head| head.status);
+    match (idempotent, status) {
+        (Some(head), _) => (Retry::Safe, format!("{} is idempotent", head.method.as_str())),
+        (None, Some(status)) if exchange.response_complete() => (
+            Retry::Unsafe,
+            format!("the server had answered ({status}): the request has run"),
+        ),
+        _ => (
+            Retry::Unsafe,
+            "the server had begun to answer: the request may have run".to_owned(),
+        ),
     }
 }

@@ -2,7 +2,31 @@
 
 use std::sync::LazyLock;
 
+use bypeer_wire::app::Protocol;
+
 use crate::{Clause, Fix, Owner};
+
+/// Most fixes that one finding shows: more are not read.
+const SHOWN: usize = 5;
+
+/// What decides, beside the cause, whether a row of advice fits a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Situation {
+    /// No handshake completed: nothing was idle, and no request was sent.
+    pub handshake_only: bool,
+    /// The client sent, or announced, a request body.
+    pub has_body: bool,
+    /// Status of the newest HTTP response.
+    pub status: Option<u16>,
+    /// What was spoken.
+    pub protocol: Protocol,
+    /// How long the server keeps idle connections, as measured, seconds.
+    pub idle_limit_seconds: Option<f64>,
+    /// The server had sent its FIN before it reset.
+    pub fin_before_reset: bool,
+    /// Several causes remain.
+    pub undecided: bool,
+}
 
 /// What is known of a server, proxy or client: its timeouts, closing habits and the settings that change them.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -42,11 +66,35 @@ struct Fixes {
 struct FixRow {
     cause: String,
     owner: OwnerRow,
+    /// `{idle-limit}` stands for the measured limit in seconds.
     what: String,
     software: Option<String>,
+    #[serde(default)]
+    when: Vec<Condition>,
 }
 
-#[derive(Clone, Copy, serde::Deserialize)]
+/// One condition of a row: a fact, or `not-` before it.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
+#[serde(try_from = "String")]
+struct Condition {
+    fact: Fact,
+    holds: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fact {
+    HandshakeOnly,
+    HasBody,
+    Status(u16),
+    Http,
+    Tls,
+    FastCgi,
+    Redis,
+    FinBeforeReset,
+    IdleLimitBelow(f64),
+}
+
+#[derive(Clone, Copy, PartialEq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum OwnerRow {
     Server,
@@ -102,21 +150,106 @@ fn named(value: &str, names: fn(&Software) -> &Vec<String>) -> Option<&'static S
         .map(|(_, row)| row)
 }
 
-/// The fixes of a cause by owner, those for the recognised server and client first.
-pub(crate) fn fixes(cause: &str, server: Option<&Software>, client: Option<&Software>) -> Vec<Fix> {
-    let rows = || FIXES.iter().filter(|row| row.cause == cause);
-    let special = rows().filter(|row| {
-        let of = |known: Option<&Software>| known.is_some_and(|known| row.software.as_deref() == Some(&known.id));
-        of(server) && !matches!(row.owner, OwnerRow::Client) || of(client) && !matches!(row.owner, OwnerRow::Server)
+/// The fixes of a cause that fit the situation: those for the recognised server and client first, then for each owner the
+/// first general row that fits.
+pub(crate) fn fixes(
+    cause: &str,
+    server: Option<&Software>,
+    client: Option<&Software>,
+    situation: &Situation,
+) -> Vec<Fix> {
+    let rows = || {
+        FIXES
+            .iter()
+            .filter(|row| row.cause == cause && row.when.iter().all(|condition| condition.met(situation)))
+    };
+    let special = rows().filter(|row| !situation.undecided && row.is_for(server, client, situation.protocol));
+    let mut owners = Vec::new();
+    let general = rows().filter(|row| {
+        let first = row.software.is_none() && !owners.contains(&row.owner);
+        if first {
+            owners.push(row.owner);
+        }
+        first
     });
-    let general = rows().filter(|row| row.software.is_none());
     special
         .chain(general)
-        .map(|row| Fix {
-            owner: row.owner.into(),
-            what: row.what.clone(),
-        })
+        .map(|row| row.fix(situation))
+        .take(SHOWN)
         .collect()
+}
+
+impl FixRow {
+    /// It is about the software at one end of this connection. A proxy's settings towards servers matter where the proxy is
+    /// the client; what a server does as a proxy of its own concerns another hop.
+    fn is_for(&self, server: Option<&Software>, client: Option<&Software>, protocol: Protocol) -> bool {
+        let Some(id) = self.software.as_deref() else {
+            return false;
+        };
+        let at = |end: Option<&Software>| end.is_some_and(|end| end.id == id);
+        match self.owner {
+            // Redis does not name itself; its protocol does.
+            OwnerRow::Server => at(server) || (id == "redis" && protocol == Protocol::Redis),
+            OwnerRow::Client | OwnerRow::Proxy => at(client),
+            OwnerRow::Network => at(server) || at(client),
+        }
+    }
+
+    fn fix(&self, situation: &Situation) -> Fix {
+        let what = match situation.idle_limit_seconds {
+            Some(limit) => self.what.replace("{idle-limit}", &format!("{limit:.1}")),
+            None => self.what.clone(),
+        };
+        Fix {
+            owner: self.owner.into(),
+            what,
+        }
+    }
+}
+
+impl Condition {
+    fn met(self, situation: &Situation) -> bool {
+        let fact = match self.fact {
+            Fact::HandshakeOnly => situation.handshake_only,
+            Fact::HasBody => situation.has_body,
+            Fact::Status(status) => situation.status == Some(status),
+            Fact::Http => matches!(situation.protocol, Protocol::Http1 | Protocol::Http2),
+            Fact::Tls => situation.protocol == Protocol::Tls,
+            Fact::FastCgi => situation.protocol == Protocol::FastCgi,
+            Fact::Redis => situation.protocol == Protocol::Redis,
+            Fact::FinBeforeReset => situation.fin_before_reset,
+            Fact::IdleLimitBelow(seconds) => situation.idle_limit_seconds.is_some_and(|limit| limit < seconds),
+        };
+        fact == self.holds
+    }
+}
+
+impl TryFrom<String> for Condition {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Condition, String> {
+        let (name, holds) = match text.as_str() {
+            "established" => ("handshake-only", false),
+            "no-fin-before-reset" => ("fin-before-reset", false),
+            other => other.strip_prefix("not-").map_or((other, true), |name| (name, false)),
+        };
+        let fact = match name.split_once(':') {
+            None if name == "handshake-only" => Some(Fact::HandshakeOnly),
+            None if name == "has-body" => Some(Fact::HasBody),
+            None if name == "fin-before-reset" => Some(Fact::FinBeforeReset),
+            Some(("status", status)) => status.parse().ok().map(Fact::Status),
+            Some(("idle-limit-below", seconds)) => seconds.parse().ok().map(Fact::IdleLimitBelow),
+            Some(("protocol", "http")) => Some(Fact::Http),
+            Some(("protocol", "tls")) => Some(Fact::Tls),
+            Some(("protocol", "fastcgi")) => Some(Fact::FastCgi),
+            Some(("protocol", "redis")) => Some(Fact::Redis),
+            _ => None,
+        };
+        match fact {
+            Some(fact) => Ok(Condition { fact, holds }),
+            None => Err(format!("unknown condition {text:?}")),
+        }
+    }
 }
 
 impl From<OwnerRow> for Owner {
@@ -165,7 +298,7 @@ mod tests {
                 assert!(clause(id).is_some(), "{}: {id} is not in clauses.toml", cause.id);
             }
             assert!(
-                !fixes(cause.id, None, None).is_empty(),
+                !fixes(cause.id, None, None, &Situation::default()).is_empty(),
                 "{}: no fix in fixes.toml",
                 cause.id
             );
@@ -187,5 +320,136 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn every_cause_has_advice_for_everybody_in_every_situation() {
+        use bypeer_wire::app::Protocol::{FastCgi, Http1, Redis, Tls, Unknown};
+        for cause in CAUSES {
+            for protocol in [Http1, Tls, FastCgi, Redis, Unknown] {
+                for bits in 0..16 {
+                    let situation = Situation {
+                        handshake_only: bits & 1 != 0,
+                        has_body: bits & 2 != 0,
+                        fin_before_reset: bits & 4 != 0,
+                        idle_limit_seconds: (bits & 8 != 0).then_some(2.0),
+                        undecided: true,
+                        status: None,
+                        protocol,
+                    };
+                    let shown = fixes(cause.id, None, None, &situation);
+                    assert!(!shown.is_empty(), "{}: no fix for {situation:?}", cause.id);
+                    for (index, fix) in shown.iter().enumerate() {
+                        assert!(
+                            shown[..index].iter().all(|other| other.owner != fix.owner),
+                            "{}: {fix:?} is not the only one of its owner",
+                            cause.id
+                        );
+                        assert!(!fix.what.contains('{'), "{}: {fix:?} has a gap", cause.id);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn conditions_parse_and_unknown_ones_do_not() {
+        for good in [
+            "handshake-only",
+            "established",
+            "has-body",
+            "not-has-body",
+            "status:413",
+            "not-status:413",
+            "protocol:http",
+            "protocol:tls",
+            "protocol:fastcgi",
+            "not-protocol:redis",
+            "fin-before-reset",
+            "no-fin-before-reset",
+            "idle-limit-below:3",
+        ] {
+            assert!(Condition::try_from(good.to_owned()).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "not-",
+            "not-not-has-body",
+            "has body",
+            "status:",
+            "status:many",
+            "status",
+            "protocol:gopher",
+            "idle-limit-below:soon",
+            "undecided",
+        ] {
+            assert!(Condition::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_condition_is_met_by_its_situation_and_its_opposite_is_not() {
+        let nothing = Situation::default();
+        let all = Situation {
+            handshake_only: true,
+            has_body: true,
+            status: Some(413),
+            protocol: Protocol::Http1,
+            idle_limit_seconds: Some(2.9),
+            fin_before_reset: true,
+            undecided: false,
+        };
+        let met = |text: &str, situation: &Situation| Condition::try_from(text.to_owned()).unwrap().met(situation);
+        for (positive, negative) in [
+            ("handshake-only", "established"),
+            ("has-body", "not-has-body"),
+            ("status:413", "not-status:413"),
+            ("protocol:http", "not-protocol:http"),
+            ("fin-before-reset", "no-fin-before-reset"),
+            ("idle-limit-below:3", "not-idle-limit-below:3"),
+        ] {
+            assert!(met(positive, &all) && !met(negative, &all), "{positive}");
+            assert!(!met(positive, &nothing) && met(negative, &nothing), "{negative}");
+        }
+        assert!(!met("status:403", &all));
+        assert!(!met("idle-limit-below:2.9", &all));
+        assert!(!met("protocol:tls", &all) && !met("protocol:redis", &all) && !met("protocol:fastcgi", &all));
+    }
+
+    #[test]
+    fn the_special_come_first_and_five_are_enough() {
+        let nginx = software("nginx/1.28.0").unwrap();
+        let situation = Situation {
+            has_body: true,
+            status: Some(413),
+            protocol: Protocol::Http1,
+            ..Situation::default()
+        };
+        let shown = fixes("early-error-body-limit", Some(nginx), None, &situation);
+        assert_eq!(shown.len(), SHOWN);
+        assert!(shown[..2].iter().all(|fix| fix.what.starts_with("nginx:")), "{shown:?}");
+        assert!(shown[2..].iter().all(|fix| !fix.what.contains("nginx:")), "{shown:?}");
+        let undecided = Situation {
+            undecided: true,
+            ..situation
+        };
+        let shown = fixes("early-error-body-limit", Some(nginx), None, &undecided);
+        assert!(shown.iter().all(|fix| !fix.what.contains("nginx:")), "{shown:?}");
+    }
+
+    #[test]
+    fn a_proxy_setting_is_advice_only_where_the_proxy_is_the_client() {
+        let alb = SOFTWARE.iter().find(|known| known.id == "aws-alb").unwrap();
+        let about = |server, client| {
+            let shown = fixes(
+                "keepalive-race-unannounced-close",
+                server,
+                client,
+                &Situation::default(),
+            );
+            shown.iter().filter(|fix| fix.what.starts_with("AWS ALB")).count()
+        };
+        assert_eq!(about(Some(alb), None), 0);
+        assert_eq!(about(None, Some(alb)), 1);
     }
 }

@@ -27,6 +27,8 @@ pub struct Finding {
     pub client: Endpoint,
     /// The server.
     pub server: Endpoint,
+    /// Method and path of the request it is about, where they are known.
+    pub request: Option<String>,
     /// The server's software, as it calls itself or as its behaviour tells.
     pub server_software: Option<String>,
     /// Its first packet.
@@ -322,7 +324,7 @@ impl NotJudged {
     pub fn what(self) -> &'static str {
         match self {
             NotJudged::StillOpen => "still open when the capture ended, nothing wrong until then",
-            NotJudged::TooLittleSeen => "too little of it was captured",
+            NotJudged::TooLittleSeen => "too little of it was captured: a few packets, or one direction only",
             NotJudged::NoCauseFits => "ended abnormally in a way that no cause describes",
             NotJudged::Evicted => "put out of memory for lack of room",
         }

@@ -3,24 +3,32 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bypeer_wire::Endpoint;
 use bypeer_wire::app::Exchange;
+use bypeer_wire::{Endpoint, Timestamp};
 
 use crate::causes::{self, proof};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, TOGETHER};
 use crate::{Finding, Insight, Story};
 
 /// Notes about the failures of each server, gathered while they are judged.
 #[derive(Debug, Default)]
 pub struct Groups {
     reuses: BTreeMap<Endpoint, Reuses>,
-    deaths: BTreeMap<Endpoint, u32>,
+    deaths: BTreeMap<Endpoint, Deaths>,
 }
 
 #[derive(Debug, Default)]
 struct Reuses {
     failed: u32,
     longest_idle: Duration,
+}
+
+/// The largest number of deaths in one moment.
+#[derive(Debug, Default)]
+struct Deaths {
+    last: Timestamp,
+    run: u32,
+    most: u32,
 }
 
 /// Causes that mean: a request fell into a closing connection.
@@ -49,7 +57,11 @@ impl Groups {
             reuses.longest_idle = reuses.longest_idle.max(idle);
         }
         if finding.cause.id == "process-killed" && self.deaths.len() < SERVERS {
-            *self.deaths.entry(finding.server).or_default() += 1;
+            let deaths = self.deaths.entry(finding.server).or_default();
+            let together = finding.ended.since(deaths.last).max(deaths.last.since(finding.ended)) <= TOGETHER;
+            deaths.run = if together { deaths.run + 1 } else { 1 };
+            deaths.most = deaths.most.max(deaths.run);
+            deaths.last = finding.ended;
         }
     }
 
@@ -104,16 +116,17 @@ impl Groups {
                     connections: count,
                 });
             }
-            if let (Some(count), Some(cause)) = (self.deaths.get(&server), causes::find("process-killed"))
-                && *count > 1
+            if let (Some(deaths), Some(cause)) = (self.deaths.get(&server), causes::find("process-killed"))
+                && deaths.most > 1
             {
                 insights.push(Insight {
                     cause,
                     server,
                     what: format!(
-                        "{count} connections of this server ended at the same moment: one event, not {count} faults"
+                        "{0} connections of this server ended at the same moment: one event, not {0} faults",
+                        deaths.most
                     ),
-                    connections: *count,
+                    connections: deaths.most,
                 });
             }
         }

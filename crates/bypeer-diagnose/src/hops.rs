@@ -31,6 +31,8 @@ pub(crate) fn link(findings: &mut [Finding]) {
             .flatten()
             .map(|other| &findings[*other])
             .filter(|behind| behind.server != front.server && behind.opened >= front.opened)
+            // The same request, or it is only a neighbour on the same host.
+            .filter(|behind| front.request.is_some() && behind.request == front.request)
             .filter(|behind| behind.ended <= front.ended && front.ended.since(behind.ended) <= PASSING)
             .max_by_key(|behind| behind.ended);
         let Some(behind) = behind else { continue };

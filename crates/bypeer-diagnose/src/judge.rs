@@ -20,6 +20,7 @@ pub struct Judge {
     overflow: Vec<Finding>,
     counter: Counter,
     groups: groups::Groups,
+    unexplained: Vec<u32>,
 }
 
 /// What is left to say at the end.
@@ -29,15 +30,20 @@ pub struct Verdicts {
     pub findings: Vec<Finding>,
     /// What only several connections together show.
     pub insights: Vec<Insight>,
+    /// Streams that ended abnormally in a way that no cause describes, at most [`UNEXPLAINED`].
+    pub unexplained: Vec<u32>,
     /// Every connection, accounted for; including those handed out before.
     pub accounts: Accounts,
 }
+
+/// Streams without an explanation that are named.
+pub const UNEXPLAINED: usize = 100;
 
 /// How long a live finding waits for its surroundings.
 const RIPE: Duration = Duration::from_secs(3);
 
 /// Suspicious connections held at once; beyond this the oldest is judged with what is known. About 4 kB each.
-const HELD: usize = 8192;
+const HELD: usize = 4096;
 
 impl Judge {
     /// A judge who has seen nothing.
@@ -91,6 +97,7 @@ impl Judge {
         Verdicts {
             findings,
             insights,
+            unexplained: self.unexplained,
             accounts: self.counter.into_accounts(),
         }
     }
@@ -102,7 +109,11 @@ impl Judge {
             around: &around,
         };
         let Some(finding) = arbiter::decide(&story) else {
-            self.counter.no_cause(connection, abnormal(&story));
+            let abnormal = abnormal(&story);
+            if abnormal == Some(NotJudged::NoCauseFits) && self.unexplained.len() < UNEXPLAINED {
+                self.unexplained.push(connection.stream);
+            }
+            self.counter.no_cause(connection, abnormal);
             return None;
         };
         self.counter.finding(&finding);
@@ -140,6 +151,9 @@ fn ended_well(connection: &Connection) -> bool {
 /// It ended, and not as connections should.
 fn abnormal(story: &Story<'_>) -> Option<NotJudged> {
     let connection = story.connection;
+    if story.one_sided() {
+        return Some(NotJudged::TooLittleSeen);
+    }
     if connection.resets_total > 0 {
         return Some(NotJudged::NoCauseFits);
     }

@@ -27,6 +27,8 @@ pub struct Surroundings {
     pub answered: u32,
     /// How long this server waits before it closes an idle connection, when several connections agree.
     pub idle_limit: Option<Cluster>,
+    /// Connections on which it answered something that a client had asked.
+    pub replied: u32,
     /// Connections on which this server closed right after an answer that promised to go on.
     pub closed_after_answer: u32,
     /// Connections on which this server closed, or could have closed, after an answer that promised to go on.
@@ -77,10 +79,14 @@ const NEARBY: Duration = Duration::from_secs(30);
 /// Remembered moments of each kind for one server; older ones are let go.
 const MOMENTS: usize = 2048;
 
+/// Remembered moments of each kind for all servers together: many servers get less room each. At most 40 bytes each, of
+/// eight kinds.
+const ALL_MOMENTS: usize = 200_000;
+
 /// Servers remembered; beyond this new ones go without a ledger.
 const SERVERS: usize = 20_000;
 
-/// What was learnt about every server so far. Bounded: [`SERVERS`] times a few [`MOMENTS`].
+/// What was learnt about every server so far. Bounded: see [`ALL_MOMENTS`].
 #[derive(Debug, Default)]
 pub struct Ledger {
     servers: HashMap<Endpoint, ServerNotes>,
@@ -88,8 +94,11 @@ pub struct Ledger {
 
 #[derive(Debug, Default)]
 struct ServerNotes {
+    /// How many moments of each kind may be kept now.
+    room: usize,
     connections: u32,
     answered: u32,
+    replied: u32,
     deaths: VecDeque<Death>,
     refused: VecDeque<Timestamp>,
     accepted: VecDeque<Timestamp>,
@@ -124,7 +133,9 @@ impl Ledger {
             connection,
             around: &Surroundings::default(),
         };
+        let room = (ALL_MOMENTS / (self.servers.len() + 1)).clamp(8, MOMENTS);
         let notes = self.servers.entry(connection.server).or_default();
+        notes.room = room;
         notes.connections = notes.connections.saturating_add(1);
         notes.note_handshake(&story);
         notes.note_death(&story);
@@ -146,6 +157,7 @@ impl Ledger {
         let mut around = Surroundings {
             connections: notes.connections,
             answered: notes.answered,
+            replied: notes.replied,
             closed_after_answer: notes.closed_after_answer,
             could_close_after_answer: notes.could_close_after_answer,
             idle_limit: cluster(&notes.idle_closes, 2),
@@ -209,6 +221,7 @@ impl Ledger {
             let around = Surroundings {
                 connections: notes.connections,
                 answered: notes.answered,
+                replied: notes.replied,
                 closed_after_answer: notes.closed_after_answer,
                 could_close_after_answer: notes.could_close_after_answer,
                 idle_limit: cluster(&notes.idle_closes, 2),
@@ -230,13 +243,21 @@ impl ServerNotes {
             .iter()
             .find(|reset| reset.shape == ResetShape::Refusal)
         {
-            remember(&mut self.refused, refusal.at.time);
+            remember(&mut self.refused, refusal.at.time, self.room);
         } else if let Some(syn_ack) = handshake.syn_ack {
-            remember(&mut self.accepted, syn_ack.time);
+            remember(&mut self.accepted, syn_ack.time, self.room);
         }
         let never_taken = connection.established() && connection.to_client.sent == 0;
         if never_taken && handshake.syn_acks > 1 && connection.to_server.retransmissions > 0 {
             self.overflowed = self.overflowed.saturating_add(1);
+        }
+        if connection
+            .app
+            .exchanges
+            .iter()
+            .any(|exchange| exchange.request.is_some() && exchange.response.is_some())
+        {
+            self.replied = self.replied.saturating_add(1);
         }
         if connection.to_client.sent > 0 {
             self.answered = self.answered.saturating_add(1);
@@ -249,10 +270,7 @@ impl ServerNotes {
                 .first_data
                 .map_or(connection.ended.time, |at| at.time);
             if until.since(first.time) > Duration::from_millis(200) {
-                if self.waits.len() == MOMENTS {
-                    self.waits.pop_front();
-                }
-                self.waits.push_back((connection.opened.time, until));
+                remember(&mut self.waits, (connection.opened.time, until), self.room);
             }
         }
     }
@@ -261,10 +279,7 @@ impl ServerNotes {
     fn note_answers(&mut self, connection: &Connection) {
         let flow = &connection.to_client;
         if let (Some(first), Some(last)) = (flow.first_data, flow.last_data) {
-            if self.spoken.len() == MOMENTS {
-                self.spoken.pop_front();
-            }
-            self.spoken.push_back((first.time, last.time));
+            remember(&mut self.spoken, (first.time, last.time), self.room);
         }
         if let Some(tls) = &connection.app.tls
             && tls.alerts.iter().any(|alert| alert.direction == Direction::ToClient)
@@ -285,10 +300,7 @@ impl ServerNotes {
 
     fn note_death(&mut self, story: &Story<'_>) {
         if let Some(death) = death_of(story) {
-            if self.deaths.len() == MOMENTS {
-                self.deaths.pop_front();
-            }
-            self.deaths.push_back(death);
+            remember(&mut self.deaths, death, self.room);
         }
     }
 
@@ -322,16 +334,10 @@ impl ServerNotes {
             if http && answer.complete {
                 self.closed_after_answer = self.closed_after_answer.saturating_add(1);
                 let answers = connection.app.exchanges.complete.max(1);
-                if self.requests_at_close.len() == MOMENTS {
-                    self.requests_at_close.pop_front();
-                }
-                self.requests_at_close.push_back(answers);
+                remember(&mut self.requests_at_close, answers, self.room);
             }
         } else {
-            if self.idle_closes.len() == MOMENTS {
-                self.idle_closes.pop_front();
-            }
-            self.idle_closes.push_back(gap);
+            remember(&mut self.idle_closes, gap, self.room);
         }
     }
 }
@@ -373,11 +379,12 @@ fn distance(a: Timestamp, b: Timestamp) -> Duration {
     a.since(b).max(b.since(a))
 }
 
-fn remember(moments: &mut VecDeque<Timestamp>, at: Timestamp) {
-    if moments.len() == MOMENTS {
+/// Keeps the newest.
+fn remember<T>(moments: &mut VecDeque<T>, moment: T, room: usize) {
+    while moments.len() >= room.max(1) {
         moments.pop_front();
     }
-    moments.push_back(at);
+    moments.push_back(moment);
 }
 
 /// The median of values that mostly agree: half of them must lie within a tenth (at least 150 ms) of it.

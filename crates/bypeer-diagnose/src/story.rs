@@ -136,6 +136,15 @@ impl<'a> Story<'a> {
             .then_some(fin)
     }
 
+    /// Only one direction is in the capture (a `src` or `dst` filter, asymmetric routing at a mirror port): the other side is
+    /// acknowledged, and never seen.
+    pub fn one_sided(&self) -> bool {
+        let (up, down) = (&self.connection.to_server, &self.connection.to_client);
+        let client_only = down.last_packet.is_none() && (down.acked > 0 || down.missed > 0);
+        let server_only = up.last_packet.is_none() && (up.acked > 0 || up.missed > 0 || down.sent > 0);
+        client_only || server_only
+    }
+
     /// What the server sent.
     pub fn response_flow(&self) -> &'a Flow {
         &self.connection.to_client
@@ -209,10 +218,14 @@ impl<'a> Story<'a> {
         match self.connection.app.protocol {
             Protocol::Http1 => !in_tunnel(exchange),
             Protocol::FastCgi | Protocol::Redis => true,
-            Protocol::Tls => exchange
-                .request
-                .as_ref()
-                .is_some_and(|request| request.seen.saturating_sub(request.start) >= SHORTEST_TLS_REQUEST),
+            // Under TLS only the server's habit tells a question from a log line.
+            Protocol::Tls => {
+                self.around.replied > 0
+                    && exchange
+                        .request
+                        .as_ref()
+                        .is_some_and(|request| request.seen.saturating_sub(request.start) >= SHORTEST_TLS_REQUEST)
+            }
             Protocol::Http2 | Protocol::Silent | Protocol::Unknown => false,
         }
     }

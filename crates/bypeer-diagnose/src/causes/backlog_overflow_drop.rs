@@ -54,27 +54,36 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if let Some((taken, waited)) = story.taken_late() {
         return Some(taken_late(story, taken, waited, settle));
     }
+    let crowded = story.around.overflowed >= 2 || story.around.waiting_then >= 2;
     let untouched = connection.to_client.sent == 0 && connection.to_server.acked == 0;
-    if !untouched || handshake.syn_acks < 2 || connection.flow(Direction::ToClient).fin.is_some() {
+    if !untouched || connection.flow(Direction::ToClient).fin.is_some() {
         return None;
     }
-    if handshake.last_syn_ack.is_none_or(|last| last.number < ack.number) {
+    let again = handshake.last_syn_ack.filter(|last| handshake.syn_acks >= 2 && last.number > ack.number);
+    // A SYN cookie keeps nothing: no SYN-ACK is repeated, and the data simply meets nobody.
+    let in_vain = connection.to_server.unanswered_retransmissions >= 2;
+    if again.is_none() && !(in_vain && crowded) {
         return None;
     }
-    Some(
-        Weighed::of(
-            if connection.to_server.sent > 0 { Strength::Proven } else { Strength::Fits },
-            Party::Operator,
-            "the server's kernel threw away the end of the handshake: its accept queue was full",
-        )
-        .because(ack, "the client completes the handshake")
-        .because(
-            handshake.last_syn_ack.unwrap_or_default(),
-            format!("the server sends its SYN-ACK again ({} times in all): it dropped the client's ACK", handshake.syn_acks),
-        )
-        .and(story.reset().map(|reset| proof::reset(story, reset)))
-        .settled_by(settle),
+    let mut weighed = Weighed::of(
+        if crowded { Strength::Fits } else { Strength::Possible },
+        Party::Operator,
+        "the server's kernel threw away the end of the handshake: its accept queue was full",
     )
+    .because(ack, "the client completes the handshake");
+    if let Some(again) = again {
+        let times = handshake.syn_acks;
+        weighed = weighed.because(again, format!("the server sends its SYN-ACK again ({times} times in all): the client's ACK did not reach it, or was dropped"));
+    }
+    if crowded {
+        weighed = weighed.and([Evidence {
+            source: Source::Group,
+            number: ack.number,
+            time: ack.time,
+            what: format!("{} connections to this server were waiting for an answer at that moment", story.around.waiting_then),
+        }]);
+    }
+    Some(weighed.and(story.reset().map(|reset| proof::reset(story, reset))).settled_by(settle))
 }
 
 /// The socket came to be in the end, seconds after the client believed it had it.

@@ -37,7 +37,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         )
         .because(syn_ack, "the server's SYN-ACK")
         .because(ack, "the client completes the handshake")
-        .and([proof::reset(story, reset)])
+        .and(proof::unclaimed(vec![proof::reset(story, reset)]))
         .settled_by("sysctl net.ipv4.tcp_abort_on_overflow and nstat -az TcpExtListenOverflows on the server"),
     )
 }

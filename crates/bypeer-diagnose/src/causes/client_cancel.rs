@@ -16,6 +16,9 @@ pub static CAUSE: Cause = Cause {
     weigh,
 };
 
+/// An answer that takes longer than this is slow, whoever gave up.
+const SLOW: Duration = Duration::from_secs(1);
+
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if story.taken_late().is_some() {
         return None;
@@ -51,17 +54,25 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         }
     }
     let age = exchange.request.as_ref().map(|request| left.time.since(request.begun.time)).unwrap_or_default();
-    let verdict = match story.stand() {
-        Stand::Unanswered(_) if exchange.request_complete() || !story.understood(exchange) => {
-            format!("the client gave up {} after its request, before any answer; {how}", proof::time(age))
+    let answer_begun = exchange.response.as_ref().is_some_and(|response| response.begun.number < left.number);
+    let sent_all = exchange.request.as_ref().is_some_and(|request| request.last.number < left.number && request.complete)
+        || !story.understood(exchange);
+    let verdict = match (answer_begun, sent_all) {
+        (true, _) if matches!(story.stand(), Stand::AnsweredEarly(_)) => {
+            format!("the client stopped sending its request when the answer came; {how}")
         }
-        Stand::Unanswered(_) => format!("the client gave up in the middle of its own request; {how}"),
-        Stand::AnsweredEarly(_) => format!("the client stopped sending its request when the answer came; {how}"),
-        _ => format!("the client left {} after its request, in the middle of the answer; {how}", proof::time(age)),
+        (true, _) => format!("the client left {} after its request, in the middle of the answer; {how}", proof::time(age)),
+        (false, true) if age >= SLOW => {
+            format!("the server had not answered for {} when the client gave up; {how}", proof::time(age))
+        }
+        (false, true) => format!("the client gave up {} after its request, before any answer; {how}", proof::time(age)),
+        (false, false) => format!("the client left in the middle of its own request; {how}"),
     };
+    // Who waits a second for nothing has a timeout to set, or a server to mend.
+    let blame = if !answer_begun && sent_all && age >= SLOW { Party::Operator } else { Party::ClientProgram };
     let early = matches!(story.stand(), Stand::AnsweredEarly(_)) || is_health_check(exchange);
     Some(
-        Weighed::of(Strength::Fits, Party::ClientProgram, verdict)
+        Weighed::of(Strength::Fits, blame, verdict)
             .and(proof::ending(story, Some(exchange)))
             .harmless(early)
             .settled_by("the client's own account: a timeout it was given, a cancelled call, a user who left"),

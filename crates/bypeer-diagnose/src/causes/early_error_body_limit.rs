@@ -1,5 +1,6 @@
 use crate::causes::proof;
-use crate::story::{Story, has_body, response_head};
+use crate::causes::unread_request_body::quiet_before;
+use crate::story::{Stand, Story, has_body, response_head};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
@@ -31,13 +32,15 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if story.connection.app.exchanges.newest()?.index > exchange.index + 1 {
         return None;
     }
+    let idle = matches!(story.stand(), Stand::Idle) && !reset.after_own_fin && quiet_before(story, reset);
+    let strength = if idle { Strength::Possible } else { Strength::Fits };
     let verdict = if exchange.request_complete() {
         format!("the server refused the request ({status}) and closed without reading its body")
     } else {
         format!("the server refused the request ({status}) and closed while the client was still sending its body")
     };
     Some(
-        Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
+        Weighed::of(strength, Party::ServerProgram, verdict)
             .and(proof::ending(story, Some(exchange)))
             .settled_by("strace of the server's close, or TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset"),
     )

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bypeer_wire::conn::{Reset, ResetShape};
 
 use crate::causes::proof;
-use crate::story::Story;
+use crate::story::{Stand, Story};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
@@ -37,7 +37,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let stepped = if reset.shape == ResetShape::Active { 0 } else { stepped(story, reset) };
     if stepped >= 2 {
         weight += 2;
-        signs.push((reset.at, format!("{stepped} resets with different sequence numbers follow each other: a guess, not a socket's answer")));
+        signs.push((reset.at, format!("at least {stepped} resets with different sequence numbers follow each other: a guess, not a socket's answer")));
     }
     if reset.shape == ResetShape::Passive && reset.ip_id.is_some_and(|id| id != 0) && !flow.ip_id_always_zero {
         weight += 1;
@@ -64,12 +64,15 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         2 | 3 => Strength::Fits,
         _ => Strength::Proven,
     };
-    let mut weighed = Weighed::of(
-        strength,
-        Party::Between,
-        format!("a reset in the {side}'s name that the {side} did not send"),
-    )
-    .and(proof::ending(story, story.unfinished()));
+    // Whoever tried, both sides went on and closed as they should.
+    let ignored = story.server_fin().is_some() && story.client_fin().is_some() && matches!(story.stand(), Stand::Idle);
+    let verdict = if ignored {
+        format!("somebody tried to reset the connection in the {side}'s name; it was ignored")
+    } else {
+        format!("a reset in the {side}'s name that the {side} did not send")
+    };
+    let mut weighed = Weighed::of(strength, Party::Between, verdict).harmless(ignored)
+    .and(proof::unclaimed(proof::ending(story, story.unfinished())));
     for (at, sign) in signs {
         weighed = weighed.because(at, sign);
     }

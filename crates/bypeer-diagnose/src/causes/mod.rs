@@ -3,7 +3,7 @@
 use crate::Cause;
 
 pub(crate) mod proof;
-mod reuse;
+pub(crate) mod reuse;
 
 /// Declares the modules and the table in one go: a cause is listed once.
 macro_rules! causes {

@@ -47,7 +47,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     };
     Some(
         Weighed::of(strength, Party::Operator, format!("a firewall rule answered in the {side}'s name with a reset (REJECT)"))
-            .and(proof::ending(story, story.unfinished()))
+            .and(proof::unclaimed(proof::ending(story, story.unfinished())))
             .because(reset.at, sign)
             .settled_by("nft list ruleset or iptables -vnL (counters) on the hosts and boxes between; tcp:tcp_send_reset stays silent on the host"),
     )

@@ -48,6 +48,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     {
         return None;
     }
+    // A sink that closes owes nobody an answer.
+    if reset.is_none() && exchange.is_some_and(|exchange| exchange.response.is_none() && !story.answer_is_owed(exchange) && story.around.replied == 0) {
+        return None;
+    }
     let gone = around.refused_after.is_some_and(|gap| gap < Duration::from_secs(10));
     let together = around.died_together_unprompted > 0;
     let sudden = exchange.is_some_and(|exchange| exchange.response.is_some());
@@ -73,7 +77,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             number: at.number,
             time: at.time,
             what: format!(
-                "{} other connection{} of this server ended in the middle of something at the same moment",
+                "{} other connection{} of this server ended at the same moment",
                 around.died_together,
                 if around.died_together == 1 { "" } else { "s" }
             ),

@@ -103,7 +103,7 @@ pub fn reset(story: &Story<'_>, reset: &Reset) -> Evidence {
         }
         ResetShape::Passive => {
             format!(
-                "bare RST in the {side}'s name (TTL {}, window {}): the segment met no open socket",
+                "bare RST in the {side}'s name (TTL {}, window {}){NO_SOCKET}",
                 reset.ttl, reset.window
             )
         }
@@ -154,6 +154,20 @@ pub fn ending(story: &Story<'_>, exchange: Option<&Exchange>) -> Vec<Evidence> {
         all.push(reset(story, by));
     }
     all
+}
+
+/// What a bare RST means when the host itself sent it.
+const NO_SOCKET: &str = ": the segment met no open socket";
+
+/// The same evidence without the claim that a socket was missing: for causes in which somebody else answered.
+pub fn unclaimed(evidence: Vec<Evidence>) -> Vec<Evidence> {
+    evidence
+        .into_iter()
+        .map(|item| Evidence {
+            what: item.what.replace(NO_SOCKET, ""),
+            ..item
+        })
+        .collect()
 }
 
 /// "client" or "server": who sends in this direction.

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use bypeer_wire::Direction;
 
+use bypeer_wire::conn::Ending;
+
 use crate::causes::proof;
 use crate::story::Story;
 use crate::{Cause, Party, Strength, Weighed};
@@ -58,28 +60,33 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if connection.resets.iter().any(|reset| reset.direction != direction) {
         return None;
     }
-    if connection.established() && connection.to_client.sent == 0 && handshake.syn_acks > 1 {
-        return None;
-    }
+    // Nothing of the client was ever taken: a full accept queue looks the same.
+    let never_taken = connection.seen_from_start() && connection.to_client.sent == 0 && connection.to_server.acked == 0;
+    let crowded = never_taken && (story.around.overflowed >= 2 || story.around.waiting_then >= 2);
     let heard = if story.repeated_in_vain(flow) { flow.last_ack_of_it.or(flow.first_data)? } else { connection.flow(direction.reverse()).last_packet? };
     let silence = flow.last_packet?.time.since(heard.time);
     if silence < Duration::from_millis(500) {
         return None;
     }
+    // The capture ends in the middle of it: what came a moment later is not known.
+    let still_trying = connection.ending == Ending::CaptureEnded
+        && connection.watched_until.since(flow.last_packet?.time) < Duration::from_millis(500);
+    let outcome = if still_trying { "was not answered before the capture ended" } else { "was never answered" };
     let tries = (flow.unanswered_retransmissions + flow.unanswered_probes).max(if story.repeated_in_vain(flow) { flow.retransmissions } else { 0 });
     let side = proof::side(direction);
     let given_up = connection.resets.iter().any(|reset| reset.direction == direction);
-    let strength = if given_up && flow.unanswered_probes >= 2 { Strength::Possible } else { Strength::Fits };
+    let queue = crowded || never_taken && handshake.syn_acks > 1;
+    let strength = if given_up && flow.unanswered_probes >= 2 || queue { Strength::Possible } else { Strength::Fits };
     Some(
         Weighed::of(
             strength,
             Party::Between,
             format!(
-                "the {side} repeated itself {tries} times over {} and was never answered: its packets, or the answers, are dropped on the way",
+                "the {side} repeated itself {tries} times over {} and {outcome}: its packets, or the answers, are dropped on the way",
                 proof::time(silence)
             ),
         )
-        .because(heard, format!("the last sign of life of the {}", proof::side(direction.reverse())))
+        .because(connection.flow(direction.reverse()).last_packet.unwrap_or(heard), format!("the last sign of life of the {}", proof::side(direction.reverse())))
         .because(flow.last_packet?, format!("the {side}'s last attempt"))
         .and(proof::ending(story, story.unfinished()))
         .settled_by("captures on both sides: where do the packets stop? conntrack -S, nft counters, load balancer's idle timeout"),

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bypeer_wire::app::Head;
+use bypeer_wire::conn::Reset;
 
 use crate::causes::proof;
 use crate::story::{Stand, Story, has_body, response_head};
@@ -57,6 +58,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             return None;
         }
     }
+    // All was sent and answered, and then nothing for a while: an idle connection was thrown away.
+    if matches!(story.stand(), Stand::Idle) && !reset.after_own_fin && quiet_before(story, reset) {
+        strength = Strength::Possible;
+    }
     if crate::causes::reuse::announced(story).is_some() {
         return None;
     }
@@ -79,6 +84,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         strength = Strength::Possible;
     }
     let verdict = match (&exchange.response, exchange.request_complete()) {
+        (None, false) if request.head_end.is_none() && request.seen > request.start => {
+            "the server closed before the head of the request was complete"
+        }
         (None, _) => "the server closed without answering while the request lay unread in its socket",
         (Some(_), true) => "the server answered and closed without reading all of the request body",
         (Some(_), false) => "the server answered and closed while the client was still sending the request body",
@@ -88,6 +96,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             .and(proof::ending(story, Some(exchange)))
             .settled_by("strace of the server's close (bytes read against bytes received), or the kernel's reason: TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset, TcpExtTCPAbortOnClose in nstat"),
     )
+}
+
+/// Neither side had said anything for longer than a close takes to follow an answer.
+pub fn quiet_before(story: &Story<'_>, reset: &Reset) -> bool {
+    let spoke = [story.request_flow().last_data, story.response_flow().last_data];
+    let last = spoke.into_iter().flatten().max_by_key(|at| at.number);
+    last.is_some_and(|last| reset.at.time.since(last.time) > story.round_trip() * 2 + Duration::from_millis(250))
 }
 
 fn last_record_start(story: &Story<'_>) -> i64 {

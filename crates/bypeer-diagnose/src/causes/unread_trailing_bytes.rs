@@ -28,12 +28,12 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             if extra == 0 || app.trailing_request_len == 0 {
                 return None;
             }
-            let bytes: String =
-                app.trailing_request_bytes.iter().take(4).map(|byte| format!("{byte:02x} ")).collect();
+            // Anything but a line break may be a piece of a body: not shown.
+            let line_break = app.trailing_request_bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
             let verdict = format!(
-                "the server read the whole request and closed with {extra} byte{} after it unread ({})",
+                "the server read the whole request and closed with {extra} byte{} after it unread{}",
                 if extra == 1 { "" } else { "s" },
-                bytes.trim_end()
+                if line_break { " (a line break)" } else { "" }
             );
             Weighed::of(Strength::Fits, Party::ClientProgram, verdict)
         }

@@ -53,6 +53,7 @@ pub(crate) fn finding(cause: &'static Cause, stream: u32) -> Finding {
         stream,
         client: endpoint(1, 40_000 + stream as u16),
         server: endpoint(80, 8000),
+        request: None,
         server_software: Some("gunicorn/20.1.0".to_owned()),
         opened: packet(0, 0).time,
         ended: packet(0, 12_345).time,

@@ -47,7 +47,7 @@ pub enum Protocol {
 pub struct Exchanges {
     /// The first exchange.
     pub first: Option<Box<Exchange>>,
-    /// The last ones, at most [`Exchanges::LAST`], the first not repeated.
+    /// The last ones, at least two and at most [`Exchanges::LAST`], the first not repeated.
     pub last: VecDeque<Exchange>,
     /// How many there were.
     pub total: u32,
@@ -58,7 +58,7 @@ pub struct Exchanges {
 }
 
 impl Exchanges {
-    /// Exchanges kept from the end.
+    /// Exchanges kept from the end, at most: of closed ones two, and those that were open when the connection ended.
     pub const LAST: usize = 4;
 
     /// The kept exchanges in order.

@@ -1,4 +1,5 @@
-use super::exchange::{Framing, Head, Message};
+use super::draft::{HeadDraft, Part};
+use super::exchange::Framing;
 use super::framed::Framed;
 use super::record::Record;
 use super::turns::Turns;
@@ -112,23 +113,26 @@ impl FastCgi {
     fn begun(&mut self, record: &mut Record, direction: Direction) {
         let side = self.side(direction);
         let (start, begun, kind) = (side.framed.start, side.framed.at, side.kind);
-        let unknown = Head::FastCgi {
+        let unknown = HeadDraft::FastCgi {
             keep_connection: false,
             stdin_ended: false,
         };
         match (direction, kind) {
             (Direction::ToServer, BEGIN_REQUEST) => {
-                side.index = Some(record.ledger.begin(Some(Message::begin(start, begun, unknown))));
+                side.index = Some(record.ledger.begin(Some(Part::begin(start, begun, unknown)), begun));
             }
             (Direction::ToClient, STDOUT | STDERR | END_REQUEST) if side.index.is_none() => {
-                let index = record.ledger.answering().unwrap_or_else(|| record.ledger.begin(None));
+                let index = record
+                    .ledger
+                    .answering()
+                    .unwrap_or_else(|| record.ledger.begin(None, begun));
                 side.index = Some(index);
                 if let Some(exchange) = record.ledger.get(index) {
                     let head = exchange
                         .request
                         .as_ref()
                         .map_or(unknown, |request| request.head.clone());
-                    exchange.response = Some(Message::begin(start, begun, head));
+                    exchange.response = Some(Part::begin(start, begun, head));
                 }
             }
             _ => {}
@@ -145,7 +149,9 @@ impl FastCgi {
                 .copied();
             let index = side.index.filter(|_| side.len > FLAGS_AT);
             let message = index.and_then(|index| record.message(direction, index));
-            if let (Some(flags), Some(Head::FastCgi { keep_connection, .. })) = (flags, message.map(|m| &mut m.head)) {
+            if let (Some(flags), Some(HeadDraft::FastCgi { keep_connection, .. })) =
+                (flags, message.map(|m| &mut m.head))
+            {
                 *keep_connection = flags & KEEP_CONNECTION != 0;
             }
         }
@@ -178,11 +184,11 @@ impl FastCgi {
         };
         let complete = match (direction, kind) {
             (Direction::ToServer, PARAMS) => {
-                message.head_end = Some(message.seen);
+                message.set_head_end(message.seen);
                 false
             }
             (Direction::ToServer, STDIN) if empty => {
-                if let Head::FastCgi { stdin_ended, .. } = &mut message.head {
+                if let HeadDraft::FastCgi { stdin_ended, .. } = &mut message.head {
                     *stdin_ended = true;
                 }
                 true
@@ -191,7 +197,8 @@ impl FastCgi {
             _ => false,
         };
         if complete {
-            message.framing = Framing::Length(message.seen - message.head_end.unwrap_or(message.start));
+            let body = message.seen.saturating_sub(message.head_end().unwrap_or(message.start));
+            message.set_framing(Framing::Length(body));
             side.index = None;
             record.finish(direction, index);
             record.ledger.settle(index);

@@ -1,6 +1,8 @@
 use super::chunked::{Chunked, ChunkedRead};
-use super::exchange::{Framing, Head, Message, Method};
-use super::http1_head::{self as head, Answers, HEAD_MAX, Line};
+use super::draft::{HeadDraft, MethodDraft, Part};
+use super::exchange::{Framing, Method};
+use super::http1_head::{self as head, Answers, HEAD_MAX, Line, RequestFacts, ResponseFacts};
+use super::http1_scan as scan;
 use super::record::Record;
 use super::turns::Turns;
 use crate::{Direction, PacketRef};
@@ -205,6 +207,9 @@ impl Http1 {
             }
             return Step::Took(blank);
         }
+        if let Some(step) = self.common_head(record, direction, offset, bytes, at) {
+            return step;
+        }
         let line = match direction {
             Direction::ToServer => head::request_line(bytes),
             Direction::ToClient => head::status_line(bytes),
@@ -219,9 +224,46 @@ impl Http1 {
         self.head(record, direction, offset, bytes, at)
     }
 
+    /// A whole head of the common kind, at once.
+    fn common_head(
+        &mut self,
+        record: &mut Record,
+        direction: Direction,
+        offset: u64,
+        bytes: &[u8],
+        at: PacketRef,
+    ) -> Option<Step> {
+        let bytes = bytes.get(..HEAD_MAX).unwrap_or(bytes);
+        let (taken, tunnel) = match direction {
+            Direction::ToServer => {
+                let (line, fields, end) = scan::request(bytes)?;
+                if !self.begin(record, direction, offset, at) {
+                    return Some(Step::Turns(0));
+                }
+                let head_end = offset.saturating_add(end as u64);
+                self.head_came(record, direction, head_end, at);
+                let (head, framing) = line.understand(fields);
+                self.request_head(record, &head, framing, head_end);
+                (end, false)
+            }
+            Direction::ToClient => {
+                let (line, fields, end) = scan::response(bytes)?;
+                if !self.begin(record, direction, offset, at) {
+                    return Some(Step::Turns(0));
+                }
+                let head_end = offset.saturating_add(end as u64);
+                self.head_came(record, direction, head_end, at);
+                let answers = Self::answers(record, self.side(direction).index);
+                let (head, framing) = line.understand(fields, answers);
+                (end, self.response_head(record, &head, framing, head_end, at))
+            }
+        };
+        Some(if tunnel { Step::Turns(taken) } else { Step::Took(taken) })
+    }
+
     /// Begins a message. False when too many requests wait for their responses.
     fn begin(&mut self, record: &mut Record, direction: Direction, offset: u64, at: PacketRef) -> bool {
-        let message = Message::begin(offset, at, Head::Partial);
+        let message = Part::begin(offset, at, HeadDraft::Partial);
         let index = match direction {
             Direction::ToServer => {
                 if record.ledger.open_len() >= PIPELINED_MAX {
@@ -229,10 +271,13 @@ impl Http1 {
                     return false;
                 }
                 self.close_guessed_response(record);
-                record.ledger.begin(Some(message))
+                record.ledger.begin(Some(message), at)
             }
             Direction::ToClient => {
-                let index = record.ledger.answering().unwrap_or_else(|| record.ledger.begin(None));
+                let index = record
+                    .ledger
+                    .answering()
+                    .unwrap_or_else(|| record.ledger.begin(None, at));
                 record.ledger.close_before(index);
                 let requests = self.side(Direction::ToServer);
                 let in_head = requests.index == index && matches!(requests.reading, Reading::Head(_));
@@ -240,7 +285,7 @@ impl Http1 {
                     let unknown = exchange
                         .request
                         .as_mut()
-                        .filter(|request| request.framing == Framing::Unknown);
+                        .filter(|request| request.framing() == Framing::Unknown);
                     if let Some(request) = unknown.filter(|_| !in_head) {
                         // A guess; taken back when the client goes on.
                         request.finish_here();
@@ -311,14 +356,7 @@ impl Http1 {
         };
         let whole = view.get(..end).unwrap_or_default();
         let head_end = offset.saturating_add(taken as u64);
-        if direction == Direction::ToServer {
-            // Not `Record::grow`: what is to be acknowledged is told by the head.
-            if let Some(message) = record.message(direction, index) {
-                message.grow(head_end, at);
-            }
-        } else {
-            record.grow(direction, index, head_end, at);
-        }
+        self.head_came(record, direction, head_end, at);
         let tunnel = match direction {
             Direction::ToServer => self.request(record, whole, head_end),
             Direction::ToClient => self.response(record, whole, head_end, at),
@@ -326,24 +364,36 @@ impl Http1 {
         if tunnel { Step::Turns(taken) } else { Step::Took(taken) }
     }
 
+    /// The head's last byte came.
+    fn head_came(&mut self, record: &mut Record, direction: Direction, head_end: u64, at: PacketRef) {
+        let index = self.side(direction).index;
+        if direction == Direction::ToClient {
+            return record.grow(direction, index, head_end, at);
+        }
+        // Not `Record::grow`: what is to be acknowledged is told by the head.
+        if let Some(message) = record.message(direction, index) {
+            message.grow(head_end, at);
+        }
+    }
+
     fn request(&mut self, record: &mut Record, whole: &[u8], head_end: u64) -> bool {
         let Some((head, framing)) = head::request(whole) else {
             return self.cut(record, Direction::ToServer, whole);
         };
+        self.request_head(record, &head, framing, head_end);
+        false
+    }
+
+    fn request_head(&mut self, record: &mut Record, head: &RequestFacts<'_>, framing: Framing, head_end: u64) {
         record.trailing.clear();
         let connect = head.method == Method::Connect;
-        self.enter(
-            record,
-            Direction::ToServer,
-            head_end,
-            framing,
-            Head::Request(Box::new(head)),
-        );
+        let index = self.side(Direction::ToServer).index;
+        record.ledger.set_request_head(index, head);
+        self.enter(record, Direction::ToServer, head_end, framing);
         let side = self.side(Direction::ToServer);
         if connect && matches!(side.reading, Reading::Between) {
             side.reading = Reading::Held;
         }
-        false
     }
 
     /// True when a tunnel begins.
@@ -352,6 +402,19 @@ impl Http1 {
         let Some((head, framing)) = head::response(whole, Self::answers(record, index)) else {
             return self.cut(record, Direction::ToClient, whole);
         };
+        self.response_head(record, &head, framing, head_end, at)
+    }
+
+    /// True when a tunnel begins.
+    fn response_head(
+        &mut self,
+        record: &mut Record,
+        head: &ResponseFacts<'_>,
+        framing: Framing,
+        head_end: u64,
+        at: PacketRef,
+    ) -> bool {
+        let index = self.side(Direction::ToClient).index;
         self.answered = true;
         if (100..200).contains(&head.status) && head.status != 101 {
             self.interim(record, index, head.status, at);
@@ -361,13 +424,8 @@ impl Http1 {
             .ledger
             .announced
             .saturating_add(u32::from(head.connection.closes()));
-        self.enter(
-            record,
-            Direction::ToClient,
-            head_end,
-            framing,
-            Head::Response(Box::new(head)),
-        );
+        record.ledger.set_response_head(index, head);
+        self.enter(record, Direction::ToClient, head_end, framing);
         let in_length = matches!(framing, Framing::Length(_));
         self.side(Direction::ToClient).unsure = in_length && record.message(Direction::ToServer, index).is_none();
         self.release_held(record, framing == Framing::Tunnel);
@@ -377,8 +435,8 @@ impl Http1 {
     fn answers(record: &mut Record, index: u32) -> Answers {
         let request = record.message(Direction::ToServer, index);
         match request.map(|request| &request.head) {
-            Some(Head::Request(head)) if head.method == Method::Head => Answers::Head,
-            Some(Head::Request(head)) if head.method == Method::Connect => Answers::Connect,
+            Some(HeadDraft::Request(head)) if head.method == MethodDraft::Head => Answers::Head,
+            Some(HeadDraft::Request(head)) if head.method == MethodDraft::Connect => Answers::Connect,
             _ => Answers::Ordinary,
         }
     }
@@ -390,31 +448,20 @@ impl Http1 {
             return;
         };
         exchange.response = None;
-        exchange.interim = exchange.interim.saturating_add(1);
-        if status == 100 {
-            exchange.continued.get_or_insert(at);
-        }
+        exchange.add_interim((status == 100).then_some(at));
         if exchange.request.is_none() {
             record.ledger.undo(index);
         }
     }
 
     /// The head is known: into the body.
-    fn enter(&mut self, record: &mut Record, direction: Direction, head_end: u64, framing: Framing, head: Head) {
+    fn enter(&mut self, record: &mut Record, direction: Direction, head_end: u64, framing: Framing) {
         let index = self.side(direction).index;
         let Some(message) = record.message(direction, index) else {
             return;
         };
-        message.head_end = Some(head_end);
-        message.framing = framing;
-        message.head = head;
-        message.complete = false;
-        message.end = match framing {
-            Framing::None | Framing::Tunnel => Some(head_end),
-            Framing::Length(length) => Some(head_end.saturating_add(length)),
-            Framing::Chunked | Framing::Close | Framing::Unknown => None,
-        };
-        if let Some(end) = message.end {
+        message.enter(head_end, framing);
+        if let Some(end) = message.end() {
             record.ledger.await_ack(direction, end);
         }
         self.side(direction).reading = match framing {
@@ -439,9 +486,9 @@ impl Http1 {
         let index = self.side(Direction::ToClient).index;
         if let Some(message) = record
             .message(Direction::ToClient, index)
-            .filter(|m| Some(m.seen) == m.head_end)
+            .filter(|m| Some(m.seen) == m.head_end())
         {
-            message.framing = Framing::None;
+            message.set_framing(Framing::None);
             self.complete(record, Direction::ToClient);
         }
     }
@@ -450,23 +497,19 @@ impl Http1 {
     fn cut(&mut self, record: &mut Record, direction: Direction, seen: &[u8]) -> bool {
         self.side(direction).reading = Reading::Adrift(Belongs::Message);
         let index = self.side(direction).index;
-        let head = match direction {
-            Direction::ToServer => {
-                record.trailing.clear();
-                head::cut_request(seen).map(|head| Head::Request(Box::new(head)))
-            }
-            Direction::ToClient => head::cut_response(seen).map(|head| Head::Response(Box::new(head))),
-        };
+        let cut = head::CutHead::of(seen);
         let mut status = None;
-        if let Some(Head::Response(head)) = &head {
+        if direction == Direction::ToServer {
+            record.trailing.clear();
+            if let Some(head) = cut.request() {
+                record.ledger.set_request_head(index, &head);
+            }
+        } else if let Some(head) = cut.response() {
             status = Some(head.status);
             self.answered = true;
             if (100..200).contains(&head.status) && head.status != 101 {
                 // Interim heads are short; where even they are cut, what follows is found by its status line.
-                let at = record
-                    .message(direction, index)
-                    .map(|message| message.begun)
-                    .unwrap_or_default();
+                let at = record.ledger.begun(direction, index);
                 self.interim(record, index, head.status, at);
                 self.side(direction).reading = Reading::Adrift(Belongs::Nobody);
                 return false;
@@ -475,9 +518,7 @@ impl Http1 {
                 .ledger
                 .announced
                 .saturating_add(u32::from(head.connection.closes()));
-        }
-        if let (Some(message), Some(head)) = (record.message(direction, index), head) {
-            message.head = head;
+            record.ledger.set_response_head(index, &head);
         }
         let connect = direction == Direction::ToClient && Self::answers(record, index) == Answers::Connect;
         let tunnel = status == Some(101) || (connect && matches!(status, Some(200..=299)));
@@ -589,7 +630,7 @@ impl Http1 {
                 if !self.answered {
                     record.lost_track.get_or_insert(at);
                     if let Some(message) = record.message(direction, index).filter(|_| begun) {
-                        message.head = Head::Opaque;
+                        message.head = HeadDraft::Opaque;
                     }
                     return Step::Turns(0);
                 }
@@ -657,7 +698,7 @@ impl Http1 {
         let Some(message) = record.message(direction, index) else {
             return;
         };
-        if message.complete && message.last.number != at.number && record.ledger.answering().is_some() {
+        if message.complete && !message.came_with(at) && record.ledger.answering().is_some() {
             self.begin(record, direction, offset, at);
         }
     }

@@ -1,9 +1,12 @@
-use super::exchange::{Close, Framing, Method, RequestHead, ResponseHead, Version};
+use std::borrow::Cow;
+
+use super::exchange::{Close, Framing, Method, Version};
 
 /// Longest head that is collected; what is longer is treated as one whose end was not seen.
 pub(super) const HEAD_MAX: usize = 64 * 1024;
 
-const HEADERS_MAX: usize = 256;
+/// Most fields that are read in a head; one with more is taken for none.
+pub(super) const HEADERS_MAX: usize = 256;
 const PATH_MAX: usize = 200;
 const TEXT_MAX: usize = 80;
 const TYPE_MAX: usize = 60;
@@ -116,8 +119,36 @@ pub(super) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
     None
 }
 
+/// A request head, its texts borrowed where they can be. See [`super::RequestHead`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RequestFacts<'a> {
+    pub(super) method: Method,
+    pub(super) path: Cow<'a, str>,
+    pub(super) has_query: bool,
+    pub(super) version: Version,
+    pub(super) connection: Close,
+    pub(super) expects_continue: bool,
+    pub(super) upgrade: bool,
+    pub(super) ambiguous_framing: bool,
+    pub(super) user_agent: Option<Cow<'a, str>>,
+    pub(super) idempotency_key: bool,
+}
+
+/// A response head, its texts borrowed where they can be. See [`super::ResponseHead`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ResponseFacts<'a> {
+    pub(super) status: u16,
+    pub(super) version: Version,
+    pub(super) connection: Close,
+    pub(super) keep_alive_timeout: Option<u32>,
+    pub(super) keep_alive_max: Option<u32>,
+    pub(super) server: Option<Cow<'a, str>>,
+    pub(super) via: Option<Cow<'a, str>>,
+    pub(super) content_type: Option<Cow<'a, str>>,
+}
+
 /// A whole request head; `None` when it is not one after all.
-pub(super) fn request(bytes: &[u8]) -> Option<(RequestHead, Framing)> {
+pub(super) fn request(bytes: &[u8]) -> Option<(RequestFacts<'_>, Framing)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
     let mut config = httparse::ParserConfig::default();
@@ -128,38 +159,59 @@ pub(super) fn request(bytes: &[u8]) -> Option<(RequestHead, Framing)> {
         .ok()?
         .is_complete()
         .then_some(())?;
-    let (method, target, version) = (method(parsed.method?), parsed.path?, version(parsed.version?)?);
-    let fields = Fields::of(parsed.headers);
+    let line = RequestLine {
+        method: method(parsed.method?),
+        target: parsed.path?,
+        version: version(parsed.version?)?,
+    };
+    Some(line.understand(Fields::of(parsed.headers)))
+}
 
-    let mut ambiguous = fields.lengths > 1 || fields.bad_length;
-    let framing = if fields.transfer_encoding {
-        ambiguous |= fields.lengths > 0 || !fields.chunked;
-        if fields.chunked {
-            Framing::Chunked
-        } else {
+/// A request line.
+pub(super) struct RequestLine<'a> {
+    pub(super) method: Method,
+    pub(super) target: &'a str,
+    pub(super) version: Version,
+}
+
+impl<'a> RequestLine<'a> {
+    /// What it says together with the fields behind it.
+    pub(super) fn understand(self, fields: Fields<'a>) -> (RequestFacts<'a>, Framing) {
+        let RequestLine {
+            method,
+            target,
+            version,
+        } = self;
+        let mut ambiguous = fields.lengths > 1 || fields.bad_length;
+        let framing = if fields.transfer_encoding {
+            ambiguous |= fields.lengths > 0 || !fields.chunked;
+            if fields.chunked {
+                Framing::Chunked
+            } else {
+                Framing::Unknown
+            }
+        } else if fields.bad_length {
             Framing::Unknown
-        }
-    } else if fields.bad_length {
-        Framing::Unknown
-    } else {
-        fields
-            .length
-            .filter(|&length| length > 0)
-            .map_or(Framing::None, Framing::Length)
-    };
-    let head = RequestHead {
-        path: path(target, &method),
-        has_query: target.contains('?'),
-        connection: fields.close(version),
-        version,
-        expects_continue: fields.expects_continue,
-        upgrade: fields.upgrade,
-        ambiguous_framing: ambiguous,
-        user_agent: fields.user_agent,
-        idempotency_key: fields.idempotency_key,
-        method,
-    };
-    Some((head, framing))
+        } else {
+            fields
+                .length
+                .filter(|&length| length > 0)
+                .map_or(Framing::None, Framing::Length)
+        };
+        let head = RequestFacts {
+            path: path(target, &method),
+            has_query: target.contains('?'),
+            connection: fields.close(version),
+            version,
+            expects_continue: fields.expects_continue,
+            upgrade: fields.upgrade,
+            ambiguous_framing: ambiguous,
+            user_agent: fields.user_agent,
+            idempotency_key: fields.idempotency_key,
+            method,
+        };
+        (head, framing)
+    }
 }
 
 /// What a response answers, as far as its framing depends on it.
@@ -175,7 +227,7 @@ pub(super) enum Answers {
 }
 
 /// A whole response head; `None` when it is not one after all.
-pub(super) fn response(bytes: &[u8], answers: Answers) -> Option<(ResponseHead, Framing)> {
+pub(super) fn response(bytes: &[u8], answers: Answers) -> Option<(ResponseFacts<'_>, Framing)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut headers);
     let mut config = httparse::ParserConfig::default();
@@ -188,74 +240,96 @@ pub(super) fn response(bytes: &[u8], answers: Answers) -> Option<(ResponseHead, 
         .ok()?
         .is_complete()
         .then_some(())?;
-    let (status, version) = (parsed.code?, version(parsed.version?)?);
-    let fields = Fields::of(parsed.headers);
-
-    // RFC 9112 §6.3, in its order.
-    let framing = match status {
-        101 => Framing::Tunnel,
-        100..=199 | 204 | 304 => Framing::None,
-        _ if answers == Answers::Head => Framing::None,
-        200..=299 if answers == Answers::Connect => Framing::Tunnel,
-        _ if fields.chunked => Framing::Chunked,
-        _ if fields.transfer_encoding || fields.bad_length => Framing::Close,
-        _ => match fields.length {
-            Some(0) => Framing::None,
-            Some(length) => Framing::Length(length),
-            None => Framing::Close,
-        },
+    let line = StatusLine {
+        status: parsed.code?,
+        version: version(parsed.version?)?,
     };
-    let head = ResponseHead {
-        status,
-        connection: fields.close(version),
-        version,
-        keep_alive_timeout: fields.keep_alive_timeout,
-        keep_alive_max: fields.keep_alive_max,
-        server: fields.server,
-        via: fields.via,
-        content_type: fields.content_type,
-    };
-    Some((head, framing))
+    Some(line.understand(Fields::of(parsed.headers), answers))
 }
 
-/// What is known of a request head that was cut short: whole lines only, framing never.
-pub(super) fn cut_request(bytes: &[u8]) -> Option<RequestHead> {
-    let whole = closed(bytes)?;
-    if let Some((head, _)) = request(&whole) {
-        return Some(head);
+/// A status line.
+pub(super) struct StatusLine {
+    pub(super) status: u16,
+    pub(super) version: Version,
+}
+
+impl StatusLine {
+    /// What it says together with the fields behind it.
+    pub(super) fn understand(self, fields: Fields<'_>, answers: Answers) -> (ResponseFacts<'_>, Framing) {
+        let StatusLine { status, version } = self;
+        // RFC 9112 §6.3, in its order.
+        let framing = match status {
+            101 => Framing::Tunnel,
+            100..=199 | 204 | 304 => Framing::None,
+            _ if answers == Answers::Head => Framing::None,
+            200..=299 if answers == Answers::Connect => Framing::Tunnel,
+            _ if fields.chunked => Framing::Chunked,
+            _ if fields.transfer_encoding || fields.bad_length => Framing::Close,
+            _ => match fields.length {
+                Some(0) => Framing::None,
+                Some(length) => Framing::Length(length),
+                None => Framing::Close,
+            },
+        };
+        let head = ResponseFacts {
+            status,
+            connection: fields.close(version),
+            version,
+            keep_alive_timeout: fields.keep_alive_timeout,
+            keep_alive_max: fields.keep_alive_max,
+            server: fields.server,
+            via: fields.via,
+            content_type: fields.content_type,
+        };
+        (head, framing)
     }
-    request(&closed(first_line(bytes)?)?).map(|(head, _)| head)
 }
 
-/// What is known of a response head that was cut short: whole lines only, framing never. That it is an interim one shows
-/// in its status already; the fields of a final one say too much to be guessed.
-pub(super) fn cut_response(bytes: &[u8]) -> Option<ResponseHead> {
-    let Some(whole) = closed(bytes) else {
-        let status = bytes.get(..12).filter(|line| line.get(9) == Some(&b'1'))?;
-        return response(&[status, b"\r\n\r\n"].concat(), Answers::Ordinary).map(|(head, _)| head);
-    };
-    if let Some((head, _)) = response(&whole, Answers::Ordinary) {
-        return Some(head);
+/// A head that was cut short: framing is never known.
+pub(super) struct CutHead {
+    /// Its whole lines and a blank one.
+    lines: Vec<u8>,
+    /// Its start line and a blank one.
+    start_line: Vec<u8>,
+}
+
+impl CutHead {
+    pub(super) fn of(bytes: &[u8]) -> CutHead {
+        let closed = |line_end: Option<usize>| {
+            let lines = line_end.and_then(|line_end| bytes.get(..=line_end));
+            [lines.unwrap_or_default(), b"\r\n"].concat()
+        };
+        // That a response is an interim one shows in its status already; the fields of a final one say too much to be guessed.
+        let interim = bytes
+            .get(..12)
+            .filter(|line| line.starts_with(b"HTTP/1.") && line.get(9) == Some(&b'1'));
+        let line_end = bytes.iter().position(|&byte| byte == b'\n');
+        CutHead {
+            lines: closed(bytes.iter().rposition(|&byte| byte == b'\n')),
+            start_line: match interim {
+                Some(status) if line_end.is_none() => [status, b"\r\n\r\n"].concat(),
+                _ => closed(line_end),
+            },
+        }
     }
-    response(&closed(first_line(bytes)?)?, Answers::Ordinary).map(|(head, _)| head)
-}
 
-/// The whole lines of `bytes` and a blank one.
-fn closed(bytes: &[u8]) -> Option<Vec<u8>> {
-    let last_line_end = bytes.iter().rposition(|&byte| byte == b'\n')?;
-    let mut whole = bytes.get(..=last_line_end)?.to_vec();
-    whole.extend_from_slice(b"\r\n");
-    Some(whole)
-}
+    /// What is known of a request head.
+    pub(super) fn request(&self) -> Option<RequestFacts<'_>> {
+        let head = request(&self.lines).or_else(|| request(&self.start_line));
+        head.map(|(head, _)| head)
+    }
 
-fn first_line(bytes: &[u8]) -> Option<&[u8]> {
-    let line_end = bytes.iter().position(|&byte| byte == b'\n')?;
-    bytes.get(..=line_end)
+    /// What is known of a response head.
+    pub(super) fn response(&self) -> Option<ResponseFacts<'_>> {
+        let read = |lines| response(lines, Answers::Ordinary);
+        let head = read(&self.lines).or_else(|| read(&self.start_line));
+        head.map(|(head, _)| head)
+    }
 }
 
 /// The header fields that matter, gathered in one pass.
 #[derive(Debug, Default)]
-struct Fields {
+pub(super) struct Fields<'a> {
     /// `Content-Length` values, list members counted.
     lengths: u32,
     length: Option<u64>,
@@ -270,23 +344,24 @@ struct Fields {
     expects_continue: bool,
     upgrade: bool,
     idempotency_key: bool,
-    user_agent: Option<Box<str>>,
-    server: Option<Box<str>>,
-    via: Option<Box<str>>,
-    content_type: Option<Box<str>>,
+    user_agent: Option<Cow<'a, str>>,
+    server: Option<Cow<'a, str>>,
+    via: Option<Cow<'a, str>>,
+    content_type: Option<Cow<'a, str>>,
 }
 
-impl Fields {
-    fn of(headers: &[httparse::Header<'_>]) -> Fields {
+impl<'a> Fields<'a> {
+    fn of(headers: &[httparse::Header<'a>]) -> Fields<'a> {
         let mut fields = Fields::default();
         for header in headers {
-            fields.take(header.name, header.value);
+            fields.take(header.name.as_bytes(), header.value);
         }
         fields
     }
 
-    fn take(&mut self, name: &str, value: &[u8]) {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
+    /// One more field. Blanks around its value do not matter.
+    pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         // By length first: most fields are none of these.
         match name.len() {
             3 if is("via") => self.via = text(value, TEXT_MAX),
@@ -365,10 +440,14 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn text(value: &[u8], max: usize) -> Option<Box<str>> {
+fn text(value: &[u8], max: usize) -> Option<Cow<'_, str>> {
     let value = value.trim_ascii();
     let text = String::from_utf8_lossy(value.get(..max).unwrap_or(value));
-    (!text.is_empty()).then(|| cut(&text, max).into())
+    match text {
+        _ if text.is_empty() => None,
+        Cow::Borrowed(text) => Some(cut(text, max).into()),
+        Cow::Owned(text) => Some(cut(&text, max).to_string().into()),
+    }
 }
 
 /// The longest beginning of at most `max` bytes.
@@ -389,7 +468,7 @@ fn method(name: &str) -> Method {
 }
 
 /// The target without query, fragment and user information.
-fn path(target: &str, method: &Method) -> Box<str> {
+fn path<'a>(target: &'a str, method: &Method) -> Cow<'a, str> {
     let target = target.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = match target.find("://") {
         Some(colon) if !target.starts_with('/') => target.split_at(colon + 3),
@@ -399,7 +478,7 @@ fn path(target: &str, method: &Method) -> Box<str> {
     let authority_end = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
     let host = authority.rsplit('@').next().unwrap_or_default();
-    cut(&format!("{scheme}{host}{path}"), PATH_MAX).into()
+    cut(&format!("{scheme}{host}{path}"), PATH_MAX).to_string().into()
 }
 
 fn version(minor: u8) -> Option<Version> {

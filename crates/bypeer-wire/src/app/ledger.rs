@@ -1,73 +1,88 @@
 use std::collections::VecDeque;
 
-use super::exchange::{Exchange, Exchanges, Framing, Head, Message};
+use super::draft::{Draft, Part};
+use super::exchange::{Exchange, Exchanges, Framing};
+use super::http1_head::{RequestFacts, ResponseFacts};
+use super::texts::Texts;
 use crate::{Direction, PacketRef};
+
+/// Closed exchanges that are kept, besides the first.
+const CLOSED_MAX: usize = 2;
 
 /// The exchanges of a connection while it lives: open ones in a queue, the whole ones reduced to the first and the last.
 ///
 /// Open exchanges are kept all (the parser bounds how many it begins), so a response always finds the request that it
 /// answers. Only [`Ledger::into_exchanges`] cuts down to [`Exchanges::LAST`]: the oldest exchange that is still owed a
-/// response goes before all others, then the newest.
+/// response goes before all others, then the newest. While requests are answered one by one, nothing is allocated:
+/// a new exchange takes the place of the oldest closed one.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
-    first: Option<Box<Exchange>>,
-    done: VecDeque<Box<Exchange>>,
-    /// In order of `index`.
-    open: VecDeque<Box<Exchange>>,
+    /// The first exchange, once closed.
+    first: Option<Box<Draft>>,
+    /// `closed` closed ones in order of closing, then the open ones in order of `index`.
+    kept: VecDeque<Box<Draft>>,
+    texts: Texts,
+    /// Number of the first packet.
+    base: u64,
+    /// Lower bound of the next offset per direction whose acknowledgement somebody waits for.
+    next_ack: [u64; 2],
+    closed: u32,
     total: u32,
     complete: u32,
     pub(super) announced: u32,
     /// A request was seen.
     pub(super) asked: bool,
-    /// Lower bound of the next offset per direction whose acknowledgement somebody waits for.
-    next_ack: [u64; 2],
 }
 
 impl Default for Ledger {
     fn default() -> Ledger {
         Ledger {
             first: None,
-            done: VecDeque::new(),
-            open: VecDeque::new(),
+            kept: VecDeque::new(),
+            texts: Texts::default(),
+            base: 0,
+            next_ack: [u64::MAX; 2],
+            closed: 0,
             total: 0,
             complete: 0,
             announced: 0,
             asked: false,
-            next_ack: [u64::MAX; 2],
         }
     }
 }
 
 impl Ledger {
     /// A new exchange; returns its index. Older ones whose response is complete beyond guessing are closed.
-    pub(super) fn begin(&mut self, request: Option<Message>) -> u32 {
-        while let Some(oldest) = self.open.front().filter(|_| request.is_some()) {
+    pub(super) fn begin(&mut self, request: Option<Part>, at: PacketRef) -> u32 {
+        while let Some(oldest) = self.oldest_open().filter(|_| request.is_some()) {
             let sure = oldest
                 .response
                 .as_ref()
-                .is_some_and(|m| m.complete && m.framing != Framing::Unknown);
+                .is_some_and(|m| m.complete && m.framing() != Framing::Unknown);
             if !sure {
                 break;
             }
-            self.close_oldest();
+            self.close(self.closed as usize);
+        }
+        if self.total == 0 {
+            self.base = at.number;
         }
         self.asked |= request.is_some();
         let index = self.total;
         self.total = self.total.saturating_add(1);
-        self.open.push_back(Box::new(Exchange {
-            index,
-            request,
-            response: None,
-            interim: 0,
-            continued: None,
-        }));
+        let mut draft = self.take_unneeded().unwrap_or_default();
+        draft.reuse(index, request);
+        if self.kept.capacity() == 0 {
+            self.kept.reserve_exact(CLOSED_MAX);
+        }
+        self.kept.push_back(draft);
         index
     }
 
     /// Takes the newest exchange back, when it is `index`: its first bytes did not turn out to be a request.
     pub(super) fn undo(&mut self, index: u32) {
-        if self.open.back().is_some_and(|newest| newest.index == index) {
-            self.open.pop_back();
+        if self.open_len() > 0 && self.kept.back().is_some_and(|newest| newest.index == index) {
+            self.kept.pop_back();
             self.total = self.total.saturating_sub(1);
         }
     }
@@ -79,89 +94,136 @@ impl Ledger {
 
     /// How many are open.
     pub(super) fn open_len(&self) -> usize {
-        self.open.len()
+        self.kept.len().saturating_sub(self.closed as usize)
     }
 
     /// An exchange by its index, while it is kept.
-    pub(super) fn get(&mut self, index: u32) -> Option<&mut Exchange> {
-        let front = self.open.front().map_or(self.total, |exchange| exchange.index);
+    pub(super) fn get(&mut self, index: u32) -> Option<&mut Draft> {
+        let closed = self.closed as usize;
+        let front = self.oldest_open().map_or(self.total, |draft| draft.index);
         if index >= front {
-            let guess = (index - front) as usize;
+            let guess = closed.saturating_add((index - front) as usize);
             // Without gaps the position follows from the index; with gaps it lies before that.
-            let position = (0..=guess.min(self.open.len().saturating_sub(1)))
+            let position = (closed..=guess.min(self.kept.len().saturating_sub(1)))
                 .rev()
-                .find(|&at| self.open.get(at).is_some_and(|exchange| exchange.index == index))?;
-            return self.open.get_mut(position).map(Box::as_mut);
+                .find(|&at| self.kept.get(at).is_some_and(|draft| draft.index == index))?;
+            return self.kept.get_mut(position).map(Box::as_mut);
         }
-        let first = self.first.as_mut().filter(|exchange| exchange.index == index);
+        let first = self.first.as_mut().filter(|draft| draft.index == index);
         first
-            .or_else(|| self.done.iter_mut().find(|exchange| exchange.index == index))
+            .or_else(|| self.kept.iter_mut().take(closed).find(|draft| draft.index == index))
             .map(Box::as_mut)
     }
 
     /// One message of an exchange.
-    pub(super) fn message(&mut self, direction: Direction, index: u32) -> Option<&mut Message> {
-        let exchange = self.get(index)?;
-        match direction {
-            Direction::ToServer => exchange.request.as_mut(),
-            Direction::ToClient => exchange.response.as_mut(),
-        }
+    pub(super) fn message(&mut self, direction: Direction, index: u32) -> Option<&mut Part> {
+        self.get(index)?.part(direction).as_mut()
     }
 
     /// The newest exchange.
-    pub(super) fn newest(&mut self) -> Option<&mut Exchange> {
-        let newest = self.open.back_mut().or(self.done.back_mut()).or(self.first.as_mut());
+    pub(super) fn newest(&mut self) -> Option<&mut Draft> {
+        let newest = self.kept.back_mut().or(self.first.as_mut());
         newest.map(Box::as_mut)
     }
 
     /// The oldest exchange that is owed a response, or the rest of one.
     pub(super) fn answering(&self) -> Option<u32> {
-        self.open
+        self.kept
             .iter()
-            .find(|exchange| !exchange.response_complete())
-            .map(|exchange| exchange.index)
+            .skip(self.closed as usize)
+            .find(|draft| !draft.response_complete())
+            .map(|draft| draft.index)
+    }
+
+    /// The packet in which a message began.
+    pub(super) fn begun(&mut self, direction: Direction, index: u32) -> PacketRef {
+        let base = self.base;
+        self.message(direction, index)
+            .map(|message| message.begun(base))
+            .unwrap_or_default()
+    }
+
+    /// A request's head is known.
+    pub(super) fn set_request_head(&mut self, index: u32, facts: &RequestFacts<'_>) {
+        let mut texts = std::mem::take(&mut self.texts);
+        if let Some(draft) = self.get(index) {
+            draft.set_request_head(facts, &mut texts);
+        }
+        self.put_back(texts);
+    }
+
+    /// A response's head is known.
+    pub(super) fn set_response_head(&mut self, index: u32, facts: &ResponseFacts<'_>) {
+        let mut texts = std::mem::take(&mut self.texts);
+        if let Some(draft) = self.get(index) {
+            draft.set_response_head(facts, &mut texts);
+        }
+        self.put_back(texts);
+    }
+
+    fn put_back(&mut self, mut texts: Texts) {
+        if texts.is_crowded() {
+            let drafts = self.first.iter_mut().chain(self.kept.iter_mut());
+            texts.clear_unused(drafts.flat_map(|draft| draft.texts()));
+        }
+        self.texts = texts;
     }
 
     /// Closes an exchange whose messages are both complete (or that never had a request and got its response).
     pub(super) fn settle(&mut self, index: u32) {
-        let whole = |exchange: &Exchange| {
-            exchange.response_complete() && (exchange.request.is_none() || exchange.request_complete())
-        };
-        let Some(position) = self.open.iter().position(|exchange| exchange.index == index) else {
+        let closed = self.closed as usize;
+        let whole = |draft: &Draft| draft.response_complete() && (draft.request.is_none() || draft.request_complete());
+        let position = self.kept.iter().skip(closed).position(|draft| draft.index == index);
+        let Some(position) = position.map(|position| closed + position) else {
             return;
         };
-        if !self.open.get(position).is_some_and(|exchange| whole(exchange)) {
-            return;
-        }
-        if let Some(exchange) = self.open.remove(position) {
-            self.keep(exchange);
+        if self.kept.get(position).is_some_and(|draft| whole(draft)) {
+            self.close(position);
         }
     }
 
     /// Closes those before `index`, to which the server has gone on; one whose request is still coming stays open.
     pub(super) fn close_before(&mut self, index: u32) {
-        let over = |exchange: &Exchange| exchange.index < index && exchange.request.as_ref().is_none_or(|r| r.complete);
-        while self.open.front().is_some_and(|exchange| over(exchange)) {
-            self.close_oldest();
+        let over = |draft: &Draft| draft.index < index && draft.request.as_ref().is_none_or(|r| r.complete);
+        while self.oldest_open().is_some_and(over) {
+            self.close(self.closed as usize);
         }
     }
 
-    fn close_oldest(&mut self) {
-        if let Some(exchange) = self.open.pop_front() {
-            self.keep(exchange);
-        }
+    fn oldest_open(&self) -> Option<&Draft> {
+        self.kept.get(self.closed as usize).map(Box::as_ref)
     }
 
-    fn keep(&mut self, exchange: Box<Exchange>) {
-        self.complete += u32::from(exchange.request_complete() && exchange.response_complete());
-        if exchange.index == 0 {
-            self.first = Some(exchange);
+    /// Moves the open exchange at `position` behind the closed ones.
+    fn close(&mut self, position: usize) {
+        let closed = self.closed as usize;
+        let Some(draft) = self.kept.get(position).filter(|_| position >= closed) else {
+            return;
+        };
+        self.complete += u32::from(draft.request_complete() && draft.response_complete());
+        if draft.index == 0 {
+            self.first = self.kept.remove(position);
             return;
         }
-        if self.done.len() == Exchanges::LAST {
-            self.done.pop_front();
+        if position > closed
+            && let Some(draft) = self.kept.remove(position)
+        {
+            self.kept.insert(closed, draft);
         }
-        self.done.push_back(exchange);
+        self.closed += 1;
+        if self.closed as usize > CLOSED_MAX {
+            self.kept.pop_front();
+            self.closed -= 1;
+        }
+    }
+
+    /// The oldest closed exchange, when there will be enough others.
+    fn take_unneeded(&mut self) -> Option<Box<Draft>> {
+        if self.closed == 0 || self.kept.len() < CLOSED_MAX {
+            return None;
+        }
+        self.closed -= 1;
+        self.kept.pop_front()
     }
 
     /// A message of `direction` ends, or has so far come, to `end`: its acknowledgement is of interest.
@@ -181,22 +243,17 @@ impl Ledger {
             return;
         }
         let mut next = u64::MAX;
-        let kept = self
-            .first
-            .iter_mut()
-            .chain(self.done.iter_mut())
-            .chain(self.open.iter_mut());
-        for exchange in kept {
-            let message = match direction {
-                Direction::ToServer => exchange.request.as_mut(),
-                Direction::ToClient => exchange.response.as_mut(),
-            };
-            let Some(message) = message.filter(|message| message.acked.is_none()) else {
+        // What comes before an acknowledged message was acknowledged with it.
+        for draft in self.kept.iter_mut().rev().chain(self.first.iter_mut()) {
+            let Some(message) = draft.part(direction) else {
                 continue;
             };
+            if message.is_acked() {
+                break;
+            }
             let Some(end) = message.ack_of_interest() else { continue };
             if end <= offset {
-                message.acked = Some(at);
+                message.set_acked(at);
             } else {
                 next = next.min(end);
             }
@@ -205,33 +262,31 @@ impl Ledger {
     }
 
     /// First, last, and the oldest owed one among the last.
-    pub(super) fn into_exchanges(self) -> Exchanges {
+    pub(super) fn into_exchanges(mut self) -> Exchanges {
+        self.complete += self
+            .kept
+            .iter()
+            .skip(self.closed as usize)
+            .filter(|e| e.request_complete() && e.response_complete())
+            .count() as u32;
         let Ledger {
             mut first,
-            done,
-            open,
+            kept: mut rest,
+            texts,
+            base,
             total,
-            mut complete,
+            complete,
             announced,
             ..
         } = self;
-        complete += open
-            .iter()
-            .filter(|e| e.request_complete() && e.response_complete())
-            .count() as u32;
-        let mut rest: VecDeque<Box<Exchange>> = done;
-        for exchange in open {
-            if exchange.index == 0 {
-                first = Some(exchange)
-            } else {
-                rest.push_back(exchange)
-            }
+        if let Some(position) = rest.iter().position(|draft| draft.index == 0) {
+            first = rest.remove(position);
         }
-        // `done` holds what was closed in order of closing; early answers can make that differ from the order of begin.
-        rest.make_contiguous().sort_by_key(|exchange| exchange.index);
+        // What was closed is in order of closing; early answers can make that differ from the order of begin.
+        rest.make_contiguous().sort_by_key(|draft| draft.index);
         let owed = match &first {
             Some(first) if !first.response_complete() => None,
-            _ => rest.iter().position(|exchange| !exchange.response_complete()),
+            _ => rest.iter().position(|draft| !draft.response_complete()),
         };
         let excess = rest.len().saturating_sub(Exchanges::LAST);
         if excess > 0 {
@@ -246,11 +301,10 @@ impl Ledger {
                 rest.push_front(owed);
             }
         }
-        let mut last = VecDeque::with_capacity(rest.len());
-        last.extend(rest.into_iter().map(|exchange| *exchange));
+        let finish = |draft: Box<Draft>| -> Exchange { draft.finish(base, &texts) };
         Exchanges {
-            first,
-            last,
+            first: first.map(|first| Box::new(finish(first))),
+            last: rest.into_iter().map(finish).collect(),
             total,
             complete,
             announced,
@@ -258,47 +312,11 @@ impl Ledger {
     }
 }
 
-impl Message {
-    /// A message of which nothing is known but where it begins.
-    pub(super) fn begin(start: u64, at: PacketRef, head: Head) -> Message {
-        Message {
-            start,
-            head_end: None,
-            end: None,
-            seen: start,
-            complete: false,
-            begun: at,
-            last: at,
-            acked: None,
-            framing: Framing::Unknown,
-            head,
-        }
-    }
-
-    /// Bytes of it up to `seen` were sent. A guessed end is taken back.
-    pub(super) fn grow(&mut self, seen: u64, at: PacketRef) {
-        if seen <= self.seen {
-            return;
-        }
-        self.seen = seen;
-        self.last = at;
-        if self.framing == Framing::Unknown || self.complete {
-            self.complete = false;
-            self.end = None;
-            self.acked = None;
-        }
-    }
-
-    /// It ends here: by its framing, or by a guess where that is unknown.
-    pub(super) fn finish_here(&mut self) {
-        self.end = Some(self.seen);
-        self.complete = true;
-    }
-
-    fn ack_of_interest(&self) -> Option<u64> {
-        match self.framing {
-            Framing::Unknown => Some(self.seen),
-            _ => self.end,
+impl Draft {
+    fn part(&mut self, direction: Direction) -> &mut Option<Part> {
+        match direction {
+            Direction::ToServer => &mut self.request,
+            Direction::ToClient => &mut self.response,
         }
     }
 }

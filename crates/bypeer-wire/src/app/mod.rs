@@ -3,13 +3,16 @@
 mod chunked;
 mod conversation;
 mod detect;
+mod draft;
 mod exchange;
 mod fastcgi;
 mod framed;
 mod http1;
 mod http1_head;
+mod http1_scan;
 mod ledger;
 mod record;
+mod texts;
 mod tls;
 mod tls_hello;
 mod turns;

@@ -1,4 +1,5 @@
-use super::exchange::{Application, Message, Protocol, Tls};
+use super::draft::Part;
+use super::exchange::{Application, Protocol, Tls};
 use super::ledger::Ledger;
 use crate::{Direction, PacketRef};
 
@@ -26,8 +27,7 @@ impl Record {
         };
         let grown = seen.saturating_sub(message.seen);
         message.grow(seen, at);
-        let end = message.end.unwrap_or(message.seen);
-        if message.acked.is_none() && (message.end.is_some() || message.framing == super::Framing::Unknown) {
+        if let Some(end) = message.ack_of_interest() {
             self.ledger.await_ack(direction, end);
         }
         if unasked {
@@ -49,14 +49,14 @@ impl Record {
             return;
         };
         message.finish_here();
-        let (end, acked) = (message.seen, message.acked.is_some());
+        let (end, acked) = (message.seen, message.is_acked());
         if !acked {
             self.ledger.await_ack(direction, end);
         }
     }
 
     /// The message of an exchange, if kept.
-    pub(super) fn message(&mut self, direction: Direction, index: u32) -> Option<&mut Message> {
+    pub(super) fn message(&mut self, direction: Direction, index: u32) -> Option<&mut Part> {
         self.ledger.message(direction, index)
     }
 

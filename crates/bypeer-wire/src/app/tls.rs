@@ -288,8 +288,7 @@ impl TlsRecords {
                     Direction::ToClient => newest.request.as_mut(),
                 };
                 if let Some(message) = message {
-                    message.complete = false;
-                    message.end = None;
+                    message.reopen();
                 }
             }
         }
@@ -376,8 +375,7 @@ fn take_back_response(record: &mut Record, start: u64) {
     if newest.request.is_some() && newest.response.as_ref().is_some_and(|response| response.start == start) {
         newest.response = None;
         if let Some(request) = &mut newest.request {
-            request.complete = false;
-            request.end = None;
+            request.reopen();
         }
     }
 }

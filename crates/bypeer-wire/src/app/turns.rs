@@ -1,4 +1,5 @@
-use super::exchange::{Framing, Head, Message};
+use super::draft::{HeadDraft, Part};
+use super::exchange::Framing;
 use super::record::Record;
 use crate::{Direction, PacketRef};
 
@@ -61,7 +62,9 @@ impl Turns {
                 record.ledger.settle(index);
             }
         }
-        record.ledger.begin(Some(Message::begin(offset, at, Head::Opaque)))
+        record
+            .ledger
+            .begin(Some(Part::begin(offset, at, HeadDraft::Opaque)), at)
     }
 
     fn server_turn(record: &mut Record, offset: u64, at: PacketRef) -> u32 {
@@ -70,7 +73,7 @@ impl Turns {
             match &newest.response {
                 Some(response) if is_turn(response) => return index,
                 None => {
-                    newest.response = Some(Message::begin(offset, at, Head::Opaque));
+                    newest.response = Some(Part::begin(offset, at, HeadDraft::Opaque));
                     if newest.request.as_ref().is_some_and(is_turn) {
                         record.finish(Direction::ToServer, index);
                     }
@@ -80,14 +83,14 @@ impl Turns {
                 Some(_) => {}
             }
         }
-        let index = record.ledger.begin(None);
+        let index = record.ledger.begin(None, at);
         if let Some(exchange) = record.ledger.get(index) {
-            exchange.response = Some(Message::begin(offset, at, Head::Opaque));
+            exchange.response = Some(Part::begin(offset, at, HeadDraft::Opaque));
         }
         index
     }
 }
 
-fn is_turn(message: &Message) -> bool {
-    message.framing == Framing::Unknown
+fn is_turn(message: &Part) -> bool {
+    message.framing() == Framing::Unknown
 }

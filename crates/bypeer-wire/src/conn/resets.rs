@@ -150,7 +150,6 @@ impl Scene<'_> {
             of_side
                 .take_while(|other| !(carries(other) && accepted(other)))
                 .find(|other| answered(other))
-                .copied()
         };
         self.newest(side, |other| answered(other) && carries(other) && !accepted(other))
             .or_else(after_the_accepted)
@@ -160,6 +159,5 @@ impl Scene<'_> {
         self.notes
             .newest_first()
             .find(|note| note.direction == side && wanted(note))
-            .copied()
     }
 }

@@ -207,25 +207,8 @@ impl Table {
         *newest = (*newest).max(now);
     }
 
-    /// Of the endpoints in either order.
     fn hash(&self, one: Endpoint, other: Endpoint) -> u64 {
-        let (low, high) = if one <= other { (one, other) } else { (other, one) };
-        let mut hasher = self.hasher.build_hasher();
-        match (low.addr, high.addr) {
-            (IpAddr::V4(low), IpAddr::V4(high)) => {
-                hasher.write_u64(u64::from(u32::from(low)) << 32 | u64::from(u32::from(high)));
-            }
-            (low, high) => {
-                for addr in [low, high] {
-                    match addr {
-                        IpAddr::V4(addr) => hasher.write_u32(addr.into()),
-                        IpAddr::V6(addr) => hasher.write_u128(addr.into()),
-                    }
-                }
-            }
-        }
-        hasher.write_u32(u32::from(low.port) << 16 | u32::from(high.port));
-        hasher.finish()
+        hash_of(&self.hasher, one, other)
     }
 
     fn find(&self, hash: u64, one: Endpoint, other: Endpoint) -> Option<u32> {
@@ -279,7 +262,7 @@ impl Table {
         };
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
-        let mut tracker = Box::new(Tracker::new(at, segment, hash, lineage, serial));
+        let mut tracker = Box::new(Tracker::new(at, segment, lineage, serial));
         tracker.reused_tuple = reused_tuple || before.is_some_and(|lineage| lineage.begun());
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -291,12 +274,12 @@ impl Table {
         if let Some(place) = self.slots.get_mut(slot as usize) {
             *place = Some(tracker);
         }
-        let slots = &self.slots;
+        let (slots, hasher) = (&self.slots, &self.hasher);
         self.by_endpoints.insert_unique(hash, slot, |slot| {
             slots
                 .get(*slot as usize)
                 .and_then(Option::as_ref)
-                .map_or(0, |tracker| tracker.hash)
+                .map_or(0, |tracker| hash_of(hasher, tracker.client, tracker.server))
         });
         if let Some(silence) = self.silence.as_mut() {
             silence.push(at.time, Handle { slot, serial });
@@ -347,17 +330,36 @@ impl Table {
         let Some(tracker) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        if let Ok(entry) = self
-            .by_endpoints
-            .find_entry(tracker.hash, |candidate| *candidate == slot)
-        {
+        let hash = self.hash(tracker.client, tracker.server);
+        if let Ok(entry) = self.by_endpoints.find_entry(hash, |candidate| *candidate == slot) {
             entry.remove();
         }
         self.free.push(slot);
         if ending != Ending::CaptureEnded {
-            self.remembered.put(tracker.hash, tracker.lineage);
+            self.remembered.put(hash, tracker.lineage);
         }
         let watched_until = self.newest.unwrap_or_default();
         ended(tracker.finish(ending, watched_until, &mut self.budget));
     }
+}
+
+/// Of the endpoints in either order.
+fn hash_of(hasher: &DefaultHashBuilder, one: Endpoint, other: Endpoint) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    if let (IpAddr::V4(first), IpAddr::V4(second)) = (one.addr, other.addr) {
+        let first = u64::from(u32::from(first)) << 16 | u64::from(one.port);
+        let second = u64::from(u32::from(second)) << 16 | u64::from(other.port);
+        hasher.write_u64(first.min(second));
+        hasher.write_u64(first.max(second));
+        return hasher.finish();
+    }
+    let (low, high) = if one <= other { (one, other) } else { (other, one) };
+    for addr in [low.addr, high.addr] {
+        match addr {
+            IpAddr::V4(addr) => hasher.write_u32(addr.into()),
+            IpAddr::V6(addr) => hasher.write_u128(addr.into()),
+        }
+    }
+    hasher.write_u32(u32::from(low.port) << 16 | u32::from(high.port));
+    hasher.finish()
 }

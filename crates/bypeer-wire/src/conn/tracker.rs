@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::assembler::Budget;
 use super::duplicates;
 use super::half::{Half, seen};
-use super::notes::Notes;
+use super::notes::{Notes, Place};
 use super::numbering::Lineage;
 use super::resets::Scene;
 use super::table::later;
@@ -17,8 +17,6 @@ use crate::{Direction, Endpoint, PacketRef, Timestamp};
 pub(super) struct Tracker {
     pub(super) client: Endpoint,
     pub(super) server: Endpoint,
-    /// Of the endpoints; the table finds it by this.
-    pub(super) hash: u64,
     pub(super) lineage: Lineage,
     /// Differs from that of every other tracker there ever was in the table (2^32 later it may not).
     pub(super) serial: u32,
@@ -28,7 +26,6 @@ pub(super) struct Tracker {
     roles: Roles,
     /// A reset came that its receiver had to believe, and nothing since belies it.
     dead: bool,
-    opened: PacketRef,
     newest: PacketRef,
     greeting: Greeting,
     pub(super) halves: [Half; 2],
@@ -41,11 +38,16 @@ pub(super) struct Tracker {
 /// A [`Handshake`] that takes less room.
 #[derive(Debug, Default)]
 struct Greeting {
-    syn: PacketRef,
-    syn_ack: PacketRef,
-    ack: PacketRef,
+    /// By [`Greeting::SYN`] and the like.
+    places: [Place; 3],
     syns: u32,
     syn_acks: u32,
+}
+
+impl Greeting {
+    const SYN: usize = 0;
+    const SYN_ACK: usize = 1;
+    const ACK: usize = 2;
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ struct Rare {
     resets_total: u32,
     icmp: Vec<IcmpNote>,
     syn_answered_by_ack: Option<PacketRef>,
+    /// What of the greeting has its place later.
+    greeted_later: [PacketRef; 3],
     /// The last SYN and the last SYN-ACK where there were several.
     last_syn: Option<PacketRef>,
     last_syn_ack: Option<PacketRef>,
@@ -78,7 +82,7 @@ impl Tracker {
     const ICMP: usize = 8;
 
     /// For a connection whose first segment is this one; the segment itself is still to be pushed.
-    pub(super) fn new(at: PacketRef, segment: &Segment<'_>, hash: u64, lineage: Lineage, serial: u32) -> Self {
+    pub(super) fn new(at: PacketRef, segment: &Segment<'_>, lineage: Lineage, serial: u32) -> Self {
         let (there, back) = (
             (segment.source, segment.destination),
             (segment.destination, segment.source),
@@ -92,18 +96,16 @@ impl Tracker {
         Self {
             client,
             server,
-            hash,
             lineage,
             serial,
             queued: false,
             reused_tuple: false,
             roles,
             dead: false,
-            opened: at,
             newest: at,
             greeting: Greeting::default(),
             halves: Default::default(),
-            notes: Notes::default(),
+            notes: Notes::new(at),
             app: Conversation::new(),
             rare: None,
         }
@@ -139,6 +141,7 @@ impl Tracker {
         if self.may_be_copy(&note, segment) {
             let half = &mut self.halves[direction.index()];
             if duplicates::is_copy(&note, timestamp, half, &self.notes) {
+                self.notes.keep_all();
                 return Taken::Copy;
             }
         }
@@ -163,9 +166,11 @@ impl Tracker {
             self.notes.push(note);
             return Taken::Counted;
         }
-        self.settle_base(segment, direction);
-        // The bases may just have become known.
-        note = self.describe(at, segment, direction);
+        if !self.is_base_settled(segment, direction) {
+            self.settle_base(segment, direction);
+            // The bases may just have become known.
+            note = self.describe(at, segment, direction);
+        }
         if !self.halves[direction.index()].plausible(note.seq) {
             self.notes.push(note);
             return Taken::Counted;
@@ -216,15 +221,17 @@ impl Tracker {
         if self.roles == Roles::Ports && self.app.roles_reversed() {
             self.swap_roles();
         }
+        let [syn, syn_ack, ack] = [Greeting::SYN, Greeting::SYN_ACK, Greeting::ACK].map(|which| self.greeted(which));
         let ended = self.dead || self.halves.iter().all(Half::closed);
         let rare = self.rare.map(|rare| *rare).unwrap_or_default();
         let [to_server, to_client] = self.halves;
+        let packets = to_server.packets.saturating_add(to_client.packets);
         Connection {
             stream: self.lineage.stream,
             client: self.client,
             server: self.server,
             roles: self.roles,
-            opened: self.opened,
+            opened: self.notes.opened(),
             ended: self.newest,
             watched_until,
             ending: if ending == Ending::CaptureEnded && ended {
@@ -233,13 +240,13 @@ impl Tracker {
                 ending
             },
             handshake: Handshake {
-                syn: seen(self.greeting.syn),
+                syn,
                 syns: self.greeting.syns,
-                last_syn: rare.last_syn.or(seen(self.greeting.syn)),
-                syn_ack: seen(self.greeting.syn_ack),
+                last_syn: rare.last_syn.or(syn),
+                syn_ack,
                 syn_acks: self.greeting.syn_acks,
-                last_syn_ack: rare.last_syn_ack.or(seen(self.greeting.syn_ack)),
-                ack: seen(self.greeting.ack),
+                last_syn_ack: rare.last_syn_ack.or(syn_ack),
+                ack,
                 syn_answered_by_ack: rare.syn_answered_by_ack,
             },
             to_server: to_server.into_flow(),
@@ -247,7 +254,7 @@ impl Tracker {
             resets: rare.resets,
             resets_total: rare.resets_total,
             icmp: rare.icmp,
-            timeline: self.notes.into_timeline(),
+            timeline: self.notes.into_timeline(packets),
             app: self.app.finish(),
             reused_tuple: self.reused_tuple,
         }
@@ -330,6 +337,13 @@ impl Tracker {
         !answers_syn || (0..=peer.sent as i64).contains(&peer.offset(segment.ack))
     }
 
+    /// This segment cannot tell anything about where offset 0 lies: so it is for most.
+    fn is_base_settled(&self, segment: &Segment<'_>, direction: Direction) -> bool {
+        let own = &self.halves[direction.index()];
+        let peer = &self.halves[direction.reverse().index()];
+        own.base_known && !own.base_guessed && peer.base_known && !segment.flags.has(Flags::SYN)
+    }
+
     /// Finds out, or corrects, where offset 0 lies in either direction.
     fn settle_base(&mut self, segment: &Segment<'_>, direction: Direction) {
         let is_syn = segment.flags.has(Flags::SYN);
@@ -369,13 +383,13 @@ impl Tracker {
         let half = &mut self.halves[direction.index()];
         half.set_base(half.base().wrapping_add(by as u32));
         half.acked = half.acked.saturating_sub(by);
-        for note in self.notes.iter_mut() {
+        self.notes.change(|note| {
             if note.direction == direction {
                 note.seq = note.seq.saturating_sub(by);
             } else if note.flags.has(Flags::ACK) {
                 note.ack = note.ack.saturating_sub(by);
             }
-        }
+        });
         for reset in self.rare.iter_mut().flat_map(|rare| &mut rare.resets) {
             if reset.direction == direction {
                 reset.seq = reset.seq.saturating_sub(by);
@@ -387,20 +401,19 @@ impl Tracker {
 
     fn greet(&mut self, at: PacketRef, segment: &Segment<'_>, direction: Direction) {
         self.dead = false;
-        let greeting = &mut self.greeting;
         match (direction, segment.flags.has(Flags::ACK)) {
             (Direction::ToServer, false) => {
-                greeting.syns += 1;
-                if greeting.syns == 1 {
-                    greeting.syn = at;
+                self.greeting.syns += 1;
+                if self.greeting.syns == 1 {
+                    self.greets(Greeting::SYN, at);
                 } else {
                     self.rare().last_syn = Some(at);
                 }
             }
             (Direction::ToClient, true) => {
-                greeting.syn_acks += 1;
-                if greeting.syn_acks == 1 {
-                    greeting.syn_ack = at;
+                self.greeting.syn_acks += 1;
+                if self.greeting.syn_acks == 1 {
+                    self.greets(Greeting::SYN_ACK, at);
                 } else {
                     self.rare().last_syn_ack = Some(at);
                 }
@@ -411,6 +424,23 @@ impl Tracker {
         let half = &mut self.halves[direction.index()];
         half.mss = segment.options.mss;
         half.window_scale = segment.options.window_scale;
+    }
+
+    /// The packet that is noted next is a part of the greeting.
+    fn greets(&mut self, which: usize, at: PacketRef) {
+        let place = self.notes.next_place();
+        self.greeting.places[which] = place;
+        if matches!(place, Place::Later) {
+            self.rare().greeted_later[which] = at;
+        }
+    }
+
+    fn greeted(&self, which: usize) -> Option<PacketRef> {
+        match self.greeting.places[which] {
+            Place::Nowhere => None,
+            Place::Head(place) => self.notes.at(place),
+            Place::Later => seen(self.rare.as_ref()?.greeted_later[which]),
+        }
     }
 
     /// Retransmission, probe, out of order.
@@ -515,10 +545,10 @@ impl Tracker {
         {
             note.marks.set(Marks::DUPLICATE_ACK);
         }
-        if note.direction == Direction::ToServer && self.greeting.ack.number == 0 {
+        if note.direction == Direction::ToServer && matches!(self.greeting.places[Greeting::ACK], Place::Nowhere) {
             let server = &self.halves[Direction::ToClient.index()];
             if server.syn_seen && server.acked >= 0 {
-                self.greeting.ack = at;
+                self.greets(Greeting::ACK, at);
             }
         }
         self.tell_acked(note.direction.reverse());
@@ -545,6 +575,10 @@ impl Tracker {
     /// A side in whose name a reset came and that goes on as if nothing were did not send it. What a reset's own numbers
     /// cover may merely have been captured late.
     fn watch_who_goes_on(&mut self, note: &SegmentNote) {
+        if self.rare.is_none() {
+            return;
+        }
+        let syn_ack = self.greeted(Greeting::SYN_ACK).map_or(0, |at| at.number);
         let Some(rare) = self.rare.as_mut() else { return };
         let half = &self.halves[note.direction.index()];
         let sends = note.len > 0 && note.end() > half.sent as i64;
@@ -555,7 +589,7 @@ impl Tracker {
         }
         for reset in &mut rare.resets {
             // A reset before the SYN-ACK answered an older connection's segment: its sender rightly goes on.
-            let of_this = self.greeting.syn_ack.number < reset.at.number;
+            let of_this = syn_ack < reset.at.number;
             let goes_on = sends && note.end() > reset.seq
                 || closes && note.end() >= reset.seq
                 || acks && reset.ack.is_none_or(|ack| note.ack > ack);
@@ -606,9 +640,7 @@ impl Tracker {
         std::mem::swap(&mut self.client, &mut self.server);
         self.halves.swap(0, 1);
         self.app.swap_roles();
-        for note in self.notes.iter_mut() {
-            note.direction = note.direction.reverse();
-        }
+        self.notes.change(|note| note.direction = note.direction.reverse());
         let Some(rare) = self.rare.as_mut() else { return };
         for reset in &mut rare.resets {
             reset.direction = reset.direction.reverse();
@@ -619,5 +651,17 @@ impl Tracker {
         for icmp in &mut rare.icmp {
             icmp.about = icmp.about.reverse();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 250 000 connections may live at once.
+    #[test]
+    fn a_tracker_is_small() {
+        let size = size_of::<Tracker>();
+        assert!(size <= 512, "{size}");
     }
 }
