@@ -30,6 +30,8 @@ pub struct Seen {
     pub stream: u32,
     /// Who was connected.
     pub client: Endpoint,
+    /// May its client send the request again?
+    pub retry: Retry,
 }
 
 impl Group {
@@ -58,6 +60,7 @@ impl Group {
             self.seen.push(Seen {
                 stream: finding.stream,
                 client: finding.client,
+                retry: finding.retry,
             });
         }
     }

@@ -2,7 +2,7 @@ use crate::Look;
 use crate::look::Role;
 
 /// Columns of the label in front of a field.
-pub(crate) const GUTTER: usize = 11;
+pub(crate) const GUTTER: usize = 13;
 
 /// Breaks text at spaces so that no line is longer than `width`; a word that is longer by itself stands alone.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {

@@ -5,7 +5,7 @@ use bypeer_diagnose::{Confidence, Evidence, Finding, Insight, Owner, Retry, Sour
 
 use crate::Look;
 use crate::escape::escape;
-use crate::group::{Group, Groups};
+use crate::group::{Group, Groups, retry_index};
 use crate::layout::Page;
 use crate::look::Role;
 use crate::summary::{self, Summary, counted};
@@ -17,10 +17,15 @@ const GROUPS_TOLD: usize = 40;
 const PROOF_LINES: usize = 12;
 /// Characters of a display filter: more make a line that nobody can use.
 const FILTER_LENGTH: usize = 84;
+/// Characters of a list of streams that may retry in one way.
+const RETRY_LENGTH: usize = 40;
 /// Up to so many connections, clients are named with their ports.
 const ENDS_LISTED: u64 = 6;
 /// Client addresses named in a group.
 const CLIENTS_LISTED: usize = 5;
+
+/// Said once, under all groups.
+const MANUAL: &str = "`bypeer causes ID` prints the manual page of a cause, with what the standards ask for.";
 
 /// The whole report: the groups worst first, what only several connections show, and the summary. Harmless groups are
 /// told only with `all`.
@@ -84,6 +89,10 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
         }
     } else if !summary.endings.is_empty() {
         write_answers(&mut page, &summary.endings);
+        page.blank();
+    }
+    if !shown.is_empty() {
+        page.paragraph(0, Some(Role::Faint), MANUAL);
         page.blank();
     }
     summary::write(&mut page, summary, hidden.iter().map(|group| group.count).sum());
@@ -168,10 +177,14 @@ fn belongs(insight: &Insight, finding: &Finding) -> bool {
     insight.cause == finding.cause && insight.server == finding.server
 }
 
+/// With the number of connections, where the sentence does not name one itself.
 fn pattern(insight: &Insight) -> String {
+    let what = escape(&insight.what);
+    if what.contains(" connections") {
+        return what.into_owned();
+    }
     format!(
-        "{} (from {})",
-        escape(&insight.what),
+        "{what} (from {})",
         counted(u64::from(insight.connections), "connection")
     )
 }
@@ -199,25 +212,25 @@ fn write_group(
     page.items(2, Role::Faint, &subtitle(group, to_server));
     page.blank();
     page.field("closed", &escape(&finding.closing));
+    write_rivals(page, finding);
     page.field("lost", &lost(group));
     page.field("retry", &retry(group));
-    write_proof(page, group);
-    for insight in patterns {
-        page.field("pattern", &pattern(insight));
-    }
-    write_rivals(page, finding);
-    if let Some(settle) = &finding.settle {
-        page.field("settle", &escape(settle));
-    }
-    let same_clauses = |before: &Finding| ids(before) == ids(finding);
-    if !before.is_some_and(same_clauses) {
-        write_clauses(page, finding);
-    }
     match before.filter(|before| before.fixes == finding.fixes) {
         Some(before) if !finding.fixes.is_empty() => page.field("fix", &format!("as for {} above", before.server)),
         _ => write_fixes(page, finding),
     }
+    write_proof(page, group);
+    for insight in patterns {
+        page.field("pattern", &pattern(insight));
+    }
+    if let Some(settle) = &finding.settle {
+        page.field("confirm", &escape(settle));
+    }
     write_connections(page, group);
+    let same_clauses = |before: &Finding| ids(before) == ids(finding);
+    if !before.is_some_and(same_clauses) {
+        write_clauses(page, finding);
+    }
 }
 
 /// `unread-request-body at 127.0.0.1:8000 (gunicorn) · 7 of 42 connections · to change: the server program`
@@ -233,6 +246,7 @@ fn subtitle(group: &Group, to_server: Option<u64>) -> Vec<String> {
             format!("{} of {} connections to it", group.count, total)
         }
         Some(_) if group.count == 1 => "the only connection to it".to_owned(),
+        Some(_) if group.count == 2 => "both connections to it".to_owned(),
         Some(_) => format!("all {} connections to it", group.count),
         None => counted(group.count, "connection"),
     };
@@ -282,15 +296,31 @@ fn retry(group: &Group) -> String {
     if kinds <= 1 {
         return format!("{word}{reason}");
     }
-    let names = ["safe", "unsafe", "cannot be told", "nothing to retry"];
-    let split: Vec<String> = group
-        .retries
-        .iter()
-        .zip(names)
-        .filter(|(count, _)| **count > 0)
-        .map(|(count, name)| format!("{name} on {count}"))
-        .collect();
-    format!("{}; on stream {} {word}{reason}", split.join(", "), finding.stream)
+    let kinds = [
+        (Retry::Safe, "safe"),
+        (Retry::Unsafe, "unsafe"),
+        (Retry::Unknown, "cannot be told"),
+        (Retry::NotNeeded, "nothing to retry"),
+    ];
+    let mut split = Vec::new();
+    for (kind, name) in kinds {
+        let count = group.retries[retry_index(kind)];
+        if count == 0 {
+            continue;
+        }
+        let of_kind = group.seen.iter().filter(|seen| seen.retry == kind);
+        let (runs, shown) = runs(of_kind.map(|seen| seen.stream).collect(), RETRY_LENGTH);
+        let more = match count.saturating_sub(shown) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        split.push(match shown {
+            0 => format!("{name} on {}", counted(count, "connection")),
+            1 if more.is_empty() => format!("{name} on stream {runs}"),
+            _ => format!("{name} on streams {runs}{more}"),
+        });
+    }
+    format!("{}; on stream {} {word}{reason}", split.join("; "), finding.stream)
 }
 
 fn write_proof(page: &mut Page, group: &Group) {
@@ -375,19 +405,17 @@ fn ids(finding: &Finding) -> Vec<&str> {
     finding.clauses.iter().map(|clause| clause.id.as_str()).collect()
 }
 
-/// The first clause in full; of the others their names.
+/// Names of clauses only, the best by its heading too: what they ask for stands in the manual page.
 fn write_clauses(page: &mut Page, finding: &Finding) {
     let Some((first, others)) = finding.clauses.split_first() else {
         return;
     };
-    page.field("clause", &format!("{} {}: {}", first.id, first.title, first.requires));
-    let others: Vec<String> = others
-        .iter()
-        .map(|clause| format!("{} {}", clause.id, clause.title))
-        .collect();
+    let mut text = format!("{} {}", first.id, first.title);
     if !others.is_empty() {
-        page.field("", &format!("also {}", others.join("; ")));
+        let others: Vec<&str> = others.iter().map(|clause| clause.id.as_str()).collect();
+        text.push_str(&format!("; also {}", others.join(", ")));
     }
+    page.field("standard", &text);
 }
 
 fn write_fixes(page: &mut Page, finding: &Finding) {
@@ -402,7 +430,7 @@ fn write_fixes(page: &mut Page, finding: &Finding) {
 
 fn write_connections(page: &mut Page, group: &Group) {
     let (filter, shown) = display_filter(group.seen.iter().map(|seen| seen.stream).collect());
-    page.field_to_copy("filter", &filter);
+    page.field_to_copy("wireshark", &filter);
     let beyond = group.count.saturating_sub(shown);
     if beyond > 0 {
         page.field("", &format!("and {} more", counted(beyond, "connection")));
@@ -412,34 +440,44 @@ fn write_connections(page: &mut Page, group: &Group) {
     }
 }
 
-/// `tcp.stream in {1, 5..9}`, of a length that one can use, and how many of the connections it shows. Connections that used
-/// the same addresses one after the other can share a stream.
-fn display_filter(mut streams: Vec<u32>) -> (String, u64) {
+/// `tcp.stream in {1, 5..9}`, of a length that one can use, and how many of the connections it shows.
+fn display_filter(streams: Vec<u32>) -> (String, u64) {
+    const BEGIN: &str = "tcp.stream in {";
+    if let (Some(first), true) = (
+        streams.first(),
+        streams.iter().all(|stream| Some(stream) == streams.first()),
+    ) {
+        return (format!("tcp.stream eq {first}"), streams.len() as u64);
+    }
+    let (runs, shown) = runs(streams, FILTER_LENGTH - BEGIN.len());
+    (format!("{BEGIN}{runs}}}"), shown)
+}
+
+/// `1, 5..9` in at most `length` characters or so, and how many of the streams that holds. Connections that used the same
+/// addresses one after the other can share a stream.
+fn runs(mut streams: Vec<u32>, length: usize) -> (String, u64) {
     streams.sort_unstable();
-    let mut filter = "tcp.stream in {".to_owned();
+    let mut text = String::new();
     let mut shown = 0;
     for run in streams.chunk_by(|stream, next| next - stream <= 1) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             continue;
         };
-        let text = match last - first {
+        let numbers = match last - first {
             0 => first.to_string(),
             1 => format!("{first}, {last}"),
             _ => format!("{first}..{last}"),
         };
-        if filter.len() + text.len() > FILTER_LENGTH {
+        if text.len() + numbers.len() > length {
             break;
         }
-        let comma = if shown == 0 { "" } else { ", " };
-        filter.push_str(comma);
-        filter.push_str(&text);
+        if shown > 0 {
+            text.push_str(", ");
+        }
+        text.push_str(&numbers);
         shown += run.len() as u64;
     }
-    if let (Some(first), true) = (streams.first(), streams.first() == streams.last()) {
-        return (format!("tcp.stream eq {first}"), shown);
-    }
-    filter.push('}');
-    (filter, shown)
+    (text, shown)
 }
 
 /// Clients with their ports where they are few, else by address: `10.0.0.1 (4), 10.0.0.2 (3) and 5 others`.

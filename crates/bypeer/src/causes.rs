@@ -13,12 +13,27 @@ pub(crate) fn run(id: Option<&str>, color: Color) -> anyhow::Result<Exit> {
     let look = output::look(color);
     let text = match id {
         None => cause_table(CAUSES, look),
-        Some(id) => manual_page(named(id)?.manual, look),
+        Some(id) => {
+            let cause = named(id)?;
+            manual_page(&format!("{}{}", cause.manual, standards(cause)), look)
+        }
     };
     let mut out = output::stdout();
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(Exit::Nothing)
+}
+
+/// What the cause's clauses ask for, as a list for the end of its manual page.
+fn standards(cause: &Cause) -> String {
+    let clauses = cause.clauses.iter().filter_map(|id| bypeer_diagnose::clause(id));
+    let items: Vec<String> = clauses
+        .map(|clause| format!("- {} {}: {}", clause.id, clause.title, clause.requires))
+        .collect();
+    match items.is_empty() {
+        true => String::new(),
+        false => format!("\n\nWhat these clauses ask for:\n\n{}\n", items.join("\n")),
+    }
 }
 
 /// The cause with an id, or an error that names those one may have meant.

@@ -127,7 +127,7 @@ pub struct Explain {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 
-    /// Tell the harmless findings too
+    /// Also show harmless findings
     ///
     /// These are resets by which nobody lost anything. JSON always contains them.
     #[arg(long)]

@@ -129,9 +129,9 @@ fn undecided_names_its_rivals_and_what_settles_it() {
     let text = plain(&groups([open]), &[]);
     for part in [
         "undecided: gunicorn",
-        "either   unread-request-body: The server closed",
-        "or       so-linger-zero: everything may",
-        "settle   strace",
+        "either     unread-request-body: The server closed",
+        "or         so-linger-zero: everything may",
+        "confirm    strace",
     ] {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }
@@ -158,7 +158,7 @@ fn what_is_general_is_said_once() {
     let text = plain(&groups([finding(&UNREAD_BODY, 1), elsewhere]), &[]);
     assert_eq!(text.matches("RFC 1122").count(), 1, "{text}");
     assert_eq!(text.matches("server: read the body").count(), 1, "{text}");
-    assert!(text.contains("fix      as for 192.0.2.80:8000 above"), "{text}");
+    assert!(text.contains("fix        as for 192.0.2.80:8000 above"), "{text}");
 }
 
 #[test]
@@ -221,8 +221,8 @@ fn insights_stand_with_their_group_and_others_by_themselves() {
     ];
     let text = plain(&groups([ours]), &insights);
     for part in [
-        "  pattern  only with two segments (from 4 connections)\n",
-        "  pattern  closes after 5.00 s idle (from 4 connections)\n",
+        "  pattern    only with two segments (from 4 connections)\n",
+        "  pattern    closes after 5.00 s idle (from 4 connections)\n",
         "\npattern what only several connections together show\n  so-linger-zero at 192.0.2.80:9: a burst of resets",
     ] {
         assert_eq!(text.matches(part).count(), 1, "{part:?} in\n{text}");
@@ -243,4 +243,56 @@ fn long_lists_are_cut_and_say_so() {
         "{text}"
     );
     assert!(text.lines().count() < 60, "{} lines", text.lines().count());
+}
+
+#[test]
+fn what_to_do_comes_before_its_proof() {
+    let text = plain(&groups([finding(&UNREAD_BODY, 1)]), &[]);
+    let places: Vec<usize> = [
+        "likely: ",
+        "  closed ",
+        "  lost ",
+        "  retry ",
+        "  fix ",
+        "  proof ",
+        "  confirm ",
+        "  wireshark ",
+        "  standard ",
+        "`bypeer causes ID`",
+    ]
+    .iter()
+    .map(|part| text.find(part).unwrap_or_else(|| panic!("{part:?} in\n{text}")))
+    .collect();
+    assert!(places.is_sorted(), "{places:?} in\n{text}");
+    assert!(
+        !text.contains("should send a reset"),
+        "the clause's text is the manual's:\n{text}"
+    );
+}
+
+#[test]
+fn retries_that_differ_name_their_streams() {
+    let mut findings: Vec<Finding> = (1..=5).map(|stream| finding(&UNREAD_BODY, stream)).collect();
+    findings[1].retry = Retry::Safe;
+    let text = plain(&groups(findings), &[]);
+    assert!(
+        text.contains("safe on stream 2; unsafe on streams 1, 3..5; on stream 1 unsafe:"),
+        "{text}"
+    );
+    assert!(text.contains("all 5 connections to it"), "{text}");
+    let two = plain(&groups([finding(&UNREAD_BODY, 1), finding(&UNREAD_BODY, 2)]), &[]);
+    assert!(two.contains("both connections to it"), "{two}");
+}
+
+#[test]
+fn patterns_name_their_connections_once() {
+    let ours = finding(&UNREAD_BODY, 1);
+    let insight = Insight {
+        cause: &UNREAD_BODY,
+        server: ours.server,
+        what: "closes after 5.00 s idle (seen on 4 connections)".to_owned(),
+        connections: 7,
+    };
+    let text = plain(&groups([ours]), &[insight]);
+    assert!(text.contains("(seen on 4 connections)\n"), "{text}");
 }
