@@ -49,7 +49,15 @@ pub struct Software {
 
 #[derive(serde::Deserialize)]
 struct Clauses {
-    clause: Vec<Clause>,
+    clause: Vec<ClauseRow>,
+}
+
+#[derive(serde::Deserialize)]
+struct ClauseRow {
+    #[serde(flatten)]
+    clause: Clause,
+    #[serde(default)]
+    when: Vec<Condition>,
 }
 
 #[derive(serde::Deserialize)]
@@ -90,6 +98,7 @@ enum Fact {
     Tls,
     FastCgi,
     Redis,
+    Unrecognised,
     FinBeforeReset,
     IdleLimitBelow(f64),
 }
@@ -104,7 +113,7 @@ enum OwnerRow {
 }
 
 // The files are part of the program; a test parses each, so a table that does not parse never ships.
-static CLAUSES: LazyLock<Vec<Clause>> = LazyLock::new(|| {
+static CLAUSES: LazyLock<Vec<ClauseRow>> = LazyLock::new(|| {
     toml::from_str::<Clauses>(include_str!("../facts/clauses.toml"))
         .map(|table| table.clause)
         .unwrap_or_default()
@@ -122,7 +131,16 @@ static FIXES: LazyLock<Vec<FixRow>> = LazyLock::new(|| {
 
 /// The clause with an id such as "RFC 9112 §9.6".
 pub fn clause(id: &str) -> Option<&'static Clause> {
-    CLAUSES.iter().find(|clause| clause.id == id)
+    CLAUSES.iter().map(|row| &row.clause).find(|clause| clause.id == id)
+}
+
+/// Those of a cause's clauses that bear on the situation, in the cause's order.
+pub(crate) fn clauses(ids: &[&str], situation: &Situation) -> Vec<&'static Clause> {
+    ids.iter()
+        .filter_map(|id| CLAUSES.iter().find(|row| row.clause.id == *id))
+        .filter(|row| row.when.iter().all(|condition| condition.met(situation)))
+        .map(|row| &row.clause)
+        .collect()
 }
 
 /// What is known of the server that calls itself so in `Server:`.
@@ -217,6 +235,7 @@ impl Condition {
             Fact::Tls => situation.protocol == Protocol::Tls,
             Fact::FastCgi => situation.protocol == Protocol::FastCgi,
             Fact::Redis => situation.protocol == Protocol::Redis,
+            Fact::Unrecognised => situation.protocol == Protocol::Unknown,
             Fact::FinBeforeReset => situation.fin_before_reset,
             Fact::IdleLimitBelow(seconds) => situation.idle_limit_seconds.is_some_and(|limit| limit < seconds),
         };
@@ -243,6 +262,7 @@ impl TryFrom<String> for Condition {
             Some(("protocol", "tls")) => Some(Fact::Tls),
             Some(("protocol", "fastcgi")) => Some(Fact::FastCgi),
             Some(("protocol", "redis")) => Some(Fact::Redis),
+            Some(("protocol", "unrecognised")) => Some(Fact::Unrecognised),
             _ => None,
         };
         match fact {
@@ -365,6 +385,7 @@ mod tests {
             "protocol:tls",
             "protocol:fastcgi",
             "not-protocol:redis",
+            "protocol:unrecognised",
             "fin-before-reset",
             "no-fin-before-reset",
             "idle-limit-below:3",
@@ -451,5 +472,28 @@ mod tests {
         };
         assert_eq!(about(Some(alb), None), 0);
         assert_eq!(about(None, Some(alb)), 1);
+    }
+
+    #[test]
+    fn clauses_of_http_and_of_idle_connections_stay_where_they_belong() {
+        let ids = |cause: &str, situation: &Situation| {
+            let cause = crate::causes::find(cause).unwrap();
+            let found = clauses(cause.clauses, situation);
+            found.iter().map(|clause| clause.id.as_str()).collect::<Vec<_>>()
+        };
+        let refused = Situation {
+            handshake_only: true,
+            ..Situation::default()
+        };
+        assert!(!ids("silent-drop", &refused).contains(&"RFC 5382 REQ-5"));
+        assert!(ids("silent-drop", &Situation::default()).contains(&"RFC 5382 REQ-5"));
+        let of = |protocol| Situation {
+            protocol,
+            ..Situation::default()
+        };
+        let race = |protocol| ids("keepalive-race-unannounced-close", &of(protocol));
+        assert!(race(Protocol::Http1).contains(&"RFC 9112 §9.5"));
+        assert!(race(Protocol::Redis).iter().all(|id| !id.starts_with("RFC 911")));
+        assert!(race(Protocol::FastCgi).iter().all(|id| !id.starts_with("RFC 9112")));
     }
 }
