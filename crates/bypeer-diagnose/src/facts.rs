@@ -496,4 +496,42 @@ mod tests {
         assert!(race(Protocol::Redis).iter().all(|id| !id.starts_with("RFC 911")));
         assert!(race(Protocol::FastCgi).iter().all(|id| !id.starts_with("RFC 9112")));
     }
+
+    #[test]
+    fn a_gunicorn_that_half_closed_is_not_told_to_be_newer() {
+        let gunicorn = software("gunicorn").unwrap();
+        let told = |fin_before_reset| {
+            let situation = Situation {
+                has_body: true,
+                protocol: Protocol::Http1,
+                fin_before_reset,
+                ..Situation::default()
+            };
+            let shown = fixes("unread-request-body", Some(gunicorn), None, &situation);
+            shown.iter().any(|fix| fix.what.contains("26.0 or later"))
+        };
+        assert!(told(false));
+        assert!(!told(true));
+    }
+
+    #[test]
+    fn a_limit_is_raised_only_after_413() {
+        for known in SOFTWARE.iter() {
+            for (status, raised) in [(413, true), (403, false)] {
+                let situation = Situation {
+                    has_body: true,
+                    status: Some(status),
+                    protocol: Protocol::Http1,
+                    ..Situation::default()
+                };
+                let shown = fixes("early-error-body-limit", Some(known), None, &situation);
+                let raises = shown.iter().any(|fix| {
+                    ["the upload is legitimate", "raise the limit", "largest upload."]
+                        .iter()
+                        .any(|words| fix.what.contains(words))
+                });
+                assert_eq!(raises, raised, "{} {status}: {shown:?}", known.id);
+            }
+        }
+    }
 }
