@@ -534,4 +534,63 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn redis_and_fastcgi_get_no_advice_about_http() {
+        let words = [
+            "Connection:",
+            "Keep-Alive:",
+            "Content-Length",
+            "Expect:",
+            "HEAD",
+            "Range",
+            "503",
+            "response that ",
+        ];
+        for cause in CAUSES {
+            // These are made of HTTP's own words.
+            if ["early-error-body-limit", "keepalive-race-announced-close"].contains(&cause.id) {
+                continue;
+            }
+            for protocol in [Protocol::Redis, Protocol::FastCgi] {
+                let situation = Situation {
+                    protocol,
+                    has_body: true,
+                    ..Situation::default()
+                };
+                for fix in fixes(cause.id, None, None, &situation) {
+                    assert!(
+                        words.iter().all(|word| !fix.what.contains(word)),
+                        "{} {protocol:?}: {fix:?}",
+                        cause.id
+                    );
+                }
+            }
+        }
+        let redis = Situation {
+            protocol: Protocol::Redis,
+            ..Situation::default()
+        };
+        let shown = fixes("keepalive-race-unannounced-close", None, None, &redis);
+        assert!(shown[0].what.starts_with("Redis: timeout 0"), "{shown:?}");
+    }
+
+    #[test]
+    fn no_client_is_told_to_undercut_a_limit_of_two_seconds() {
+        for known in std::iter::once(None).chain(SOFTWARE.iter().map(Some)) {
+            for cause in ["keepalive-race-unannounced-close", "idle-timeout-inversion"] {
+                let situation = Situation {
+                    protocol: Protocol::Http1,
+                    idle_limit_seconds: Some(2.004),
+                    ..Situation::default()
+                };
+                let shown = fixes(cause, None, known, &situation);
+                assert!(shown.iter().any(|fix| fix.what.contains("from 2.0 s")), "{shown:?}");
+                assert!(
+                    shown.iter().all(|fix| !fix.what.contains("below the server's")),
+                    "{shown:?}"
+                );
+            }
+        }
+    }
 }
