@@ -73,6 +73,7 @@ fn finding(
     let software = server_software(story);
     let known = software.as_deref().and_then(facts::software);
     let client = client_software(story);
+    let situation = situation(story, confidence);
     let mut evidence = weighed.evidence;
     evidence.sort_by_key(|item| (item.time, item.number, item.source.id()));
     let evidence = joined(evidence);
@@ -89,8 +90,7 @@ fn finding(
         client: connection.client,
         server: connection.server,
         request: request_line(story),
-
-        fixes: facts::fixes(cause.id, known, client, &situation(story, confidence)),
+        fixes: facts::fixes(cause.id, known, client, &situation),
         server_software: software,
         opened: connection.opened.time,
         ended: connection.ended.time,
@@ -98,7 +98,7 @@ fn finding(
         retry,
         retry_reason,
         evidence,
-        clauses: cause.clauses.iter().filter_map(|id| facts::clause(id)).collect(),
+        clauses: facts::clauses(cause.clauses, &situation),
         follows: None,
         settle: weighed.settle.filter(|_| confidence != Confidence::Certain),
     }

@@ -49,7 +49,15 @@ pub struct Software {
 
 #[derive(serde::Deserialize)]
 struct Clauses {
-    clause: Vec<Clause>,
+    clause: Vec<ClauseRow>,
+}
+
+#[derive(serde::Deserialize)]
+struct ClauseRow {
+    #[serde(flatten)]
+    clause: Clause,
+    #[serde(default)]
+    when: Vec<Condition>,
 }
 
 #[derive(serde::Deserialize)]
@@ -90,6 +98,7 @@ enum Fact {
     Tls,
     FastCgi,
     Redis,
+    Unrecognised,
     FinBeforeReset,
     IdleLimitBelow(f64),
 }
@@ -104,7 +113,7 @@ enum OwnerRow {
 }
 
 // The files are part of the program; a test parses each, so a table that does not parse never ships.
-static CLAUSES: LazyLock<Vec<Clause>> = LazyLock::new(|| {
+static CLAUSES: LazyLock<Vec<ClauseRow>> = LazyLock::new(|| {
     toml::from_str::<Clauses>(include_str!("../facts/clauses.toml"))
         .map(|table| table.clause)
         .unwrap_or_default()
@@ -122,7 +131,16 @@ static FIXES: LazyLock<Vec<FixRow>> = LazyLock::new(|| {
 
 /// The clause with an id such as "RFC 9112 §9.6".
 pub fn clause(id: &str) -> Option<&'static Clause> {
-    CLAUSES.iter().find(|clause| clause.id == id)
+    CLAUSES.iter().map(|row| &row.clause).find(|clause| clause.id == id)
+}
+
+/// Those of a cause's clauses that bear on the situation, in the cause's order.
+pub(crate) fn clauses(ids: &[&str], situation: &Situation) -> Vec<&'static Clause> {
+    ids.iter()
+        .filter_map(|id| CLAUSES.iter().find(|row| row.clause.id == *id))
+        .filter(|row| row.when.iter().all(|condition| condition.met(situation)))
+        .map(|row| &row.clause)
+        .collect()
 }
 
 /// What is known of the server that calls itself so in `Server:`.
@@ -217,6 +235,7 @@ impl Condition {
             Fact::Tls => situation.protocol == Protocol::Tls,
             Fact::FastCgi => situation.protocol == Protocol::FastCgi,
             Fact::Redis => situation.protocol == Protocol::Redis,
+            Fact::Unrecognised => situation.protocol == Protocol::Unknown,
             Fact::FinBeforeReset => situation.fin_before_reset,
             Fact::IdleLimitBelow(seconds) => situation.idle_limit_seconds.is_some_and(|limit| limit < seconds),
         };
@@ -243,6 +262,7 @@ impl TryFrom<String> for Condition {
             Some(("protocol", "tls")) => Some(Fact::Tls),
             Some(("protocol", "fastcgi")) => Some(Fact::FastCgi),
             Some(("protocol", "redis")) => Some(Fact::Redis),
+            Some(("protocol", "unrecognised")) => Some(Fact::Unrecognised),
             _ => None,
         };
         match fact {
@@ -365,6 +385,7 @@ mod tests {
             "protocol:tls",
             "protocol:fastcgi",
             "not-protocol:redis",
+            "protocol:unrecognised",
             "fin-before-reset",
             "no-fin-before-reset",
             "idle-limit-below:3",
@@ -451,5 +472,125 @@ mod tests {
         };
         assert_eq!(about(Some(alb), None), 0);
         assert_eq!(about(None, Some(alb)), 1);
+    }
+
+    #[test]
+    fn clauses_of_http_and_of_idle_connections_stay_where_they_belong() {
+        let ids = |cause: &str, situation: &Situation| {
+            let cause = crate::causes::find(cause).unwrap();
+            let found = clauses(cause.clauses, situation);
+            found.iter().map(|clause| clause.id.as_str()).collect::<Vec<_>>()
+        };
+        let refused = Situation {
+            handshake_only: true,
+            ..Situation::default()
+        };
+        assert!(!ids("silent-drop", &refused).contains(&"RFC 5382 REQ-5"));
+        assert!(ids("silent-drop", &Situation::default()).contains(&"RFC 5382 REQ-5"));
+        let of = |protocol| Situation {
+            protocol,
+            ..Situation::default()
+        };
+        let race = |protocol| ids("keepalive-race-unannounced-close", &of(protocol));
+        assert!(race(Protocol::Http1).contains(&"RFC 9112 §9.5"));
+        assert!(race(Protocol::Redis).iter().all(|id| !id.starts_with("RFC 911")));
+        assert!(race(Protocol::FastCgi).iter().all(|id| !id.starts_with("RFC 9112")));
+    }
+
+    #[test]
+    fn a_gunicorn_that_half_closed_is_not_told_to_be_newer() {
+        let gunicorn = software("gunicorn").unwrap();
+        let told = |fin_before_reset| {
+            let situation = Situation {
+                has_body: true,
+                protocol: Protocol::Http1,
+                fin_before_reset,
+                ..Situation::default()
+            };
+            let shown = fixes("unread-request-body", Some(gunicorn), None, &situation);
+            shown.iter().any(|fix| fix.what.contains("26.0 or later"))
+        };
+        assert!(told(false));
+        assert!(!told(true));
+    }
+
+    #[test]
+    fn a_limit_is_raised_only_after_413() {
+        for known in SOFTWARE.iter() {
+            for (status, raised) in [(413, true), (403, false)] {
+                let situation = Situation {
+                    has_body: true,
+                    status: Some(status),
+                    protocol: Protocol::Http1,
+                    ..Situation::default()
+                };
+                let shown = fixes("early-error-body-limit", Some(known), None, &situation);
+                let raises = shown.iter().any(|fix| {
+                    ["the upload is legitimate", "raise the limit", "largest upload."]
+                        .iter()
+                        .any(|words| fix.what.contains(words))
+                });
+                assert_eq!(raises, raised, "{} {status}: {shown:?}", known.id);
+            }
+        }
+    }
+
+    #[test]
+    fn redis_and_fastcgi_get_no_advice_about_http() {
+        let words = [
+            "Connection:",
+            "Keep-Alive:",
+            "Content-Length",
+            "Expect:",
+            "HEAD",
+            "Range",
+            "503",
+            "response that ",
+        ];
+        for cause in CAUSES {
+            // These are made of HTTP's own words.
+            if ["early-error-body-limit", "keepalive-race-announced-close"].contains(&cause.id) {
+                continue;
+            }
+            for protocol in [Protocol::Redis, Protocol::FastCgi] {
+                let situation = Situation {
+                    protocol,
+                    has_body: true,
+                    ..Situation::default()
+                };
+                for fix in fixes(cause.id, None, None, &situation) {
+                    assert!(
+                        words.iter().all(|word| !fix.what.contains(word)),
+                        "{} {protocol:?}: {fix:?}",
+                        cause.id
+                    );
+                }
+            }
+        }
+        let redis = Situation {
+            protocol: Protocol::Redis,
+            ..Situation::default()
+        };
+        let shown = fixes("keepalive-race-unannounced-close", None, None, &redis);
+        assert!(shown[0].what.starts_with("Redis: timeout 0"), "{shown:?}");
+    }
+
+    #[test]
+    fn no_client_is_told_to_undercut_a_limit_of_two_seconds() {
+        for known in std::iter::once(None).chain(SOFTWARE.iter().map(Some)) {
+            for cause in ["keepalive-race-unannounced-close", "idle-timeout-inversion"] {
+                let situation = Situation {
+                    protocol: Protocol::Http1,
+                    idle_limit_seconds: Some(2.004),
+                    ..Situation::default()
+                };
+                let shown = fixes(cause, None, known, &situation);
+                assert!(shown.iter().any(|fix| fix.what.contains("from 2.0 s")), "{shown:?}");
+                assert!(
+                    shown.iter().all(|fix| !fix.what.contains("below the server's")),
+                    "{shown:?}"
+                );
+            }
+        }
     }
 }
