@@ -1,4 +1,4 @@
-use bypeer_diagnose::Accounts;
+use bypeer_diagnose::{Accounts, NotJudged};
 use bypeer_wire::{Issues, Timestamp};
 
 use crate::escape::escape;
@@ -11,6 +11,8 @@ use crate::time::utc;
 pub struct Summary {
     /// Every connection, accounted for.
     pub accounts: Accounts,
+    /// Streams that ended abnormally in a way that no cause describes; perhaps only the first of them.
+    pub unexplained: Vec<u32>,
     /// What in the input could not be used.
     pub issues: Issues,
     /// The input's names, in the order in which they were read.
@@ -111,7 +113,11 @@ pub(crate) fn write(page: &mut Page, summary: &Summary, harmless_hidden: u64) {
     );
     row(accounts.ended_well, Role::Harmless, "ended well");
     for (reason, count) in &accounts.not_judged {
-        row(*count, Role::Faint, &format!("not judged: {}", reason.what()));
+        let streams = match reason {
+            NotJudged::NoCauseFits => unexplained(&summary.unexplained, *count),
+            _ => String::new(),
+        };
+        row(*count, Role::Faint, &format!("not judged: {}{streams}", reason.what()));
     }
     if let Some(missing) = unaccounted(accounts) {
         row(
@@ -148,6 +154,23 @@ pub(crate) fn write(page: &mut Page, summary: &Summary, harmless_hidden: u64) {
     }
 }
 
+/// Streams named of those that no cause describes.
+const UNEXPLAINED: usize = 10;
+
+/// `: streams 4, 9 and 3 more` for those of `count` connections whose streams are known.
+fn unexplained(streams: &[u32], count: u64) -> String {
+    let named: Vec<String> = streams.iter().take(UNEXPLAINED).map(u32::to_string).collect();
+    if named.is_empty() {
+        return String::new();
+    }
+    let plural = if named.len() == 1 { "" } else { "s" };
+    let more = match count.saturating_sub(named.len() as u64) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(": stream{plural} {}{more}", named.join(", "))
+}
+
 /// Connections that no line of the accounts holds.
 fn unaccounted(accounts: &Accounts) -> Option<u64> {
     let not_judged: u64 = accounts.not_judged.iter().map(|(_, count)| count).sum();
@@ -165,7 +188,6 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
 mod tests {
     use super::*;
     use crate::Look;
-    use bypeer_diagnose::NotJudged;
 
     fn text(summary: &Summary, harmless_hidden: u64, look: Look) -> String {
         let mut page = Page::new(look);
@@ -204,6 +226,24 @@ mod tests {
             assert!(text.contains(line), "{line:?} in\n{text}");
         }
         assert!(!text.contains("not accounted for"), "{text}");
+    }
+
+    #[test]
+    fn what_no_cause_describes_is_named() {
+        let mut summary = Summary {
+            accounts: accounts(),
+            unexplained: vec![4, 9],
+            ..Summary::default()
+        };
+        let named = text(&summary, 0, Look::PLAIN);
+        assert!(
+            named.contains("no cause describes: streams 4, 9 and 3 more\n"),
+            "{named}"
+        );
+        summary.unexplained = (1..=50).collect();
+        summary.accounts.not_judged = vec![(NotJudged::NoCauseFits, 10)];
+        let cut = text(&summary, 0, Look::PLAIN);
+        assert!(cut.contains(": streams 1, 2, 3, 4, 5, 6, 7, 8, 9, 10\n"), "{cut}");
     }
 
     #[test]

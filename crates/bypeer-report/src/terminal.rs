@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use bypeer_diagnose::{Confidence, Evidence, Finding, Insight, Owner, Retry, Source};
+use bypeer_diagnose::{Confidence, Evidence, Finding, Insight, NotJudged, Owner, Retry, Source};
 
 use crate::Look;
 use crate::escape::escape;
@@ -155,12 +155,23 @@ pub fn brief(finding: &Finding, look: Look) -> String {
 
 fn nothing_shown(summary: &Summary) -> String {
     let accounts = &summary.accounts;
+    let unexplained: u64 = accounts
+        .not_judged
+        .iter()
+        .filter(|(reason, _)| *reason == NotJudged::NoCauseFits)
+        .map(|(_, count)| count)
+        .sum();
     if summary.selection.is_some() {
         "No finding among those asked for.".to_owned()
+    } else if unexplained > 0 {
+        format!(
+            "No cause was found, but {} abnormally: the summary names what to look at.",
+            ended(unexplained)
+        )
     } else if accounts.harmless > 0 {
         format!(
-            "Nothing to complain about. {} a harmless way.",
-            ended_in(accounts.harmless)
+            "Nothing to complain about. {} in a harmless way.",
+            ended(accounts.harmless)
         )
     } else if accounts.ended_well == accounts.connections {
         "Every connection ended well.".to_owned()
@@ -169,8 +180,8 @@ fn nothing_shown(summary: &Summary) -> String {
     }
 }
 
-fn ended_in(count: u64) -> String {
-    format!("{} ended in", counted(count, "connection"))
+fn ended(count: u64) -> String {
+    format!("{} ended", counted(count, "connection"))
 }
 
 fn belongs(insight: &Insight, finding: &Finding) -> bool {

@@ -5,7 +5,7 @@ this run until it has happened again, then end it with Ctrl-C. It is a ring of 2
 for weeks; put your port, or ports, in place of 8080:
 
     sudo tcpdump -i any -nn -s 0 -Z root -C 100 -W 20 -w /var/tmp/ring.pcap 'tcp port 8080 or icmp or icmp6'
-    sudo bypeer explain /var/tmp/ring.pcap*
+    bypeer explain /var/tmp/ring.pcap*
 
   -s 0              whole packets: the ends of requests and responses tell causes apart. If privacy or disk forbid that,
                     -s 200 keeps the headers; more findings will then be undecided.

@@ -33,6 +33,8 @@ pub struct Outcome {
     pub insights: Vec<Insight>,
     /// Every connection.
     pub accounts: Accounts,
+    /// Streams that ended abnormally in a way that no cause describes; perhaps only the first of them.
+    pub unexplained: Vec<u32>,
     /// What the packets held that could not be used.
     pub issues: Issues,
     /// Connections counted by server.
@@ -159,6 +161,7 @@ impl Engine {
             findings,
             insights: verdicts.insights,
             accounts: verdicts.accounts,
+            unexplained: verdicts.unexplained,
             issues: self.issues,
             groups: desk.groups,
             answers,

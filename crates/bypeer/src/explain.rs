@@ -282,6 +282,7 @@ impl Printer {
         };
         let summary = Summary {
             accounts: outcome.accounts,
+            unexplained: outcome.unexplained,
             issues,
             files: ending.files,
             packets: outcome.packets,

@@ -127,6 +127,7 @@ fn summaries_keep_to_their_schema() {
             undecided: 1,
             not_judged: vec![(NotJudged::StillOpen, 2)],
         },
+        unexplained: vec![7],
         issues,
         files: vec!["a.pcap".to_owned()],
         packets: 100,

@@ -296,3 +296,24 @@ fn patterns_name_their_connections_once() {
     let text = plain(&groups([ours]), &[insight]);
     assert!(text.contains("(seen on 4 connections)\n"), "{text}");
 }
+
+#[test]
+fn what_is_unexplained_is_not_all_clear() {
+    let summary = Summary {
+        accounts: Accounts {
+            connections: 3,
+            harmless: 1,
+            ended_well: 1,
+            not_judged: vec![(NotJudged::NoCauseFits, 1)],
+            ..Accounts::default()
+        },
+        unexplained: vec![2],
+        ..Summary::default()
+    };
+    let text = report(&Groups::new(), &[], &summary, false, Look::PLAIN);
+    assert!(
+        text.starts_with("No cause was found, but 1 connection ended abnormally"),
+        "{text}"
+    );
+    assert!(text.contains("no cause describes: stream 2\n"), "{text}");
+}
