@@ -56,7 +56,7 @@ pub(crate) fn link(findings: &mut [Finding]) {
             Fix {
                 owner: Owner::Server,
                 what: format!(
-                    "Mend stream {} first: {} at {}.",
+                    "Fix stream {} first: {} at {}.",
                     follows.stream, follows.cause.id, follows.server
                 ),
             },
