@@ -149,7 +149,7 @@ impl Engine {
         if desk.selection.narrows() {
             findings = desk.narrow(&mut answers);
         }
-        let nothing_fits = desk.selection.names_connections() && desk.accounts.is_empty();
+        let nothing_fits = desk.selection.names_connections() && desk.accounts.is_empty() && findings.is_empty();
         desk.tell_fitting(&mut answers);
         let endings = desk.endings(&findings);
         let span = self.first.zip(self.last);
@@ -279,16 +279,16 @@ impl Desk {
         if let Some(kind) = line.kind
             && !self.keep(|fit| fit.kind)
         {
-            if line.tells_only_a_kind() {
-                answers.push(format!("no connection of the capture {}", kind.verb()));
-                self.accounts.clear();
-                self.held.clear();
-            } else {
-                answers.push(format!(
-                    "none of them {}; what the line tells of the failure was left aside",
-                    kind.verb()
-                ));
-            }
+            answers.push(format!(
+                "none of them {}; what the line tells of the failure was left aside",
+                kind.verb()
+            ));
+        }
+        if let Some(kind) = line.kind
+            && line.tells_only_a_kind()
+            && self.chosen.is_empty()
+        {
+            answers.push(format!("no connection of the capture {}", kind.verb()));
         }
         if !line.paths.is_empty() {
             let path = line.paths.join(" or ");

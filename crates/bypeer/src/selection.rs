@@ -68,7 +68,7 @@ impl Selection {
         self.wanted.is_some()
     }
 
-    /// Whether a connection is among those asked for by address.
+    /// Whether a connection is among those asked for by address, or by an error line without one.
     pub(crate) fn wants(&self, connection: &Connection) -> bool {
         match &self.wanted {
             None => true,
@@ -78,7 +78,11 @@ impl Selection {
                 (error_line::same(*a, client) && error_line::same(*b, server))
                     || (error_line::same(*a, server) && error_line::same(*b, client))
             }
-            Some(Wanted::Line(line)) => line.fits(connection),
+            Some(Wanted::Line(line)) => {
+                // A kind narrows what addresses fit; where it is all there is, it picks.
+                let of_kind = || line.kind.is_none_or(|kind| kind.fits(connection));
+                line.fits(connection) && (!line.tells_only_a_kind() || of_kind())
+            }
         }
     }
 
