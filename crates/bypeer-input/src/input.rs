@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bypeer_wire::capture::{Frame, Parser, Step};
 use bypeer_wire::{Issues, Timestamp};
 
-use crate::chunks::{Arrival, End, Feed, Threaded, Window};
+use crate::chunks::{Arrival, End, Threaded, Window};
 use crate::compression::Plain;
 use crate::order::{self, Span};
 use crate::source::{Counted, Origin};
@@ -281,7 +281,7 @@ impl Run {
 
 /// A source whose bytes come.
 struct Opened {
-    feed: Feed,
+    feed: Threaded,
     /// Whether an error came from the operating system and not from the decompressor.
     failed: Arc<AtomicBool>,
 }
@@ -305,10 +305,8 @@ impl Opened {
                     name: name.to_owned(),
                     source,
                 };
-                match Plain::open(counted).map_err(read)? {
-                    stored @ Plain::Stored(_) => Feed::Direct(stored),
-                    compressed => Feed::Threaded(Threaded::start(|| Ok(compressed), true).map_err(thread)?),
-                }
+                let plain = Plain::open(counted).map_err(read)?;
+                Threaded::start(|| Ok(plain), true).map_err(thread)?
             }
             Origin::Stream(inner) => {
                 let counted = Counted {
@@ -316,7 +314,7 @@ impl Opened {
                     bytes: meter.read.clone(),
                     failed: failed.clone(),
                 };
-                Feed::Threaded(Threaded::start(|| Plain::open(counted), false).map_err(thread)?)
+                Threaded::start(|| Plain::open(counted), false).map_err(thread)?
             }
         };
         Ok(Opened { feed, failed })

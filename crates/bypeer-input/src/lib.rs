@@ -1,7 +1,7 @@
 //! Capture files and pipes → frames, in order, from bounded memory.
 //!
 //! ```text
-//! Source ─► decompression (a thread of its own) ─► chunks ─► capture::Parser ─► the caller's closure
+//! Source ─► reading, decompression (a thread of its own) ─► chunks ─► capture::Parser ─► the caller's closure
 //! ```
 //!
 //! gzip and Zstandard are known by their first bytes, never by a file's name. Frames of a pipe are delivered as soon as
