@@ -25,10 +25,7 @@ fn tight() -> Limits {
 /// The real captures of at most `largest` bytes, by name. They belong to another crate of the workspace.
 fn captures(largest: usize) -> Vec<(String, Vec<u8>)> {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bypeer-diagnose/cases");
-    let Ok(cases) = fs::read_dir(&cases) else {
-        eprintln!("SKIPPED: no captures in {}", cases.display());
-        return Vec::new();
-    };
+    let cases = fs::read_dir(&cases).expect("the workspace holds the cases");
     let mut found: Vec<_> = cases
         .filter_map(|case| {
             let case = case.ok()?;
