@@ -1,4 +1,6 @@
 //! The table of verbs and options: help, completions and manual pages are made from it.
+// Doc comments are help texts here, and IPv6 endpoints stand in brackets.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 use std::io::Write;
 use std::path::PathBuf;
