@@ -30,7 +30,7 @@ pub struct Verdicts {
     pub findings: Vec<Finding>,
     /// What only several connections together show.
     pub insights: Vec<Insight>,
-    /// Streams that ended abnormally in a way that no cause describes, at most [`UNEXPLAINED`].
+    /// Streams that ended abnormally in a way that no cause describes, at most 100.
     pub unexplained: Vec<u32>,
     /// Every connection, accounted for; including those handed out before.
     pub accounts: Accounts,

@@ -10,7 +10,7 @@ use crate::story::{RIGHT_AFTER, Stand, Story, response_head, tls_closed_silently
 /// What other connections of the same server did around a connection: what a single story cannot know.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// Other connections that the server's side ended within [`TOGETHER`] of this one, in the middle of something.
+    /// Other connections that the server's side ended within 60 ms of this one, in the middle of something.
     pub died_together: u32,
     /// Of those, the ones whose clients, like this one's, had been silent for a while: one event ended them, not each its
     /// own request.
