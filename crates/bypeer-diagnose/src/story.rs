@@ -5,7 +5,7 @@ use bypeer_wire::app::{
 };
 use bypeer_wire::conn::{Connection, Fin, Flow, Marks, Reset, ResetShape, ResetValidity, SegmentNote};
 use bypeer_wire::packet::Checksum;
-use bypeer_wire::{Direction, PacketRef, Timestamp};
+use bypeer_wire::{Direction, PacketRef};
 
 use crate::Surroundings;
 
@@ -259,18 +259,6 @@ impl<'a> Story<'a> {
         Some(request.begun.time.since(answer.last.time))
     }
 
-    /// Whether the client had reason to know that the connection would close: the last whole answer before `number` said so.
-    pub fn close_was_announced_before(&self, number: u64) -> Option<PacketRef> {
-        self.connection
-            .app
-            .exchanges
-            .iter()
-            .filter_map(|exchange| exchange.response.as_ref())
-            .rfind(|response| response.begun.number < number)
-            .filter(|response| response_head(response).is_some_and(|head| head.connection.closes()))
-            .map(|response| response.begun)
-    }
-
     /// The client itself had asked for the connection to be closed with this request.
     pub fn client_asked_to_close(&self, exchange: &Exchange) -> bool {
         exchange
@@ -284,11 +272,6 @@ impl<'a> Story<'a> {
     pub fn sent_after_fin_arrived(&self, note: &SegmentNote) -> Option<bool> {
         let fin = self.server_fin()?;
         Some(note.ack > fin.offset as i64)
-    }
-
-    /// The segment drew the reset and carried payload.
-    pub fn trigger_with_data(&self) -> Option<&'a SegmentNote> {
-        self.reset()?.trigger.as_ref().filter(|trigger| trigger.len > 0)
     }
 
     /// Round trip as the handshake showed it, or 0.2 s when it was not seen.
@@ -366,11 +349,6 @@ impl<'a> Story<'a> {
     /// Time from one packet to another, never negative.
     pub fn between(&self, from: PacketRef, to: PacketRef) -> Duration {
         to.time.since(from.time)
-    }
-
-    /// The last moment at which the other side of `direction` was heard.
-    pub fn last_heard(&self, direction: Direction) -> Option<Timestamp> {
-        self.connection.flow(direction).last_packet.map(|at| at.time)
     }
 
     /// The payload cannot be read: TLS.

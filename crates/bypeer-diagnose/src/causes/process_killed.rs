@@ -49,7 +49,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     // A sink that closes owes nobody an answer.
-    if reset.is_none() && exchange.is_some_and(|exchange| exchange.response.is_none() && !story.answer_is_owed(exchange) && story.around.replied == 0) {
+    if reset.is_none() && exchange.is_some_and(|exchange| exchange.response.is_none() && !story.answer_is_owed(exchange)) {
         return None;
     }
     let gone = around.refused_after.is_some_and(|gap| gap < Duration::from_secs(10));

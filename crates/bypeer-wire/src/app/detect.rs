@@ -55,7 +55,7 @@ pub(super) fn detect_segment(direction: Direction, bytes: &[u8]) -> Option<Detec
 /// Each protocol, which side says it, and how it is told.
 type Test = (Protocol, Option<Direction>, fn(&[u8]) -> Line);
 
-const TESTS: [Test; 8] = [
+const TESTS: [Test; 9] = [
     (Protocol::Http2, Some(Direction::ToServer), http2_preface),
     (Protocol::Http1, Some(Direction::ToServer), request_line),
     (Protocol::Http1, Some(Direction::ToClient), head::status_line),
@@ -64,6 +64,7 @@ const TESTS: [Test; 8] = [
     (Protocol::Tls, None, tls_record),
     (Protocol::FastCgi, Some(Direction::ToServer), fastcgi_begin),
     (Protocol::Redis, Some(Direction::ToServer), redis_command),
+    (Protocol::Redis, Some(Direction::ToServer), redis_inline),
 ];
 
 /// Length of the PROXY protocol's line (version 1) that begins `bytes`, 0 where none does. At most 107 bytes.
@@ -142,6 +143,30 @@ fn begins_tls(bytes: &[u8], shape: &[Option<u8>]) -> Line {
 /// FCGI_BEGIN_REQUEST: version 1, type 1, any id, eight bytes of content.
 fn fastcgi_begin(bytes: &[u8]) -> Line {
     begins(bytes, &[Some(1), Some(1), None, None, Some(0), Some(8), None, None])
+}
+
+/// A command as typed into netcat, of those that no other protocol's client begins with.
+fn redis_inline(bytes: &[u8]) -> Line {
+    const COMMANDS: [&[u8]; 7] = [
+        b"PING\r\n",
+        b"BLPOP ",
+        b"BRPOP ",
+        b"INCR ",
+        b"LPUSH ",
+        b"RPUSH ",
+        b"SELECT ",
+    ];
+    let same = |command: &[u8]| bytes.iter().zip(command).all(|(a, b)| a.eq_ignore_ascii_case(b));
+    match COMMANDS
+        .iter()
+        .filter(|command| same(command))
+        .map(|command| bytes.len() >= command.len())
+        .max()
+    {
+        Some(true) => Line::Yes,
+        Some(false) => Line::Maybe,
+        None => Line::No,
+    }
 }
 
 /// A command as an array of bulk strings: `*2\r\n$`.
