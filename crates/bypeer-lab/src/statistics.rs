@@ -1,0 +1,1 @@
+//! Rates with their intervals, medians and spreads.
