@@ -1,0 +1,379 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use rustix::time::{ClockId, clock_gettime};
+use thiserror::Error;
+
+use super::reset_event::{ResetEvent, TraceText};
+
+/// Names of our instances begin with this; the process id of the lab follows.
+const INSTANCE: &str = "bypeer-lab-";
+const EVENT: &str = "events/tcp/tcp_send_reset";
+/// Of each processor: about 1000 resets with their stacks between two calls of [`ResetTrace::take`].
+const BUFFER_KIB: &str = "512";
+/// The kernel writes a stack some 50 µs after its event; longer than this it takes on no machine that still does anything.
+const STACK_PATIENCE: Duration = Duration::from_millis(20);
+/// Options that a new instance inherits and that change what the text looks like.
+const PLAIN_TEXT: [&str; 11] = [
+    "context-info",
+    "noraw",
+    "nohex",
+    "nobin",
+    "noverbose",
+    "nofields",
+    "nosym-offset",
+    "nosym-addr",
+    "nostacktrace",
+    "nouserstacktrace",
+    "nolatency-format",
+];
+
+/// The resets that this machine's kernel sends while it is open, in every network namespace of the machine: who has more
+/// than one lab running tells them apart by their addresses.
+///
+/// A tracefs instance of its own, so that nobody else's tracing is disturbed; dropping it removes it.
+#[derive(Debug)]
+pub struct ResetTrace {
+    instance: PathBuf,
+    /// Open as long as we live: an instance whose pipe is open cannot be removed by anybody.
+    pipe: Option<File>,
+    text: TraceText,
+    stacks: bool,
+}
+
+/// Why the kernel's reset events cannot be had here. A round goes on without them.
+#[derive(Debug, Error)]
+pub enum TraceUnavailable {
+    /// No tracefs anywhere.
+    #[error(
+        "the kernel's reset events are missing: tracefs is not mounted at /sys/kernel/tracing (as root: mount -t tracefs \
+         tracefs /sys/kernel/tracing); a round does without them"
+    )]
+    NotMounted,
+    /// It is there, but for root only.
+    #[error("the kernel's reset events are missing: {0} is root's alone; a round does without them")]
+    NotPermitted(PathBuf),
+    /// The kernel has no such event.
+    #[error(
+        "the kernel's reset events are missing: it has no event tcp:tcp_send_reset ({0}; Linux 4.16 or later with \
+         CONFIG_FTRACE has it); a round does without them"
+    )]
+    NoEvent(PathBuf),
+    /// Anything else.
+    #[error("the kernel's reset events are missing: {path}: {source}")]
+    Failed {
+        /// The file that refused.
+        path: PathBuf,
+        /// What it answered.
+        source: io::Error,
+    },
+}
+
+/// Where tracefs is mounted, in the mount namespace of the caller.
+pub fn find_tracefs() -> Result<PathBuf, TraceUnavailable> {
+    for path in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] {
+        let path = Path::new(path);
+        match path.join("instances").symlink_metadata() {
+            Ok(_) => return Ok(path.to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(TraceUnavailable::NotPermitted(path.to_owned()));
+            }
+            Err(_) => {}
+        }
+    }
+    Err(TraceUnavailable::NotMounted)
+}
+
+impl ResetTrace {
+    /// Begins to record. `tracefs` is where it is mounted ([`find_tracefs`]); `id` makes the instance's name, and is
+    /// `PID-N` with a process id as the *machine* counts it (a process in a PID namespace is told by its parent) and a
+    /// number that the process has not used before. Instances that dead labs left behind are removed.
+    pub fn open(tracefs: &Path, id: &str) -> Result<ResetTrace, TraceUnavailable> {
+        let instances = tracefs.join("instances");
+        remove_stale(&instances);
+        if !tracefs.join(EVENT).exists() && fs::read_dir(tracefs.join("events")).is_ok() {
+            return Err(TraceUnavailable::NoEvent(tracefs.join(EVENT)));
+        }
+        let instance = instances.join(format!("{INSTANCE}{id}"));
+        fs::create_dir(&instance).map_err(unavailable(&instance))?;
+        // From here on, dropping it removes it.
+        let mut trace = ResetTrace {
+            instance,
+            pipe: None,
+            text: TraceText::default(),
+            stacks: false,
+        };
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let path = trace.instance.join("trace_pipe");
+        let pipe = OpenOptions::new().read(true).custom_flags(nonblocking).open(&path);
+        trace.pipe = Some(pipe.map_err(unavailable(&path))?);
+        for option in PLAIN_TEXT {
+            // A kernel that does not know one has no such text either.
+            let _ = trace.write("trace_options", option);
+        }
+        // Loses the oldest when it overflows, and then says how many.
+        let _ = trace.write("buffer_size_kb", BUFFER_KIB);
+        trace.write("trace_clock", "mono")?;
+        trace.stacks = trace.write(&format!("{EVENT}/trigger"), "stacktrace").is_ok();
+        trace.write(&format!("{EVENT}/enable"), "1")?;
+        trace.write("tracing_on", "1")?;
+        Ok(trace)
+    }
+
+    /// The resets since the last call, in the order of the trace. Does not wait, but for the stack of an event that is
+    /// just being written (20 ms at the most).
+    pub fn take(&mut self) -> io::Result<Vec<ResetEvent>> {
+        let Some(pipe) = &mut self.pipe else {
+            return Ok(Vec::new());
+        };
+        let offset = monotonic_to_real();
+        let mut buffer = vec![0; 64 << 10];
+        let mut waited = Duration::ZERO;
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(0) => {}
+                Ok(length) => {
+                    // The text is ASCII but for names of tasks, which nobody reads.
+                    let text = String::from_utf8_lossy(&buffer[..length]);
+                    self.text.push(&text, offset, self.stacks);
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            if !self.text.is_waiting() || waited >= STACK_PATIENCE {
+                return Ok(self.text.take());
+            }
+            let pause = Duration::from_millis(1);
+            std::thread::sleep(pause);
+            waited += pause;
+        }
+    }
+
+    /// Trace entries, events and stacks, that the kernel dropped because nobody read them in time. While this is not 0, that an
+    /// event is missing proves nothing.
+    pub fn lost(&self) -> u64 {
+        self.text.lost()
+    }
+
+    /// Events whose text this program does not understand: a layout of a newer kernel.
+    pub fn unreadable(&self) -> u64 {
+        self.text.unreadable()
+    }
+
+    /// Whether events come with their stacks; without, only the reason tells one way from another.
+    pub fn has_stacks(&self) -> bool {
+        self.stacks
+    }
+
+    fn write(&self, file: &str, value: &str) -> Result<(), TraceUnavailable> {
+        let path = self.instance.join(file);
+        fs::write(&path, value).map_err(unavailable(&path))
+    }
+}
+
+impl Drop for ResetTrace {
+    fn drop(&mut self) {
+        let _ = self.write(&format!("{EVENT}/enable"), "0");
+        let _ = self.write(&format!("{EVENT}/trigger"), "!stacktrace");
+        // It is busy while its pipe is open.
+        self.pipe = None;
+        let _ = fs::remove_dir(&self.instance);
+    }
+}
+
+/// Removes the instances of labs that are no more. One that is in use is busy and stays, also when its process is invisible
+/// from our PID namespace; that its process is gone is asked all the same, for one that is just being opened.
+fn remove_stale(instances: &Path) {
+    let Ok(entries) = fs::read_dir(instances) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(INSTANCE));
+        let pid: Option<u32> = id.and_then(|id| id.split('-').next()).and_then(|pid| pid.parse().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+fn unavailable(path: &Path) -> impl FnOnce(io::Error) -> TraceUnavailable {
+    let path = path.to_owned();
+    move |source| match source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => TraceUnavailable::NotPermitted(path),
+        _ => TraceUnavailable::Failed { path, source },
+    }
+}
+
+/// What to add to `CLOCK_MONOTONIC` for `CLOCK_REALTIME`, in nanoseconds, as of now: the two are read within a microsecond.
+fn monotonic_to_real() -> i64 {
+    let nanoseconds = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+    };
+    let sample = || {
+        let before = nanoseconds(ClockId::Monotonic);
+        let real = nanoseconds(ClockId::Realtime);
+        let took = nanoseconds(ClockId::Monotonic).saturating_sub(before);
+        (took, real.saturating_sub(before).saturating_sub(took / 2))
+    };
+    // Of several the one that nothing interrupted.
+    (0..5).map(|_| sample()).min().map_or(0, |(_, offset)| offset)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::kernel::ResetPath;
+
+    fn trace(number: u32) -> ResetTrace {
+        let id = format!("{}-{number}", std::process::id());
+        ResetTrace::open(&find_tracefs().unwrap(), &id).unwrap()
+    }
+
+    /// A connection over loopback: listener, client, server.
+    fn pair(listen: &str, connect: &str) -> (TcpListener, TcpStream, TcpStream) {
+        let listener = TcpListener::bind((listen, 0)).unwrap();
+        let client = TcpStream::connect((connect, listener.local_addr().unwrap().port())).unwrap();
+        let server = listener.accept().unwrap().0;
+        (listener, client, server)
+    }
+
+    /// Unread data in `server` when it is closed.
+    fn close_unread((listener, mut client, server): (TcpListener, TcpStream, TcpStream)) -> u16 {
+        let port = listener.local_addr().unwrap().port();
+        client.write_all(&[0; 22]).unwrap();
+        server.peek(&mut [0]).unwrap();
+        drop(server);
+        port
+    }
+
+    fn from(events: Vec<ResetEvent>, port: u16) -> Vec<ResetEvent> {
+        events.into_iter().filter(|event| event.source.port() == port).collect()
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn resets_by_their_reasons_and_ways() {
+        let mut trace = trace(1);
+        let before = SystemTime::now();
+        let unread = close_unread(pair("127.0.0.1", "127.0.0.1"));
+        let dual = close_unread(pair("::", "127.0.0.1"));
+
+        let (listener, client, server) = pair("127.0.0.1", "127.0.0.1");
+        let lingering = listener.local_addr().unwrap().port();
+        socket2::SockRef::from(&server)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop((server, client, listener));
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let closed = listener.local_addr().unwrap().port();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        drop(listener);
+        drop(client);
+        assert!(TcpStream::connect(("127.0.0.1", closed)).is_err());
+
+        let events = trace.take().unwrap();
+        let after = SystemTime::now();
+        let since_epoch = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as i64;
+        assert_eq!((trace.lost(), trace.unreadable(), trace.has_stacks()), (0, 0, true));
+        let seen = |port| -> Vec<(ResetPath, String, String)> {
+            from(events.clone(), port)
+                .into_iter()
+                .map(|event| (event.path(), event.reason.unwrap_or_default(), event.state))
+                .collect()
+        };
+        let is = |path, reason: &str, state: &str| (path, reason.to_owned(), state.to_owned());
+        assert_eq!(
+            seen(unread),
+            [is(ResetPath::CloseUnread, "TCP_ABORT_ON_CLOSE", "CLOSE")]
+        );
+        assert_eq!(seen(dual), [is(ResetPath::CloseUnread, "TCP_ABORT_ON_CLOSE", "CLOSE")]);
+        assert_eq!(seen(lingering), [is(ResetPath::LingerZero, "TCP_STATE", "CLOSE")]);
+        assert_eq!(
+            seen(closed),
+            [
+                is(ResetPath::ListenerClosed, "TCP_STATE", "CLOSE"),
+                is(ResetPath::Answer, "NO_SOCKET", "UNKNOWN")
+            ]
+        );
+        for event in events {
+            assert!(event.source.is_ipv4(), "{event:?}");
+            let slack = 10_000;
+            assert!(event.time.0 > since_epoch(before) - slack, "{event:?}");
+            assert!(event.time.0 < since_epoch(after) + slack, "{event:?}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn nothing_is_given_twice_and_nothing_is_lost_between_two_takes() {
+        let mut trace = trace(2);
+        let mut ports = Vec::new();
+        let mut seen = Vec::new();
+        for round in 0..40 {
+            ports.push(close_unread(pair("127.0.0.1", "127.0.0.1")));
+            if round % 3 == 0 {
+                seen.extend(trace.take().unwrap());
+            }
+        }
+        seen.extend(trace.take().unwrap());
+        assert!(seen.iter().all(|event| !event.stack.is_empty()));
+        let seen: Vec<u16> = seen.iter().map(|event| event.source.port()).collect();
+        let ours: Vec<u16> = seen.into_iter().filter(|port| ports.contains(port)).collect();
+        assert_eq!(ours, ports);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn an_overflow_is_counted() {
+        let mut trace = trace(3);
+        trace.write("buffer_size_kb", "8").unwrap();
+        for _ in 0..100 {
+            close_unread(pair("127.0.0.1", "127.0.0.1"));
+        }
+        let given = trace.take().unwrap().len() as u64;
+        assert!(given < 100, "{given} fitted");
+        assert!(trace.lost() >= 100 - given, "{} of {given}", trace.lost());
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn stale_instances_go_and_living_ones_stay() {
+        let instances = find_tracefs().unwrap().join("instances");
+        // No process has this id: the kernel's highest is 4194304.
+        let stale = instances.join(format!("{INSTANCE}4194999-1"));
+        fs::create_dir(&stale).unwrap();
+        fs::write(stale.join(EVENT).join("trigger"), "stacktrace").unwrap();
+        fs::write(stale.join(EVENT).join("enable"), "1").unwrap();
+        // One that lives, of a process that we cannot see.
+        let hidden = ResetTrace::open(&find_tracefs().unwrap(), "4194998-1").unwrap();
+        let own = trace(4);
+        assert!(!stale.exists());
+        assert!(hidden.instance.exists());
+        let paths = [hidden.instance.clone(), own.instance.clone()];
+        drop((hidden, own));
+        assert!(paths.iter().all(|path| !path.exists()));
+    }
+
+    #[test]
+    fn what_is_not_tracefs_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = ResetTrace::open(folder.path(), "1-1").unwrap_err();
+        assert!(matches!(error, TraceUnavailable::Failed { .. }), "{error}");
+        fs::create_dir_all(folder.path().join("instances")).unwrap();
+        fs::create_dir_all(folder.path().join("events")).unwrap();
+        let error = ResetTrace::open(folder.path(), "1-1").unwrap_err();
+        assert!(matches!(error, TraceUnavailable::NoEvent(_)), "{error}");
+    }
+}
