@@ -136,6 +136,9 @@ impl Interfaces {
 
     /// What is to be said of them under the report.
     pub(crate) fn note(&self, vantages: &Vantages) -> Option<String> {
+        if self.nothing_of_it().is_some() {
+            return None;
+        }
         if let Some(asked) = &self.asked {
             let (judged, others) = self.rows.iter().partition::<Vec<&Row>, _>(|row| row.asked);
             let sum = |rows: &[&Row]| rows.iter().map(|row| row.packets).sum::<u64>();
@@ -162,8 +165,8 @@ impl Interfaces {
             .map(|(number, count)| format!("{count} by {}", self.label(*number)))
             .collect();
         Some(format!(
-            "{connections} seen by several interfaces and judged by the one that saw the first packet ({}); {} packets that \
-             others saw of them were left out; --interface judges by one alone, of {}",
+            "{connections} seen by several interfaces, and judged by the one that saw the first packet ({}); {} packets that \
+             the others saw were left out; --interface judges by one alone: {}",
             judged_by.join(", "),
             vantages.left_out,
             self.list()
@@ -183,12 +186,14 @@ impl Interfaces {
             if !list.is_empty() {
                 list.push_str(", ");
             }
-            let name = row.name.as_deref().unwrap_or("without a name");
             let packets = match row.packets {
                 1 => "1 packet".to_owned(),
                 packets => format!("{packets} packets"),
             };
-            let _ = write!(list, "{} {name} ({packets})", row.number);
+            let _ = match &row.name {
+                Some(name) => write!(list, "{} {name} ({packets})", row.number),
+                None => write!(list, "{} (no name, {packets})", row.number),
+            };
         }
         match self.rows.len().saturating_sub(Self::TOLD) {
             0 if list.is_empty() => "none".to_owned(),

@@ -99,7 +99,7 @@ fn two_vantage_points_say_what_one_says() {
         for part in [
             format!("{connections} connections were seen by several interfaces"),
             format!("({connections} by client); {half} packets"),
-            format!("--interface judges by one alone, of 0 client ({half} packets), 1 server ({half} packets)"),
+            format!("--interface judges by one alone: 0 client ({half} packets), 1 server ({half} packets)"),
         ] {
             assert!(note.contains(&part), "{part:?} in {note}");
         }
@@ -170,6 +170,7 @@ fn an_interface_that_is_not_there_is_trouble() {
     }
     let (_, summary) = records(&explain_bytes(&bytes, &["--format", "json", "--interface", "2"]));
     assert_eq!((&summary["packets"], &summary["exit"]), (&0.into(), &2.into()));
+    assert_eq!(summary["notes"].as_array().unwrap().len(), 0);
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn classic_pcap_has_interface_0_alone() {
     let ran = explain(&data(RACE), &["--interface", "eth0"]);
     assert_eq!(ran.code, 2);
     assert!(
-        ran.err.contains("the capture has 0 without a name (500 packets)"),
+        ran.err.contains("the capture has 0 (no name, 500 packets)"),
         "{}",
         ran.err
     );
