@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bypeer_wire::capture::{Frame, Parser, Step};
+use bypeer_wire::capture::{Frame, Interface, Parser, Step};
 use bypeer_wire::{Issues, Timestamp};
 
 use crate::chunks::{Arrival, End, Threaded, Window};
@@ -22,6 +22,8 @@ const STOP_WITHIN: Duration = Duration::from_millis(50);
 /// What the caller's closure gets.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    /// An interface, before the first packet that it saw. Each file numbers its own from 0.
+    Interface(&'a Interface<'a>),
     /// A packet.
     Frame(&'a Frame<'a>),
     /// A pipe has been silent for 500 ms.
@@ -161,6 +163,7 @@ impl Run {
         let mut window = Window::new(opened.feed);
         let mut parser = Parser::continuing(self.summary.frames);
         let mut span: Option<Span> = None;
+        let mut interfaces = 0;
         let not_a_capture = |source| InputError::NotACapture {
             name: name.clone(),
             source,
@@ -177,7 +180,12 @@ impl Run {
                     }
                     window.consume(consumed);
                 }
-                Ok(Step::Skipped { consumed }) => window.consume(consumed),
+                Ok(Step::Skipped { consumed }) => {
+                    window.consume(consumed);
+                    if announce(&parser, &mut interfaces, on_event).is_break() {
+                        break Halt::Stopped;
+                    }
+                }
                 Ok(Step::NeedMore { total }) => {
                     if let Err(halt) = self.fill(&mut window, total, on_event) {
                         break halt;
@@ -277,6 +285,19 @@ impl Run {
             _ => Err(InputError::Read { name, source }),
         }
     }
+}
+
+/// Tells of the interfaces that were described since `told`.
+fn announce(
+    parser: &Parser,
+    told: &mut u32,
+    on_event: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    while let Some(interface) = parser.interface(*told) {
+        *told += 1;
+        on_event(Event::Interface(&interface))?;
+    }
+    ControlFlow::Continue(())
 }
 
 /// A source whose bytes come.

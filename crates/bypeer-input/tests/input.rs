@@ -184,6 +184,7 @@ fn a_pipe_is_read_as_it_comes_ticks_when_quiet_and_stops() {
     let summary = input
         .for_each(|event| {
             match event {
+                Event::Interface(_) => {}
                 // The next packet is sent only once this one was delivered, and the pipe stays open.
                 Event::Frame(_) if frames < 5 => {
                     frames += 1;
@@ -327,4 +328,48 @@ fn what_cannot_be_read_says_why() {
     let good = Source::open(write(folder.path(), "good", &pcap(&many(3)))).unwrap();
     let bad = Source::open(write(folder.path(), "bad", b"no capture, but text")).unwrap();
     assert!(Input::new(vec![good, bad]).unwrap_err().to_string().contains("bad"));
+}
+
+/// A pcapng with one packet of each of two interfaces; the second one is described after the first one's packet.
+fn pcapng(names: [&str; 2]) -> Vec<u8> {
+    let block = |kind: u32, body: &[u8]| {
+        let length = (12 + body.len() as u32).to_le_bytes();
+        [&kind.to_le_bytes(), &length, body, &length].concat()
+    };
+    let words = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|word| word.to_le_bytes()).collect() };
+    let mut bytes = block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX]));
+    for (number, name) in (0..).zip(names) {
+        let padding = vec![0; name.len().next_multiple_of(4) - name.len()];
+        let option = words(&[(name.len() as u32) << 16 | 2]);
+        bytes.extend(block(1, &[words(&[1, 0]), option, name.into(), padding].concat()));
+        bytes.extend(block(6, &words(&[number, 0, 1000 + number, 4, 4, 0])));
+    }
+    bytes
+}
+
+#[test]
+fn interfaces_are_told_before_their_packets() {
+    let folder = tempfile::tempdir().unwrap();
+    let classic = write(folder.path(), "b.pcap", &pcap(&[(5000, 60)]));
+    let pipe = Source::reader("pipe", io::Cursor::new(pcapng(["client", "ser\u{1b}ver"])));
+    let mut told = Vec::new();
+    let input = Input::new(vec![Source::open(classic).unwrap(), pipe]).unwrap();
+    let summary = input.for_each(|event| {
+        match event {
+            Event::Interface(interface) => told.push(format!("{} {:?}", interface.number, interface.name)),
+            Event::Frame(frame) => told.push(format!("#{} on {}", frame.at.number, frame.interface)),
+            Event::Quiet => {}
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(summary.unwrap().frames, 3);
+    let expected = [
+        r#"0 Some("client")"#,
+        "#1 on 0",
+        r#"1 Some("ser\u{1b}ver")"#,
+        "#2 on 1",
+        "0 None",
+        "#3 on 0",
+    ];
+    assert_eq!(told, expected);
 }

@@ -16,7 +16,11 @@ for weeks; put your port, or ports, in place of 8080:
 Begin before the connections begin: a connection whose handshake is missing can be explained less well.
 
 At both ends at once, if you can: run it on the client's and on the server's machine. What one side sent and the other never
-saw was done by a box in between. Explain each capture by itself.
+saw was done by a box in between. Explain each capture by itself, or, where the clocks agree, as one:
+
+    mergecap -I none -w both.pcapng client.pcap server.pcap
+    bypeer explain both.pcapng                  # as the client saw it, whose packets come first
+    bypeer explain both.pcapng --interface 1    # as the server saw it
 
 Live, without a file (findings are printed as connections end, the report after Ctrl-C):
 

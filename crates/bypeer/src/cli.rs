@@ -55,6 +55,7 @@ Examples:
   bypeer explain web.pcap --connection 10.0.0.7:49802-10.0.0.9:8765
   bypeer explain web.pcap --error 'read tcp 10.0.0.7:49802->10.0.0.9:8765: read: connection reset by peer'
   bypeer explain web.pcap --around 13:04:05 --within 2
+  bypeer explain both-ends.pcapng --interface server
   bypeer explain web.pcap --format json | jq 'select(.cause == \"silent-drop\")'";
 
 /// The command line.
@@ -161,6 +162,17 @@ pub struct Explain {
     /// since the epoch, or HH:MM:SS of the capture's day in this machine's zone (TZ=UTC in the environment sets another).
     #[arg(long, value_name = "TIME", help_heading = "Selection")]
     pub around: Option<String>,
+
+    /// Only what this interface of the capture saw: a name, or a number
+    ///
+    /// A pcapng file may hold several interfaces, each with a name; numbers are Wireshark's, from 0, and what is all digits is
+    /// a number. Classic pcap has interface 0 alone, without a name. Packets and streams (tcp.stream) keep the numbers that
+    /// they have in the whole file, as in Wireshark.
+    ///
+    /// Without this option, connections that several interfaces saw are judged by the one that saw their first packet, which
+    /// is most often the client's; the copies that others saw are left out, and the summary says so.
+    #[arg(long, value_name = "NAME-OR-NUMBER", help_heading = "Selection")]
+    pub interface: Option<String>,
 
     /// Seconds that --around, or the time in --error, may be off
     #[arg(long, value_name = "SECONDS", help_heading = "Selection", default_value_t = 5.0)]

@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use bypeer_diagnose::{Accounts, Finding, Insight, Judge};
 use bypeer_report::{Groups, utc};
-use bypeer_wire::capture::{Frame, LinkType};
-use bypeer_wire::conn::{Connection, Ending, Limits, Table};
+use bypeer_wire::capture::{Frame, Interface, LinkType};
+use bypeer_wire::conn::{Connection, Ending, Limits, Table, Vantages};
 use bypeer_wire::packet::{Decoded, Decoder};
 use bypeer_wire::{Direction, Endpoint, Issue, Issues, Timestamp};
 
+use crate::interfaces::Interfaces;
 use crate::selection::{Fit, Selection};
 
 /// Takes the packets of a capture, gives the findings that are asked for.
 pub struct Engine {
+    interfaces: Interfaces,
     decoder: Decoder,
+    /// For packets of interfaces that are not asked for.
+    passing: Decoder,
     table: Table,
     desk: Desk,
     issues: Issues,
@@ -45,7 +49,11 @@ pub struct Outcome {
     pub endings: Vec<String>,
     /// Connections were asked for, by name or by time, and none fits.
     pub nothing_fits: bool,
-    /// Packets, all kinds.
+    /// The capture's interfaces.
+    pub interfaces: Interfaces,
+    /// Connections that several of them saw.
+    pub vantages: Vantages,
+    /// Packets, all kinds; of the interface asked for, if one is.
     pub packets: u64,
     /// TCP segments and ICMP errors about TCP.
     pub tcp_packets: u64,
@@ -67,7 +75,9 @@ impl Engine {
         let limits = Limits::default();
         let settle = if live { LIVE_SETTLE } else { limits.settle };
         Engine {
+            interfaces: Interfaces::new(selection.interface()),
             decoder: Decoder::new(),
+            passing: Decoder::new(),
             table: Table::new(Limits { settle, ..limits }),
             desk: Desk {
                 selection,
@@ -89,8 +99,17 @@ impl Engine {
         }
     }
 
+    /// Takes the next interface, before its first packet.
+    pub fn interface(&mut self, interface: &Interface<'_>) {
+        self.interfaces.take(interface);
+    }
+
     /// Takes the next packet.
     pub fn frame(&mut self, frame: &Frame<'_>) {
+        if !self.interfaces.count(frame.interface) {
+            self.pass(frame);
+            return;
+        }
         let time = frame.at.time;
         self.packets += 1;
         self.first = Some(self.first.map_or(time, |first| first.min(time)));
@@ -99,11 +118,13 @@ impl Engine {
             Decoded::Tcp(segment) => {
                 self.tcp_packets += 1;
                 self.table
-                    .push(frame.at, &segment, &mut |connection| self.desk.take(connection));
+                    .push_from(frame.at, frame.interface, &segment, &mut |connection| {
+                        self.desk.take(connection)
+                    });
             }
             Decoded::IcmpError(error) => {
                 self.tcp_packets += 1;
-                self.table.push_icmp(frame.at, &error);
+                self.table.push_icmp_from(frame.at, frame.interface, &error);
             }
             Decoded::Held => {}
             Decoded::Unusable(issue) => {
@@ -112,6 +133,19 @@ impl Engine {
                 }
                 self.issues.note(issue);
             }
+        }
+    }
+
+    /// Lets a packet pass whose interface is not asked for: streams are numbered over all packets.
+    #[cold]
+    fn pass(&mut self, frame: &Frame<'_>) {
+        match self
+            .passing
+            .decode(frame.link, frame.data, frame.original_len, frame.at.time)
+        {
+            Decoded::Tcp(segment) => self.table.pass(&segment, &mut |connection| self.desk.take(connection)),
+            Decoded::IcmpError(error) => self.table.pass_icmp(&error),
+            Decoded::Held | Decoded::Unusable(_) => {}
         }
     }
 
@@ -167,6 +201,8 @@ impl Engine {
             answers,
             endings,
             nothing_fits: nothing_fits || outside,
+            vantages: self.table.vantages().clone(),
+            interfaces: self.interfaces,
             packets: self.packets,
             tcp_packets: self.tcp_packets,
             span,

@@ -46,6 +46,10 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
     let mut clock = Clock::default();
     let read = input.for_each(|event| {
         let ripe = match event {
+            Event::Interface(interface) => {
+                engine.interface(interface);
+                return ControlFlow::Continue(());
+            }
             Event::Frame(frame) => {
                 engine.frame(frame);
                 let time = frame.at.time;
@@ -76,9 +80,13 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
     };
     let files: Vec<String> = arguments.files.iter().map(|path| path.display().to_string()).collect();
     let nothing_fits = outcome.nothing_fits;
-    let unusable = unusable(&outcome, &read.issues, &files);
     let stopped = read.stopped || stop.load(Ordering::Relaxed);
-    let in_trouble = trouble.is_some() || (unusable.is_some() && !stopped) || nothing_fits;
+    // One who stops a live capture knows that nothing has come yet; not that an interface has another name.
+    let unusable = match outcome.interfaces.nothing_of_it() {
+        Some(nothing) => Some(anyhow!("{}: {nothing}", files.join(", "))),
+        None => unusable(&outcome, &read.issues, &files).filter(|_| !stopped),
+    };
+    let in_trouble = trouble.is_some() || unusable.is_some() || nothing_fits;
     let ending = Ending {
         read,
         files,
@@ -90,10 +98,10 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
     if let Some(trouble) = trouble {
         return Err(anyhow::Error::new(trouble).context("the rest of the input was not used"));
     }
-    if let Some(unusable) = unusable.filter(|_| !stopped) {
-        return Err(unusable);
+    match unusable {
+        Some(unusable) => Err(unusable),
+        None => Ok(exit),
     }
-    Ok(exit)
 }
 
 /// The first file that was named before, by whatever path.
@@ -275,6 +283,7 @@ impl Printer {
                 "the capture holds TLS keys; bypeer does not use them yet, TLS is judged from the outside".to_owned(),
             );
         }
+        notes.extend(outcome.interfaces.note(&outcome.vantages));
         let exit = match (ending.in_trouble, self.accusing) {
             (true, _) => Exit::Trouble,
             (false, 0) => Exit::Nothing,

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod engine;
 pub mod error_line;
 mod explain;
+pub mod interfaces;
 mod moment;
 mod output;
 mod progress;

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use crate::causes;
 use crate::cli::Explain;
 use crate::error_line::{self, ErrorLine};
+use crate::interfaces::Which;
 use crate::moment::Moment;
 
 /// What is asked for; by default everything.
@@ -21,6 +22,7 @@ pub struct Selection {
     causes: Vec<&'static str>,
     around: Option<(Moment, String)>,
     within: Duration,
+    interface: Option<Which>,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,13 @@ impl Selection {
             })?;
             selection.around = Some((moment, text.clone()));
         }
+        selection.interface = arguments.interface.as_deref().map(Which::of);
         Ok(selection)
+    }
+
+    /// The only interface whose packets are judged.
+    pub(crate) fn interface(&self) -> Option<Which> {
+        self.interface.clone()
     }
 
     /// Whether single connections are asked for, so that it is said of each what became of it.

@@ -32,7 +32,7 @@ fn explain(bytes: &[u8]) -> Option<(Vec<Finding>, Outcome)> {
     let mut engine = Engine::new(Selection::default(), false);
     let mut early = Vec::new();
     let mut rest = bytes;
-    let mut steps = 0_usize;
+    let (mut steps, mut interfaces) = (0_usize, 0);
     loop {
         steps += 1;
         assert!(steps <= bytes.len() + 2, "every step consumes something");
@@ -44,7 +44,13 @@ fn explain(bytes: &[u8]) -> Option<(Vec<Finding>, Outcome)> {
                 }
                 rest = &rest[consumed..];
             }
-            Ok(Step::Skipped { consumed }) => rest = &rest[consumed..],
+            Ok(Step::Skipped { consumed }) => {
+                rest = &rest[consumed..];
+                while let Some(interface) = parser.interface(interfaces) {
+                    engine.interface(&interface);
+                    interfaces += 1;
+                }
+            }
             Ok(Step::NeedMore { .. }) => break,
             Err(_) => return None,
         }

@@ -5,6 +5,7 @@
 
 mod bytes;
 mod error;
+mod interface;
 mod link;
 mod pcap;
 mod pcapng;
@@ -13,6 +14,7 @@ mod pcapng;
 pub(crate) mod build;
 
 pub use error::{CaptureError, Looks};
+pub use interface::Interface;
 pub use link::LinkType;
 
 use crate::{Issue, Issues, PacketRef, Timestamp};
@@ -79,6 +81,7 @@ struct Common {
     /// Inside damage that has been counted already.
     resyncing: bool,
     secrets: u64,
+    interfaces: interface::Names,
     issues: Issues,
 }
 
@@ -150,6 +153,16 @@ impl Parser {
         self.common.secrets
     }
 
+    /// How many interfaces were described so far; more can follow anywhere. Always 1 in classic pcap.
+    pub fn interfaces(&self) -> u32 {
+        self.common.interfaces.count()
+    }
+
+    /// An interface by the number that [`Frame::interface`] has, if it was described already.
+    pub fn interface(&self, number: u32) -> Option<Interface<'_>> {
+        self.common.interfaces.get(number)
+    }
+
     #[cold]
     fn begin<'a>(&mut self, buffer: &'a [u8]) -> Result<Step<'a>, CaptureError> {
         if buffer.len() < 4 {
@@ -179,6 +192,7 @@ impl Parser {
                 total: pcap::FILE_HEADER,
             });
         };
+        self.common.interfaces.push(None);
         self.format = Format::Pcap(header);
         Ok(Step::Skipped {
             consumed: pcap::FILE_HEADER,

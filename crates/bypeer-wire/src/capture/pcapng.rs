@@ -196,7 +196,10 @@ impl Section {
     #[cold]
     fn interface<'a>(&mut self, common: &mut Common, body: &[u8], consumed: usize) -> Step<'a> {
         match Interface::parse(self.order, body) {
-            Some(interface) if self.interfaces.len() < MOST_INTERFACES => self.interfaces.push(interface),
+            Some((interface, name)) if self.interfaces.len() < MOST_INTERFACES => {
+                self.interfaces.push(interface);
+                common.interfaces.push(name);
+            }
             _ => common.issues.note(Issue::CorruptRecord),
         }
         Step::Skipped { consumed }
@@ -296,7 +299,8 @@ fn section_header(bytes: &[u8]) -> Option<(Order, usize)> {
 }
 
 impl Interface {
-    fn parse(order: Order, body: &[u8]) -> Option<Interface> {
+    /// The interface and its name.
+    fn parse(order: Order, body: &[u8]) -> Option<(Interface, Option<&[u8]>)> {
         let (head, mut options) = body.split_at_checked(8)?;
         let mut interface = Interface {
             link: LinkType(order.u16(head, 0)),
@@ -304,6 +308,7 @@ impl Interface {
             resolution: Resolution::Nanoseconds(1000),
             offset: 0,
         };
+        let mut name = None;
         while let Some((head, rest)) = options.split_at_checked(4) {
             let (code, length) = (order.u16(head, 0), usize::from(order.u16(head, 2)));
             let Some(value) = rest.get(..length) else {
@@ -311,13 +316,14 @@ impl Interface {
             };
             match (code, value) {
                 (0, _) => break,
+                (2, value) => name = Some(value),
                 (9, [resolution]) => interface.resolution = Resolution::of(*resolution),
                 (14, value) if length == 8 => interface.offset = order.u64(value, 0) as i64,
                 _ => {}
             }
             options = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
-        Some(interface)
+        Some((interface, name))
     }
 
     #[inline]

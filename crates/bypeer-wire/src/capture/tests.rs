@@ -370,3 +370,53 @@ fn mutations_are_survived() {
         }
     }
 }
+
+/// The names of all interfaces, and how many there are.
+fn interfaces(bytes: &[u8]) -> (Vec<Option<String>>, u32) {
+    let mut parser = Parser::new();
+    let mut start = 0;
+    while let Ok(Step::Frame { consumed, .. } | Step::Skipped { consumed }) = parser.next(&bytes[start..]) {
+        start += consumed;
+    }
+    let names = (0..)
+        .map_while(|number| parser.interface(number))
+        .map(|interface| interface.name.map(str::to_owned))
+        .collect();
+    (names, parser.interfaces())
+}
+
+#[test]
+fn interfaces_have_names() {
+    for writer in [Writer { big: false }, Writer { big: true }] {
+        assert_eq!(interfaces(&pcap(writer)), (vec![None], 1));
+        let bytes = [
+            writer.section(),
+            writer.interface(1, 0, &[(9, &[9]), (2, b"client")]),
+            writer.interface(1, 0, &[(3, b"a description is no name")]),
+            writer.enhanced_packet(1, 0, 60, &packet(60)),
+            writer.section(),
+            writer.interface(1, 0, &[(2, b"server\0\0"), (0, b""), (2, b"behind the end")]),
+            writer.interface(1, 0, &[(2, b"")]),
+        ]
+        .concat();
+        let names = [Some("client"), None, Some("server"), None].map(|name| name.map(str::to_owned));
+        assert_eq!(interfaces(&bytes), (names.to_vec(), 4));
+    }
+}
+
+#[test]
+fn names_of_interfaces_are_bounded() {
+    let writer = Writer { big: false };
+    let mut bytes = writer.section();
+    for name in [&[0xff; 300][..], &[b'a'; 1000], "ü".repeat(200).as_bytes()] {
+        bytes.extend(writer.interface(1, 0, &[(2, name)]));
+    }
+    for _ in 0..5000 {
+        bytes.extend(writer.interface(1, 0, &[(2, b"x")]));
+    }
+    let (names, count) = interfaces(&bytes);
+    assert_eq!((names.len(), count), (5003, 5003));
+    assert_eq!(names.iter().flatten().count(), 4096);
+    let lengths: Vec<usize> = names.iter().take(3).flatten().map(String::len).collect();
+    assert_eq!(lengths, [255, 255, 254]);
+}

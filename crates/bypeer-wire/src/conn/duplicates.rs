@@ -25,20 +25,33 @@ pub(super) fn is_copy(candidate: &SegmentNote, timestamp: Option<u32>, half: &mu
         .take_while(|note| candidate.at.time.since(note.at.time) <= APART)
         .find(|note| looks_like(candidate, note));
     let Some(earlier) = earlier else { return false };
-    let newer_clock = timestamp.is_some_and(|value| value.wrapping_sub(half.timestamp) as i32 > 0);
-    if newer_clock {
+    if is_newer(timestamp, half) {
         return false;
     }
-    let flags = candidate.flags;
-    let sent_once = candidate.len > 0 || flags.has(Flags::FIN) || flags.has(Flags::SYN) && !flags.has(Flags::ACK);
-    if candidate.ip_id != 0 || sent_once {
+    if candidate.ip_id != 0 || is_sent_once(candidate) {
         half.mirrored = true;
         return true;
     }
     half.mirrored || earlier.ttl != candidate.ttl
 }
 
+/// Its sender's clock is ahead of all that was seen in this direction: no copy has that.
+pub(super) fn is_newer(timestamp: Option<u32>, half: &Half) -> bool {
+    timestamp.is_some_and(|value| value.wrapping_sub(half.timestamp) as i32 > 0)
+}
+
+/// A packet that nobody sends twice within a round trip.
+pub(super) fn is_sent_once(note: &SegmentNote) -> bool {
+    let flags = note.flags;
+    note.len > 0 || flags.has(Flags::FIN) || flags.has(Flags::SYN) && !flags.has(Flags::ACK)
+}
+
 fn looks_like(one: &SegmentNote, other: &SegmentNote) -> bool {
+    is_same_segment(one, other) && one.ttl.abs_diff(other.ttl) <= HOPS
+}
+
+/// All header fields agree, the TTL aside.
+pub(super) fn is_same_segment(one: &SegmentNote, other: &SegmentNote) -> bool {
     one.direction == other.direction
         && one.seq == other.seq
         && one.ack == other.ack
@@ -46,5 +59,4 @@ fn looks_like(one: &SegmentNote, other: &SegmentNote) -> bool {
         && one.flags == other.flags
         && one.window == other.window
         && one.ip_id == other.ip_id
-        && one.ttl.abs_diff(other.ttl) <= HOPS
 }

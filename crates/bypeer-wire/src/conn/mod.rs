@@ -13,12 +13,14 @@ mod numbering;
 mod resets;
 mod table;
 mod tracker;
+mod vantage;
 
 pub use connection::{
     Connection, Ending, Fin, Flow, Handshake, IcmpNote, Marks, Reset, ResetShape, ResetValidity, Roles, SegmentNote,
     Timeline,
 };
 pub use table::{Limits, Table};
+pub use vantage::Vantages;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -35,3 +37,6 @@ mod tests_random;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests_unusual;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests_vantage;

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashTable;
 
+use super::vantage::Vantage;
 use crate::packet::Flags;
 
 /// What Wireshark would remember of a conversation to number the next one of the same addresses and ports.
@@ -14,6 +15,11 @@ pub(super) struct Lineage {
     pub(super) stream: u32,
     /// First sequence number of either side, by the order of the endpoints; where a SYN was not seen, one less.
     base: [Option<u32>; 2],
+    /// Segments of it were judged, or of an earlier one of the same endpoints: not only a quotation was seen, nor only what
+    /// other interfaces saw that are not asked for.
+    pub(super) begun: bool,
+    /// Which interface's segments belong to it.
+    pub(super) vantage: Vantage,
 }
 
 impl Lineage {
@@ -28,11 +34,6 @@ impl Lineage {
     pub(super) fn is_broken_by(&self, side: usize, flags: Flags, seq: u32) -> bool {
         let opens = flags.has(Flags::SYN) && !flags.has(Flags::ACK);
         opens && self.base.get(side).copied().flatten().is_some_and(|base| base != seq)
-    }
-
-    /// Segments of its own were seen, not only a quotation.
-    pub(super) fn begun(&self) -> bool {
-        self.base.iter().any(Option::is_some)
     }
 
     /// Takes a segment of this conversation in.
@@ -93,6 +94,12 @@ impl Remembered {
 
     pub(super) fn knows(&self, hash: u64) -> bool {
         self.by_hash.find(hash, |(key, _)| *key == hash).is_some()
+    }
+
+    pub(super) fn get_mut(&mut self, hash: u64) -> Option<&mut Lineage> {
+        self.by_hash
+            .find_mut(hash, |(key, _)| *key == hash)
+            .map(|(_, lineage)| lineage)
     }
 
     pub(super) fn take(&mut self, hash: u64) -> Option<Lineage> {

@@ -8,6 +8,7 @@ use super::assembler::Budget;
 use super::expiry::{Handle, Settling, Silence};
 use super::numbering::{Lineage, Remembered};
 use super::tracker::{Taken, Tracker};
+use super::vantage::{Vantage, Vantages};
 use super::{Connection, Ending};
 use crate::packet::{IcmpError, Segment};
 use crate::{Endpoint, Issue, Issues, PacketRef, Timestamp};
@@ -32,6 +33,7 @@ pub struct Table {
     next_stream: u32,
     next_serial: u32,
     newest: Option<Timestamp>,
+    vantages: Vantages,
     issues: Issues,
 }
 
@@ -47,7 +49,7 @@ pub struct Limits {
     /// After both FINs or a reset: how long, in capture time, nothing more must come before the record is made.
     pub settle: Duration,
     /// Connections whose record was made and whose endpoints are still remembered, so that streams are numbered as
-    /// Wireshark numbers them. 40 bytes each.
+    /// Wireshark numbers them. 60 bytes each.
     pub remembered: usize,
 }
 
@@ -93,12 +95,28 @@ impl Table {
             next_stream: 0,
             next_serial: 0,
             newest: None,
+            vantages: Vantages::default(),
             issues: Issues::default(),
         }
     }
 
-    /// Takes the next segment in. Records of connections that are over go to `ended`.
+    /// Takes the next segment in, of a capture with one interface. Records of connections that are over go to `ended`.
     pub fn push(&mut self, at: PacketRef, segment: &Segment<'_>, ended: &mut dyn FnMut(Connection)) {
+        self.push_from(at, 0, segment, ended);
+    }
+
+    /// Takes the next segment in, which `interface` saw.
+    ///
+    /// Interfaces may be vantage points on one path, so that each shows the same packets. A connection of which that turns
+    /// out is judged by the interface that saw its first packet; what the others show of it is left out and counted in
+    /// [`Table::vantages`].
+    pub fn push_from(
+        &mut self,
+        at: PacketRef,
+        interface: u32,
+        segment: &Segment<'_>,
+        ended: &mut dyn FnMut(Connection),
+    ) {
         self.advance(at.time, ended);
         let side = usize::from(segment.source > segment.destination);
         let hash = self.hash(segment.source, segment.destination);
@@ -114,12 +132,23 @@ impl Table {
         }
         let slot = match slot {
             Some(slot) => slot,
-            None => self.open(at, segment, hash, side, reused_tuple, ended),
+            None if !reused_tuple && self.is_left_out(hash, interface, side, segment) => return,
+            None => self.open(at, interface, segment, hash, side, reused_tuple, ended),
         };
         let Some(tracker) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         tracker.lineage.note(side, segment.flags, segment.seq, segment.ack);
+        if !tracker.lineage.vantage.is_plain(interface) {
+            let known = tracker.lineage.vantage.is_copied();
+            if tracker.is_seen_elsewhere(at, interface, segment) {
+                self.vantages.left_out += 1;
+                if !known {
+                    self.vantages.count(tracker.lineage.vantage);
+                }
+                return;
+            }
+        }
         if tracker.push(at, segment, &mut self.budget) == Taken::Copy {
             self.issues.note(Issue::Duplicate);
         } else if !tracker.queued
@@ -139,15 +168,58 @@ impl Table {
     /// Ties an ICMP error to its connection. One about a connection that is not in the table only counts for the numbering
     /// of streams: Wireshark takes the quoted header for a segment.
     pub fn push_icmp(&mut self, at: PacketRef, error: &IcmpError) {
+        self.push_icmp_from(at, 0, error);
+    }
+
+    /// The same for an error that `interface` saw, of several.
+    pub fn push_icmp_from(&mut self, at: PacketRef, interface: u32, error: &IcmpError) {
         self.note_time(at.time);
         let hash = self.hash(error.source, error.destination);
         if let Some(slot) = self.find(hash, error.source, error.destination) {
-            if let Some(tracker) = self.tracker_mut(slot) {
+            let Some(tracker) = self.tracker_mut(slot) else { return };
+            if tracker.lineage.vantage.leaves_out(interface) {
+                self.vantages.left_out += 1;
+            } else {
                 tracker.push_icmp(at, error);
             }
-        } else if !self.remembered.knows(hash) {
-            let lineage = Lineage::new(self.number());
-            self.remembered.put(hash, lineage);
+        } else {
+            self.number_quoted(hash);
+        }
+    }
+
+    /// Lets a segment pass that an interface saw which is not asked for: it only counts for the numbering of streams, which
+    /// goes over all packets of a capture. A connection that it puts an end to goes to `ended`.
+    pub fn pass(&mut self, segment: &Segment<'_>, ended: &mut dyn FnMut(Connection)) {
+        let side = usize::from(segment.source > segment.destination);
+        let hash = self.hash(segment.source, segment.destination);
+        if let Some(slot) = self.find(hash, segment.source, segment.destination)
+            && let Some(tracker) = self.tracker_mut(slot)
+        {
+            if !tracker.lineage.is_broken_by(side, segment.flags, segment.seq) {
+                tracker.lineage.note(side, segment.flags, segment.seq, segment.ack);
+                return;
+            }
+            self.remove(slot, Ending::TupleReused, ended);
+        }
+        let mut begun = false;
+        if let Some(lineage) = self.remembered.get_mut(hash) {
+            if !lineage.is_broken_by(side, segment.flags, segment.seq) {
+                lineage.note(side, segment.flags, segment.seq, segment.ack);
+                return;
+            }
+            begun = lineage.begun;
+        }
+        let mut lineage = Lineage::new(self.number());
+        lineage.begun = begun;
+        lineage.note(side, segment.flags, segment.seq, segment.ack);
+        self.remembered.put(hash, lineage);
+    }
+
+    /// The same for an ICMP error.
+    pub fn pass_icmp(&mut self, error: &IcmpError) {
+        let hash = self.hash(error.source, error.destination);
+        if self.find(hash, error.source, error.destination).is_none() {
+            self.number_quoted(hash);
         }
     }
 
@@ -187,6 +259,11 @@ impl Table {
     /// How many connections are in the table now.
     pub fn live(&self) -> usize {
         self.by_endpoints.len()
+    }
+
+    /// Connections that several interfaces saw.
+    pub fn vantages(&self) -> &Vantages {
+        &self.vantages
     }
 
     /// What could not be used, and how often.
@@ -242,10 +319,29 @@ impl Table {
         stream
     }
 
+    /// A quoted segment of endpoints never seen gets a stream.
+    fn number_quoted(&mut self, hash: u64) {
+        if !self.remembered.knows(hash) {
+            let lineage = Lineage::new(self.number());
+            self.remembered.put(hash, lineage);
+        }
+    }
+
+    /// Whether it belongs to a connection whose record was made, and which is judged by another interface.
+    fn is_left_out(&mut self, hash: u64, interface: u32, side: usize, segment: &Segment<'_>) -> bool {
+        let left_out = self.remembered.get_mut(hash).is_some_and(|lineage| {
+            lineage.vantage.leaves_out(interface) && !lineage.is_broken_by(side, segment.flags, segment.seq)
+        });
+        self.vantages.left_out += u64::from(left_out);
+        left_out
+    }
+
     /// Makes room for a new connection and puts it in.
+    #[expect(clippy::too_many_arguments, reason = "all that the caller found out already")]
     fn open(
         &mut self,
         at: PacketRef,
+        interface: u32,
         segment: &Segment<'_>,
         hash: u64,
         side: usize,
@@ -256,14 +352,18 @@ impl Table {
             self.evict(ended);
         }
         let before = self.remembered.take(hash);
-        let lineage = match before {
+        let mut lineage = match before {
             Some(lineage) if !lineage.is_broken_by(side, segment.flags, segment.seq) => lineage,
             _ => Lineage::new(self.number()),
         };
+        lineage.begun = true;
+        if !lineage.vantage.is_copied() {
+            lineage.vantage = Vantage::of(interface);
+        }
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
         let mut tracker = Box::new(Tracker::new(at, segment, lineage, serial));
-        tracker.reused_tuple = reused_tuple || before.is_some_and(|lineage| lineage.begun());
+        tracker.reused_tuple = reused_tuple || before.is_some_and(|lineage| lineage.begun);
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {

@@ -97,9 +97,23 @@ impl Wire {
     }
 
     pub(super) fn send_after(&mut self, nanoseconds: i64, segment: Segment<'_>) -> u64 {
+        self.send_from(0, nanoseconds, segment)
+    }
+
+    /// Sends past another interface.
+    pub(super) fn send_from(&mut self, interface: u32, nanoseconds: i64, segment: Segment<'_>) -> u64 {
         let at = self.tick(nanoseconds);
         let records = &mut self.records;
-        self.table.push(at, &segment, &mut |record| records.push(record));
+        self.table
+            .push_from(at, interface, &segment, &mut |record| records.push(record));
+        at.number
+    }
+
+    /// Lets a segment of an interface pass that is not asked for.
+    pub(super) fn pass(&mut self, nanoseconds: i64, segment: Segment<'_>) -> u64 {
+        let at = self.tick(nanoseconds);
+        let records = &mut self.records;
+        self.table.pass(&segment, &mut |record| records.push(record));
         at.number
     }
 

@@ -1,6 +1,9 @@
 //! Random segments: against a bitmap, and hostile ones.
 
+use std::collections::HashMap;
+
 use super::assembler::{Assembler, Budget, after};
+use super::numbering::Lineage;
 use super::testkit::*;
 use super::*;
 use crate::packet::{Flags, TcpOptions};
@@ -193,7 +196,11 @@ fn hostile_segments_neither_panic_nor_pile_up() {
                 timestamps: (random.below(2) == 0).then_some((random.next() as u32, 0)),
                 ..TcpOptions::default()
             };
-            wire.send_after((random.below(1_000_000_000) as i64) - 100_000_000, hostile);
+            let after = (random.below(1_000_000_000) as i64) - 100_000_000;
+            match random.below(8) {
+                0 => wire.pass(after, hostile),
+                interface => wire.send_from(interface.saturating_sub(4) as u32, after, hostile),
+            };
             total += 1;
             assert!(wire.table.live() <= 8, "seed {seed}");
             assert!(wire.table.reassembly_bytes() <= 1_500, "seed {seed}");
@@ -204,6 +211,51 @@ fn hostile_segments_neither_panic_nor_pile_up() {
             (0, 0),
             "seed {seed} after {total}"
         );
+    }
+}
+
+/// Whichever packets are judged, streams are numbered over all of them.
+#[test]
+fn streams_do_not_depend_on_what_passes() {
+    for seed in 1..40 {
+        let mut random = Random(seed * 1_000_003);
+        let mut wire = Wire::new();
+        let mut conversations: HashMap<u16, Lineage> = HashMap::new();
+        let (mut next_stream, mut streams) = (0, HashMap::new());
+        for _ in 0..2_000 {
+            let port = random.below(12) as u16 + 1000;
+            let client = Endpoint { port, ..client() };
+            let (source, destination) = match random.below(2) {
+                0 => (client, server()),
+                _ => (server(), client),
+            };
+            let flags = [SYN, SYN, SYN_ACK, ACK, FIN_ACK, RST][random.below(6) as usize];
+            let (seq, ack) = (random.below(3) as u32, random.below(3) as u32);
+            let segment = segment(source, destination, flags, seq, ack, b"");
+            let after = random.below(2_000) as i64 * MILLISECOND;
+            let number = match random.below(3) {
+                0 => wire.send_after(after, segment),
+                _ => wire.pass(after, segment),
+            };
+
+            let side = usize::from(source > destination);
+            let continues = |lineage: &Lineage| !lineage.is_broken_by(side, flags, seq);
+            let lineage = match conversations.get_mut(&port).filter(|lineage| continues(lineage)) {
+                Some(lineage) => lineage,
+                None => {
+                    next_stream += 1;
+                    conversations.insert(port, Lineage::new(next_stream - 1));
+                    conversations.get_mut(&port).unwrap()
+                }
+            };
+            lineage.note(side, flags, seq, ack);
+            streams.insert(number, lineage.stream);
+        }
+        let records = wire.finish();
+        assert!(records.len() > 100, "seed {seed}: {}", records.len());
+        for record in records {
+            assert_eq!(record.stream, streams[&record.opened.number], "seed {seed}: {record:?}");
+        }
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::assembler::Budget;
@@ -7,6 +8,7 @@ use super::notes::{Notes, Place};
 use super::numbering::Lineage;
 use super::resets::Scene;
 use super::table::later;
+use super::vantage;
 use super::{Connection, Ending, Handshake, IcmpNote, Marks, Reset, ResetValidity, Roles, SegmentNote};
 use crate::app::Conversation;
 use crate::packet::{Flags, IcmpError, Segment};
@@ -62,6 +64,8 @@ struct Rare {
     last_syn: Option<PacketRef>,
     last_syn_ack: Option<PacketRef>,
     resets_ended: PacketRef,
+    /// The newest packets that came from other interfaces than the first, and from which.
+    from_elsewhere: VecDeque<(u64, u32)>,
 }
 
 /// What became of a packet.
@@ -80,6 +84,8 @@ impl Tracker {
     const RESETS: usize = 16;
     /// ICMP errors kept.
     const ICMP: usize = 8;
+    /// Packets from other interfaces whose interface is kept.
+    const FROM_ELSEWHERE: usize = 32;
 
     /// For a connection whose first segment is this one; the segment itself is still to be pushed.
     pub(super) fn new(at: PacketRef, segment: &Segment<'_>, lineage: Lineage, serial: u32) -> Self {
@@ -131,6 +137,43 @@ impl Tracker {
         };
         let wait = if quiet { settle } else { settle.saturating_mul(6) };
         Some(later(self.newest.time, wait))
+    }
+
+    /// Whether a segment that `interface` saw is to be left out: another interface saw it too.
+    #[cold]
+    pub(super) fn is_seen_elsewhere(&mut self, at: PacketRef, interface: u32, segment: &Segment<'_>) -> bool {
+        let vantage = self.lineage.vantage;
+        if vantage.is_plain(interface) || vantage.leaves_out(interface) {
+            return vantage.leaves_out(interface);
+        }
+        let direction = self.direction_of(segment.source);
+        let note = self.describe(at, segment, direction);
+        let from_elsewhere = self.rare.as_ref().map(|rare| &rare.from_elsewhere);
+        let elsewhere = |number| {
+            let known = from_elsewhere
+                .and_then(|known| known.iter().find(|(known, _)| *known == number))
+                .map(|(_, interface)| *interface);
+            match known {
+                Some(other) => other != interface,
+                None => !vantage.is_home(interface),
+            }
+        };
+        let timestamp = segment.options.timestamps.map(|(value, _)| value);
+        let half = &self.halves[direction.index()];
+        if vantage::is_seen_elsewhere(&note, timestamp, half, &self.notes, elsewhere) {
+            self.lineage.vantage.copy();
+            return true;
+        }
+        if !vantage.is_home(interface) {
+            self.lineage.vantage.share();
+            self.notes.keep_all();
+            let known = &mut self.rare().from_elsewhere;
+            if known.len() == Self::FROM_ELSEWHERE {
+                known.pop_front();
+            }
+            known.push_back((at.number, interface));
+        }
+        false
     }
 
     /// Takes the next segment in.

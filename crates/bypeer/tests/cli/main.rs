@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod inputs;
+mod interfaces;
 mod selection;
 mod streams;
 mod verbs;
