@@ -8,12 +8,14 @@ mod error;
 mod link;
 mod pcap;
 mod pcapng;
+mod write;
 
 #[cfg(test)]
 pub(crate) mod build;
 
 pub use error::{CaptureError, Looks};
 pub use link::LinkType;
+pub use write::{PacketDirection, PcapngWriter};
 
 use crate::{Issue, Issues, PacketRef, Timestamp};
 
