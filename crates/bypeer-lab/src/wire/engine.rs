@@ -465,11 +465,11 @@ impl Engine {
                 ttl,
             };
             let peer = self.routes.get(reset.source.ip()).copied();
-            if let Some(mut packet) = reset.packet() {
-                if peer.is_none_or(|peer| self.translate(peer, &mut packet)) {
-                    forged = true;
-                    self.send(now, peer, to, packet, out);
-                }
+            if let Some(mut packet) = reset.packet()
+                && peer.is_none_or(|peer| self.translate(peer, &mut packet))
+            {
+                forged = true;
+                self.send(now, peer, to, packet, out);
             }
         }
         forged
