@@ -9,6 +9,7 @@ mod interface;
 mod link;
 mod pcap;
 mod pcapng;
+mod write;
 
 #[cfg(test)]
 pub(crate) mod build;
@@ -16,6 +17,7 @@ pub(crate) mod build;
 pub use error::{CaptureError, Looks};
 pub use interface::Interface;
 pub use link::LinkType;
+pub use write::{PacketDirection, PcapngWriter};
 
 use crate::{Issue, Issues, PacketRef, Timestamp};
 

@@ -3,21 +3,21 @@ use super::{CaptureError, Common, Frame, LARGEST_RECORD, LinkType, Step};
 use crate::{Issue, Timestamp};
 
 /// Section header block; reads the same in both byte orders.
-const SECTION: u32 = 0x0a0d_0d0a;
-const INTERFACE: u32 = 1;
+pub(super) const SECTION: u32 = 0x0a0d_0d0a;
+pub(super) const INTERFACE: u32 = 1;
 /// The obsolete packet block.
 const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const NAME_RESOLUTION: u32 = 4;
 const STATISTICS: u32 = 5;
-const ENHANCED_PACKET: u32 = 6;
+pub(super) const ENHANCED_PACKET: u32 = 6;
 /// An entry of the systemd journal; Wireshark numbers it among the packets.
 const JOURNAL: u32 = 9;
 const SECRETS: u32 = 0x0a;
 /// Custom blocks that tools may copy, and that they may not.
 const CUSTOM: [u32; 2] = [0x0bad, 0x4000_0bad];
 
-const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+pub(super) const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
 /// Interfaces of one section beyond this are not kept.
 const MOST_INTERFACES: usize = 65_536;
