@@ -45,6 +45,8 @@ pub enum FromActor {
     },
     /// Something that it did, or that happened to it.
     Did(Deed),
+    /// It cannot do its job: the job or the script means nothing, or the address cannot be listened on. Says what, and why.
+    Unable(String),
     /// Its script has ended, well or not; it waits for [`ToActor::Over`].
     Ended,
 }
@@ -84,7 +86,8 @@ pub struct Deed {
     /// A response's status.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status: Option<u16>,
-    /// How it ended otherwise than wanted: an errno's name (`ECONNRESET`), `EOF`, `timeout`, `another's response`, `malformed`.
+    /// How it ended otherwise than wanted: an errno's name (`ECONNRESET`), `EOF`, `timeout`, `another's response`, `malformed`,
+    /// `no connection`, `not listening`, `no request`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
     /// It is part of the outcome: a client's `read response` (the last try), or what ended the script.
