@@ -5,6 +5,7 @@
 mod escape;
 mod group;
 pub mod json;
+mod ladder;
 mod layout;
 mod look;
 mod manual;
@@ -14,6 +15,8 @@ mod time;
 
 pub use escape::escape;
 pub use group::{Group, Groups, Seen};
+pub use ladder::segment_text::segment_text;
+pub use ladder::{Ladder, LadderRow, PacketKind};
 pub use look::Look;
 pub use manual::{cause_table, manual_page};
 pub use summary::{Exit, Summary};
