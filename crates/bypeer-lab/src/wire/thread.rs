@@ -147,7 +147,7 @@ impl Wire {
         let now = state.clock.now();
         let State { engine, output, .. } = &mut *state;
         engine.mark(now, name, output);
-        state.flush(now);
+        state.flush();
         drop(state);
         self.shared.wake();
     }
@@ -231,7 +231,7 @@ impl Shared {
             let now = state.clock.now();
             let State { engine, output, .. } = &mut *state;
             engine.advance(now, output);
-            state.flush(now);
+            state.flush();
         }
     }
 }
@@ -271,13 +271,15 @@ impl State {
                 self.last_moved = Instant::now();
             }
             self.engine.push(now, port, frame, &mut self.output);
-            self.flush(now);
+            self.flush();
         }
     }
 
     /// Writes what the engine put out, and records it.
-    fn flush(&mut self, now: Timestamp) {
+    fn flush(&mut self) {
         for (port, frame) in self.output.frames.drain(..) {
+            // Before it is written: the receiver's answer may come while it is.
+            let now = self.clock.now();
             let is_sent = self
                 .sockets
                 .get(port)
