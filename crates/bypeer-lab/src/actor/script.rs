@@ -740,3 +740,7 @@ fn buffer_size(words: &mut Words) -> Result<usize, String> {
         Ok(size as usize)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
