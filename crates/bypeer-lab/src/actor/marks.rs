@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::locked;
+
 /// How often each name was marked. One thread tells, any number wait.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
@@ -14,20 +16,20 @@ pub(super) struct Marks {
 impl Marks {
     /// Somebody reached this point.
     pub(super) fn set(&self, name: String) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = locked(&self.counts);
         *counts.entry(name).or_default() += 1;
         self.changed.notify_all();
     }
 
     /// How often it was reached.
     pub(super) fn count(&self, name: &str) -> u64 {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = locked(&self.counts);
         counts.get(name).copied().unwrap_or(0)
     }
 
     /// Waits until it was reached more than `before` times; false if that does not come true by `deadline`.
     pub(super) fn wait(&self, name: &str, before: u64, deadline: Instant) -> bool {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = locked(&self.counts);
         loop {
             if counts.get(name).copied().unwrap_or(0) > before {
                 return true;

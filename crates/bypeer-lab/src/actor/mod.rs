@@ -3,6 +3,7 @@
 //! An actor ([`act`]) reads a [`Job`] and obeys its [`Script`]. It talks to the lab in [`FromActor`] and [`ToActor`].
 
 mod connection;
+mod exchange;
 mod failure;
 mod http;
 mod interpreter;
@@ -12,8 +13,8 @@ mod script;
 mod words;
 
 use std::io::{BufRead, Write};
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use protocol::{Deed, FromActor, Job, Signal, ToActor};
 pub use script::{Declared, Line, Message, Request, Respond, Script, Side, SocketOption, Statement};
@@ -83,4 +84,9 @@ fn listen_to_lab(input: impl BufRead, shared: &Shared) -> i32 {
         }
     }
     0
+}
+
+/// A panic elsewhere does not make what a mutex holds unusable.
+fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
