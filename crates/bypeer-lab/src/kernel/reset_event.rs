@@ -18,14 +18,21 @@ pub struct ResetEvent {
     pub state: String,
     /// `enum sk_rst_reason` without `SK_RST_REASON_`: `TCP_ABORT_ON_CLOSE`. `None` before Linux 6.10.
     pub reason: Option<String>,
-    /// Functions of the kernel, innermost first, beginning with the one that sends; empty where the kernel gave no stack.
+    /// Whether it answers a segment that just came in; otherwise this end gave up by itself.
+    pub answers: bool,
+    /// Functions of the kernel, innermost first, beginning with the one that sends; empty where the kernel gave no stack
+    /// (Linux 6.18 gives none when a timer fires on an idle processor).
     pub stack: Vec<String>,
 }
 
 impl ResetEvent {
-    /// By which way through the kernel it came, from the stack and, where one way has several reasons, from the reason.
+    /// By which way through the kernel it came: from the stack, and from the reason where one way has several reasons or
+    /// where there is no stack.
     pub fn path(&self) -> ResetPath {
         match (path(&self.stack), self.reason.as_deref()) {
+            (ResetPath::Other, _) if self.stack.is_empty() && self.answers => ResetPath::Answer,
+            (ResetPath::Other, Some("TCP_KEEPALIVE_TIMEOUT")) if self.stack.is_empty() => ResetPath::Timer,
+            (ResetPath::Other, Some("TCP_ABORT_ON_CLOSE")) if self.stack.is_empty() => ResetPath::CloseUnread,
             // __tcp_close() has these too: TCP_LINGER2 below zero, and too many orphans.
             (ResetPath::CloseUnread, Some("TCP_ABORT_ON_LINGER" | "TCP_ABORT_ON_MEMORY")) => ResetPath::Other,
             (path, _) => path,
@@ -253,6 +260,9 @@ fn event(context: &Context<'_>, fields: &str, offset: i64) -> Option<ResetEvent>
         destination: unmapped(destination),
         state: state.strip_prefix("TCP_").unwrap_or(state).to_owned(),
         reason: field("reason").map(str::to_owned),
+        // A null pointer is printed as noughts, or as "(null)" by old kernels; all others are hashed.
+        answers: field("skbaddr")
+            .is_some_and(|address| address.bytes().any(|byte| matches!(byte, b'1'..=b'9' | b'a'..=b'f'))),
         stack: Vec::new(),
     })
 }

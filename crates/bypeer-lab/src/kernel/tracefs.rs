@@ -309,6 +309,7 @@ mod tests {
         );
         for event in events {
             assert!(event.source.is_ipv4(), "{event:?}");
+            assert_eq!(event.answers, event.path() == ResetPath::Answer, "{event:?}");
             let slack = 10_000;
             assert!(event.time.0 > since_epoch(before) - slack, "{event:?}");
             assert!(event.time.0 < since_epoch(after) + slack, "{event:?}");

@@ -37,6 +37,7 @@ fn a_trace_of_linux_6_18() {
             destination: "127.0.0.1:37728".parse().unwrap(),
             state: "CLOSE".into(),
             reason: Some("TCP_ABORT_ON_CLOSE".into()),
+            answers: false,
             stack: ["tcp_send_active_reset", "__tcp_close", "tcp_close", "inet_release"]
                 .map(String::from)
                 .to_vec(),
@@ -46,6 +47,7 @@ fn a_trace_of_linux_6_18() {
     assert_eq!(events[1].source, "127.0.0.1:51969".parse().unwrap());
     assert_eq!(events[1].destination, "[2001:db8::7]:60554".parse().unwrap());
     assert_eq!(events[1].state, "TIME_WAIT");
+    assert!(events[1].answers);
     assert_eq!(events[1].path(), ResetPath::Answer);
     assert_eq!((trace.lost(), trace.unreadable()), (0, 0));
 }
@@ -177,4 +179,26 @@ fn a_close_that_ran_out_of_memory_had_nothing_unread() {
     let (mut events, _) = read(TRACE);
     events[0].reason = Some("TCP_ABORT_ON_MEMORY".into());
     assert_eq!(events[0].path(), ResetPath::Other);
+}
+
+#[test]
+fn without_a_stack_the_reason_tells() {
+    // A timer on an idle processor, as Linux 6.18 wrote it: no stack follows.
+    let timer = "          <idle>-0       [001] ..s2. 12952.404062: tcp_send_reset: skbaddr=0000000000000000 skaddr=000000005739e713 src=127.0.0.1:39089 dest=127.0.0.1:45588 state=TCP_ESTABLISHED reason=TCP_KEEPALIVE_TIMEOUT\n";
+    let (events, trace) = read(timer);
+    assert!(!trace.is_waiting(), "what was given is waited for no more");
+    assert_eq!(events[0].path(), ResetPath::Timer);
+    let way = |text: &str| read(text).0[0].path();
+    assert_eq!(
+        way(&timer.replace("TCP_KEEPALIVE_TIMEOUT", "TCP_STATE")),
+        ResetPath::Other
+    );
+    assert_eq!(
+        way(&timer.replace("skbaddr=0000000000000000", "skbaddr=(null)")),
+        ResetPath::Timer
+    );
+    assert_eq!(
+        way(&timer.replace("skbaddr=0000000000000000", "skbaddr=00000000c6766e74")),
+        ResetPath::Answer
+    );
 }
