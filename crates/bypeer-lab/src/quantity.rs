@@ -45,7 +45,7 @@ pub fn rate(text: &str) -> Option<u64> {
         _ => return None,
     };
     let bits = number * factor;
-    (bits >= 1.0 && bits < 1e15).then_some(bits as u64)
+    (1.0..1e15).contains(&bits).then_some(bits as u64)
 }
 
 /// A number and the letters behind it.

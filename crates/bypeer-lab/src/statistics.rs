@@ -84,6 +84,11 @@ pub struct Spread<T> {
     sorted: Vec<T>,
 }
 
+/// The median of a list, as [`Spread::median`].
+pub fn median<T: Copy + Ord>(values: &[T]) -> Option<T> {
+    Spread::of(values.iter().copied()).map(|spread| spread.median())
+}
+
 impl<T: Copy + Ord> Spread<T> {
     /// `None` of nothing.
     pub fn of(values: impl IntoIterator<Item = T>) -> Option<Spread<T>> {

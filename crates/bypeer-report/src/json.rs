@@ -29,7 +29,8 @@ pub fn write_summary(out: &mut dyn Write, summary: &Summary, insights: &[Insight
     write_record(out, &SummaryRecord::of(summary, insights, exit))
 }
 
-fn write_record(out: &mut dyn Write, record: &impl Serialize) -> io::Result<()> {
+/// Writes any record and a newline, as compact JSON that cannot steer a terminal.
+pub fn write_record(out: &mut dyn Write, record: &impl Serialize) -> io::Result<()> {
     record.serialize(&mut Serializer::with_formatter(&mut *out, Visible))?;
     out.write_all(b"\n")
 }

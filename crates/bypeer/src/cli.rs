@@ -10,6 +10,7 @@ use bypeer_report::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::lab::arguments::Lab;
 use crate::output;
 
 const EXIT_STATUS: &str = "\
@@ -87,6 +88,9 @@ pub struct Arguments {
 pub enum Command {
     /// Explain why the connections in a capture died
     Explain(Explain),
+
+    /// Make a cause happen on this machine, show it, measure what helps
+    Lab(Lab),
 
     /// List the causes, or print the manual page of one
     #[command(after_help = "Example:\n  bypeer causes keepalive-race-unannounced-close")]

@@ -2,8 +2,7 @@ use std::collections::HashSet;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -11,13 +10,12 @@ use bypeer_diagnose::Finding;
 use bypeer_input::{Event, Input, InputError, Source};
 use bypeer_report::{Exit, Groups, Look, Summary, brief, json, report};
 use bypeer_wire::{Issue, Issues, Timestamp};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{Color, Explain, Format};
 use crate::engine::{Engine, Outcome};
 use crate::progress::Progress;
 use crate::selection::Selection;
-use crate::{advice, output};
+use crate::{advice, interrupt, output};
 
 /// Packets between two looks at the clock and at findings that may be handed out.
 const STRIDE: u64 = 4096;
@@ -36,7 +34,7 @@ pub(crate) fn run(arguments: &Explain, color: Color) -> anyhow::Result<Exit> {
     }
     let described = selection.describe();
     let sources: Result<Vec<Source>, InputError> = arguments.files.iter().map(Source::open).collect();
-    let stop = stop_flag()?;
+    let stop = interrupt::flag()?;
     let input = Input::new(sources?)?.stopped_by(stop.clone());
     let live = input.meter().total().is_none();
     let mut printer = Printer::new(arguments, live, output::look(color));
@@ -109,18 +107,6 @@ fn given_twice(files: &[PathBuf]) -> Option<&Path> {
     let mut seen = HashSet::new();
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     files.iter().map(PathBuf::as_path).find(|path| !seen.insert(real(path)))
-}
-
-/// Set by the first Ctrl-C or SIGTERM; the second one ends the program at once.
-fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order, so that the first signal does not meet its own flag.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .context("signals cannot be handled")?;
-    }
-    Ok(stop)
 }
 
 /// Why a capture that could be read is of no use.

@@ -7,6 +7,8 @@ pub mod engine;
 pub mod error_line;
 mod explain;
 pub mod interfaces;
+mod interrupt;
+mod lab;
 mod moment;
 mod output;
 mod progress;
@@ -57,6 +59,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
     let color = arguments.color;
     match &arguments.command {
         Command::Explain(explain) => explain::run(explain, color),
+        Command::Lab(lab) => lab::run(lab, color),
         Command::Causes { id } => causes::run(id.as_deref(), color),
         Command::Completions { shell } => cli::completions(*shell),
         Command::Man { page } => cli::manual_page(page.as_deref()),

@@ -18,8 +18,9 @@ use super::failure::Failure;
 use super::http::{Body, Framing, Head};
 use super::marks::Marks;
 use super::protocol::{Deed, FromActor, Job};
-use super::script::{Line, Request, SocketOption, Statement};
+use super::script::{Line, Pause, Request, SocketOption, Statement};
 use super::{UNABLE, locked};
+use crate::random::Random;
 
 /// How long a statement waits unless the script says otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What all threads of an actor have in common.
 pub(super) struct Shared {
     pub(super) job: Job,
+    random: Mutex<Random>,
     pub(super) marks: Marks,
     output: Mutex<Box<dyn Write + Send>>,
     listeners: Mutex<Vec<Listener>>,
@@ -66,12 +68,23 @@ pub(super) enum Stop {
 impl Shared {
     pub(super) fn new(job: Job, output: Box<dyn Write + Send>, exit: Sender<i32>) -> Self {
         let (marks, listeners) = (Marks::default(), Mutex::default());
+        let random = Mutex::new(Random::new(job.seed));
         Shared {
             job,
+            random,
             marks,
             output: Mutex::new(output),
             listeners,
             exit,
+        }
+    }
+
+    /// A pause's length, from the job's random numbers.
+    fn length(&self, pause: Pause) -> Duration {
+        let share = locked(&self.random).share();
+        match pause {
+            Pause::Between(least, most) => least + most.saturating_sub(least).mul_f64(share),
+            Pause::About(mean) => mean.mul_f64(-(1.0 - share).ln()),
         }
     }
 
@@ -151,6 +164,12 @@ impl Actor {
                 }
                 continue;
             }
+            if let Statement::WhileRequest { block } = &line.statement {
+                while self.takes_request() {
+                    self.run(block)?;
+                }
+                continue;
+            }
             if let Statement::Exit(code) = line.statement {
                 // Nobody receives if another thread was first.
                 let _ = self.shared.exit.send(code);
@@ -175,6 +194,21 @@ impl Actor {
             }
         }
         Ok(())
+    }
+
+    /// Reads the next request, if one comes within the script's timeout. That none came is no failure.
+    fn takes_request(&mut self) -> bool {
+        let line = Line {
+            text: "read request".to_owned(),
+            tried: true,
+            statement: Statement::ReadRequest,
+        };
+        let mut begun = Instant::now();
+        let mut outcome = Outcome::default();
+        let result = self.perform(&line, &mut begun, &mut outcome);
+        let came = result.is_ok();
+        self.tell(&line.text, begun, &outcome, result.err(), false);
+        came
     }
 
     fn tell(&self, what: &str, begun: Instant, outcome: &Outcome, failure: Option<Failure>, counts: bool) {
@@ -287,6 +321,8 @@ impl Actor {
             | Statement::Await(_)
             | Statement::Signal { .. }
             | Statement::Sleep(_)
+            | Statement::Run { .. }
+            | Statement::WhileRequest { .. }
             | Statement::Timeout(_)
             | Statement::Retry(_)
             | Statement::Repeat { .. }
@@ -405,7 +441,11 @@ impl Actor {
                 let (host, signal) = (host.clone(), *signal);
                 self.ask(&signal_mark(&host), &FromActor::Signal { host, signal }, deadline)?;
             }
-            Statement::Sleep(time) => std::thread::sleep(*time),
+            Statement::Run { host, command } => {
+                let (host, command) = (host.clone(), command.clone());
+                self.ask(&format!("run {host}"), &FromActor::Run { host, command }, deadline)?;
+            }
+            Statement::Sleep(pause) => std::thread::sleep(self.shared.length(*pause)),
             Statement::Timeout(time) => self.patience = *time,
             Statement::Retry(times) => self.retries = *times,
             _ => {}

@@ -16,6 +16,9 @@ pub struct Job {
     pub server: SocketAddrV4,
     /// Where `connect to HOST` goes.
     pub hosts: BTreeMap<String, SocketAddrV4>,
+    /// Of its random pauses.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 /// From the lab to an actor, after the [`Job`].
@@ -42,6 +45,13 @@ pub enum FromActor {
         host: String,
         /// Which.
         signal: Signal,
+    },
+    /// It asks for a command to be run on a host, to its end, and goes on when [`ToActor::Marked`] with `run HOST` came.
+    Run {
+        /// Where.
+        host: String,
+        /// For the shell.
+        command: String,
     },
     /// Something that it did, or that happened to it.
     Did(Deed),

@@ -69,7 +69,14 @@ pub enum Statement {
     AwaitReset,
     Await(String),
     Mark(String),
-    Sleep(Duration),
+    Sleep(Pause),
+    Run {
+        host: String,
+        command: String,
+    },
+    WhileRequest {
+        block: Vec<Line>,
+    },
     Shutdown(Side),
     Close,
     Abort,
@@ -98,6 +105,15 @@ pub enum Statement {
         from: String,
         to: String,
     },
+}
+
+/// How long `sleep` sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Evenly random from the first to the second, which may be the same.
+    Between(Duration, Duration),
+    /// Exponentially random with this mean: what lies between requests that come at random at a steady rate.
+    About(Duration),
 }
 
 /// `request …`
@@ -240,7 +256,7 @@ impl Script {
                     }) = open.pop()
                     else {
                         return Err(error(
-                            "there is no `repeat` or `serve` that this `end` could end".to_owned(),
+                            "there is no `repeat`, `while` or `serve` that this `end` could end".to_owned(),
                         ));
                     };
                     if block.is_empty() {
@@ -250,6 +266,7 @@ impl Script {
                     }
                     let statement = match statement {
                         Statement::Repeat { times, .. } => Statement::Repeat { times, block },
+                        Statement::WhileRequest { .. } => Statement::WhileRequest { block },
                         Statement::Serve { port, name, .. } => Statement::Serve {
                             port,
                             name,
@@ -316,10 +333,10 @@ fn lines_of<'a>(open: &'a mut [Open], lines: &'a mut Vec<Line>) -> &'a mut Vec<L
 }
 
 fn keyword(statement: &Statement) -> &'static str {
-    if matches!(statement, Statement::Repeat { .. }) {
-        "repeat"
-    } else {
-        "serve"
+    match statement {
+        Statement::Repeat { .. } => "repeat",
+        Statement::WhileRequest { .. } => "while",
+        _ => "serve",
     }
 }
 

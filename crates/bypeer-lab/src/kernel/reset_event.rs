@@ -61,6 +61,22 @@ pub enum ResetPath {
     Other,
 }
 
+impl ResetPath {
+    /// In words with hyphens, as in scenarios and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            ResetPath::CloseUnread => "close-unread",
+            ResetPath::LingerZero => "linger-zero",
+            ResetPath::ListenerClosed => "listener-closed",
+            ResetPath::Killed => "destroyed",
+            ResetPath::Disconnected => "disconnected",
+            ResetPath::Answer => "answer",
+            ResetPath::Timer => "timer",
+            ResetPath::Other => "other",
+        }
+    }
+}
+
 /// The way that a stack shows, innermost function first. The innermost function that names a way decides: what stands
 /// below it is only what the processor did when a segment or a timer came in between.
 pub fn path(stack: &[String]) -> ResetPath {

@@ -201,6 +201,19 @@ fn remove_stale(instances: &Path) {
     }
 }
 
+/// Removes what labs left behind that ended without tidying up, and all of the lab with this process id: it is over.
+pub fn remove_leftovers(over: u32) {
+    let Ok(tracefs) = find_tracefs() else { return };
+    let instances = tracefs.join("instances");
+    remove_stale(&instances);
+    let own = format!("{INSTANCE}{over}-");
+    for entry in fs::read_dir(instances).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&own)) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
 fn unavailable(path: &Path) -> impl FnOnce(io::Error) -> TraceUnavailable {
     let path = path.to_owned();
     move |source| match source.raw_os_error().map(Errno::from_raw) {

@@ -8,10 +8,10 @@ use super::connection::{Connections, Entered, Key, Known};
 use super::forge::{Reset, refusal};
 use super::packet::Packet;
 use super::path::{InFlight, Path, later};
-use super::random::Random;
 use super::rule::{Action, Event, EventId, Match, Refusal, Release};
 use super::script::Script;
 use super::translation::Translation;
+use crate::random::Random;
 
 /// Bytes that all rules together hold back; beyond it packets are dropped and counted.
 pub(super) const MOST_HELD: usize = 16 << 20;

@@ -7,7 +7,6 @@ mod engine;
 mod forge;
 mod packet;
 mod path;
-mod random;
 mod recording;
 mod rule;
 mod script;

@@ -8,8 +8,8 @@ use bypeer_wire::Timestamp;
 use super::engine::{Counts, Engine, Host, MOST_HELD, Output};
 use super::packet::{ACK, FIN, MTU, PSH, Packet, RST, SYN, fold, sum};
 use super::path::LIMIT_QUEUE;
-use super::random::Random;
 use super::script::Script;
+use crate::random::Random;
 
 const CLIENT: usize = 0;
 const SERVER: usize = 1;

@@ -57,6 +57,7 @@ impl Round {
             own,
             server: own,
             hosts,
+            seed: 1,
         };
         self.start_with(&serde_json::to_string(&job).unwrap())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Declared, Message, Request, Respond, Side, SocketOption, Statement};
+use super::{Declared, Message, Pause, Request, Respond, Side, SocketOption, Statement};
 use crate::actor::protocol::Signal;
 use crate::actor::words::{Words, nearest};
 
@@ -40,6 +40,7 @@ const KEYWORDS: &[&str] = &[
     "request",
     "respond",
     "retry",
+    "run",
     "send-buffer",
     "serve",
     "shutdown",
@@ -49,6 +50,7 @@ const KEYWORDS: &[&str] = &[
     "try",
     "use",
     "user-timeout",
+    "while",
     "write",
 ];
 
@@ -110,7 +112,19 @@ pub(super) fn parse_statement(words: &mut Words, hosts: &[String]) -> Result<Par
             }
             name => S::Mark(name),
         },
-        "sleep" => S::Sleep(words.duration()?),
+        "sleep" if words.eat("about") => S::Sleep(Pause::About(words.duration()?)),
+        "sleep" => {
+            let least = words.duration()?;
+            let most = if words.eat("to") { words.duration()? } else { least };
+            if most < least {
+                return Err("the second time is the longer one: `sleep 1ms to 5ms`".to_owned());
+            }
+            S::Sleep(Pause::Between(least, most))
+        }
+        "run" => S::Run {
+            host: host(words, hosts)?,
+            command: words.text("a command in quotes, for the shell")?,
+        },
         "shutdown" => {
             S::Shutdown(words.one_of(&[("write", Side::Write), ("read", Side::Read), ("both", Side::Both)])?)
         }
@@ -157,6 +171,11 @@ pub(super) fn parse_statement(words: &mut Words, hosts: &[String]) -> Result<Par
             let times = words.number("how often, like `repeat 3`")?;
             words.finish(&[])?;
             return Ok(Parsed::Opens(S::Repeat { times, block: vec![] }));
+        }
+        "while" => {
+            words.expect("request")?;
+            words.finish(&[])?;
+            return Ok(Parsed::Opens(S::WhileRequest { block: vec![] }));
         }
         "serve" => {
             let (port, name) = port_and_name(words)?;

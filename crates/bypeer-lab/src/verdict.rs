@@ -1,0 +1,217 @@
+//! Whether a round shows what its scenario claims: judged by the accounts of actors and kernels, never by bypeer's findings.
+
+use crate::round::{Account, Round};
+use crate::scenario::{KernelClaim, Truth};
+
+/// What is true of a round.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// What the scenario claims and did not come true; empty: the round shows its cause.
+    pub complaints: Vec<String>,
+    /// What it claims and could not be looked at here.
+    pub unchecked: Vec<String>,
+    /// How the clients' parts ended, one each.
+    pub endings: Vec<String>,
+    /// Responses that did not arrive whole.
+    pub responses_lost: u64,
+    /// Bytes of their bodies that did not arrive, where the length was declared.
+    pub bytes_lost: u64,
+    /// Bytes of bodies that did arrive, of responses that were cut.
+    pub bytes_of_cut: Vec<u64>,
+    /// Responses that belonged to another request.
+    pub misdelivered: u64,
+}
+
+impl Verdict {
+    /// Looks at a round. `traced`: the kernel's reset events could be read.
+    pub fn of(round: &Round, truth: &Truth, traced: bool) -> Verdict {
+        let mut verdict = Verdict::default();
+        for account in round.accounts.iter().filter(|account| account.is_client()) {
+            verdict.add(account);
+        }
+        verdict.check_clients(round, truth);
+        verdict.check_kernel(round, truth, traced);
+        verdict.check_counts(round, truth);
+        verdict
+    }
+
+    /// The round shows what its scenario claims, as far as could be looked at.
+    pub fn shows(&self) -> bool {
+        self.complaints.is_empty()
+    }
+
+    /// A client did not get what it asked for.
+    pub fn failed(&self) -> bool {
+        self.endings.iter().any(|ending| ending != "ok")
+    }
+
+    fn add(&mut self, account: &Account) {
+        self.endings.push(account.ending());
+        for deed in account
+            .deeds
+            .iter()
+            .filter(|deed| deed.counts && deed.what.contains("read response"))
+        {
+            if deed.error.is_none() {
+                continue;
+            }
+            self.responses_lost += 1;
+            self.misdelivered += u64::from(deed.error.as_deref() == Some("another's response"));
+            if let Some(expected) = deed.expected {
+                self.bytes_lost += expected.saturating_sub(deed.bytes);
+                self.bytes_of_cut.push(deed.bytes);
+            }
+        }
+    }
+
+    fn check_clients(&mut self, round: &Round, truth: &Truth) {
+        if !truth.client.is_empty() && !self.endings.iter().any(|ending| truth.client.contains(ending)) {
+            let told = round
+                .accounts
+                .iter()
+                .filter(|account| account.is_client())
+                .find_map(what_went_wrong);
+            self.complaints.push(format!(
+                "the client ended with {}, not with {}{}",
+                self.endings.join(", "),
+                truth.client.join(" or "),
+                told.map_or_else(String::new, |told| format!(" ({told})"))
+            ));
+        }
+        let scripted = round
+            .accounts
+            .iter()
+            .any(|account| account.is_client() && account.scripted);
+        if let Some(lost) = truth.lost {
+            if !scripted {
+                self.unchecked
+                    .push("whether a response was lost: the client is not one of ours".to_owned());
+            } else if lost != (self.responses_lost > 0) {
+                self.complaints
+                    .push(format!("{} responses were lost", self.responses_lost));
+            }
+        }
+        for account in round
+            .accounts
+            .iter()
+            .filter(|account| !account.is_client() && account.scripted)
+        {
+            if let Some(deed) = account.deeds.iter().find(|deed| deed.counts && deed.error.is_some())
+                && deed.what.starts_with("await")
+            {
+                let error = deed.error.as_deref().unwrap_or_default();
+                self.complaints
+                    .push(format!("{}: {:?} ended with {error}", account.host, deed.what));
+            }
+        }
+    }
+
+    fn check_kernel(&mut self, round: &Round, truth: &Truth, traced: bool) {
+        if !traced {
+            if !truth.kernel.is_empty() || truth.no_reset {
+                self.unchecked
+                    .push("the kernel's reasons: its reset events cannot be read here".to_owned());
+            }
+            return;
+        }
+        for claim in &truth.kernel {
+            if !round.resets.iter().any(|(host, event)| fits(claim, host, round, event)) {
+                let seen: Vec<String> = round
+                    .resets
+                    .iter()
+                    .map(|(host, event)| {
+                        format!(
+                            "{host} {} in {} ({})",
+                            event.reason.as_deref().unwrap_or("without reason"),
+                            event.state,
+                            event.path().name()
+                        )
+                    })
+                    .collect();
+                self.complaints.push(format!(
+                    "no reset by {} for {}; the kernels sent: {}",
+                    claim.host,
+                    if claim.reason.is_empty() {
+                        "any reason".to_owned()
+                    } else {
+                        claim.reason.join(" or ")
+                    },
+                    if seen.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        seen.join(", ")
+                    }
+                ));
+            }
+        }
+        if truth.no_reset && !round.resets.is_empty() {
+            self.complaints
+                .push(format!("{} resets were sent, and none should be", round.resets.len()));
+        }
+    }
+
+    fn check_counts(&mut self, round: &Round, truth: &Truth) {
+        for claim in &truth.counters {
+            let moved = round
+                .counters
+                .get(&claim.host)
+                .and_then(|counters| counters.get(&claim.name))
+                .copied();
+            if moved.unwrap_or(0) < claim.by {
+                self.complaints.push(format!(
+                    "{} on {} moved by {}, not {}",
+                    claim.name,
+                    claim.host,
+                    moved.unwrap_or(0),
+                    claim.by
+                ));
+            }
+        }
+        if let Some(claim) = &truth.unread {
+            let most = round
+                .deaths
+                .iter()
+                .filter(|(host, _)| *host == claim.host)
+                .filter_map(|(_, death)| death.unread)
+                .max();
+            if most.unwrap_or(0) < claim.bytes {
+                self.complaints.push(match most {
+                    Some(most) => format!(
+                        "{most} bytes lay unread in a socket of {}, not {}",
+                        claim.host, claim.bytes
+                    ),
+                    None => format!("no socket of {} was seen to die", claim.host),
+                });
+            }
+        }
+    }
+}
+
+fn fits(claim: &KernelClaim, host: &str, round: &Round, event: &crate::kernel::ResetEvent) -> bool {
+    let address = |name: &str| {
+        round
+            .hosts
+            .iter()
+            .find(|(host, _)| host == name)
+            .map(|(_, address)| *address)
+    };
+    // Hosts may share an address.
+    let same_host = claim.host == host || address(&claim.host).is_some_and(|wanted| Some(wanted) == address(host));
+    let reason = event.reason.as_ref();
+    same_host
+        // Kernels before 6.10 give no reasons.
+        && (claim.reason.is_empty() || reason.is_none_or(|reason| claim.reason.contains(reason)))
+        && (claim.state.is_empty() || claim.state.contains(&event.state))
+        // A kernel may give no stack.
+        && (claim.path.is_empty() || event.stack.is_empty() || claim.path.iter().any(|path| path == event.path().name()))
+}
+
+/// The statement that did not end as wanted.
+fn what_went_wrong(account: &Account) -> Option<String> {
+    let deed = account.deeds.iter().find(|deed| deed.counts && deed.error.is_some());
+    match deed {
+        Some(deed) => Some(format!("{:?}", deed.what)),
+        None if !account.scripted => account.output.lines().next_back().map(str::to_owned),
+        None => None,
+    }
+}

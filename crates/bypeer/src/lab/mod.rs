@@ -1,0 +1,237 @@
+//! `bypeer lab`: namespaces first, then scenarios, rounds and what explain makes of them.
+
+pub(crate) mod arguments;
+mod examine;
+mod run;
+mod show;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use bypeer_lab::actor;
+use bypeer_lab::confine::{confine, settle};
+use bypeer_lab::kernel::remove_leftovers;
+use bypeer_lab::round::missing;
+use bypeer_lab::scenario::{Fix, Plan, Real, Scenario, Text};
+use bypeer_lab::tally::Variant;
+use bypeer_lab::{json, words};
+use bypeer_report::Exit;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use self::arguments::{Change, Lab, Verb};
+use crate::cli::{Color, Format};
+use crate::{interrupt, output};
+
+/// `bypeer lab`.
+pub(crate) fn run(lab: &Lab, color: Color) -> anyhow::Result<Exit> {
+    match (&lab.verb, lab.inside) {
+        (Verb::List { which, format }, _) => list(which.as_deref(), *format),
+        (Verb::Actor, _) => {
+            let code = actor::act(std::io::BufReader::new(std::io::stdin()), std::io::stdout());
+            // At once, with whatever is open: how a process ends is part of what it plays.
+            std::process::exit(code)
+        }
+        (Verb::Run(run), Some(number)) => {
+            settle().context("cannot set up the lab's own process namespace")?;
+            run::run(run, number)
+        }
+        (Verb::Show(show), Some(number)) => {
+            settle().context("cannot set up the lab's own process namespace")?;
+            show::run(show, number, color)
+        }
+        (Verb::Run(run), None) => {
+            // What is wrong with the command line is said before anything is made.
+            run::choose(run)?;
+            confined()
+        }
+        (Verb::Show(show), None) => {
+            show::choose(show)?;
+            confined()
+        }
+    }
+}
+
+fn list(which: Option<&str>, format: Format) -> anyhow::Result<Exit> {
+    let scenarios = match which {
+        Some(which) => find(which)?,
+        None => Scenario::all()?,
+    };
+    let mut out = output::stdout();
+    match format {
+        Format::Text => out.write_all(words::list(&scenarios).as_bytes())?,
+        Format::Json => {
+            for scenario in &scenarios {
+                json::write_scenario(&mut out, scenario)?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(Exit::Nothing)
+}
+
+/// Runs this same command line again, in namespaces of its own, and passes on what becomes of it.
+fn confined() -> anyhow::Result<Exit> {
+    let number = std::process::id();
+    confine()?;
+    let stop = interrupt::flag()?;
+    let mut child = Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .args(["--inside", &number.to_string()])
+        .spawn()
+        .context("cannot start the lab's own process")?;
+    let inside = Pid::from_raw(child.id() as i32);
+    let mut told = false;
+    let status = loop {
+        if let Some(status) = child.try_wait().context("cannot wait for the lab's own process")? {
+            break status;
+        }
+        if stop.load(Ordering::Relaxed) && !told {
+            told = true;
+            // Ctrl-C reached it too; SIGTERM came to this process alone. It may have ended meanwhile.
+            let _ = kill(inside, Signal::SIGTERM);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    // It removes what it made, unless it was killed.
+    remove_leftovers(number);
+    exit_of(status)
+}
+
+fn exit_of(status: ExitStatus) -> anyhow::Result<Exit> {
+    match status.code() {
+        Some(0) => Ok(Exit::Nothing),
+        Some(1) => Ok(Exit::Findings),
+        // It has said what.
+        Some(_) => Ok(Exit::Trouble),
+        None => Err(anyhow!("the lab's own process ended with {status}")),
+    }
+}
+
+/// A scenario by its name, those of a cause, or one in a file.
+fn find(which: &str) -> anyhow::Result<Vec<Scenario>> {
+    if let Some(scenario) = Scenario::built_in(which) {
+        return Ok(vec![scenario?]);
+    }
+    let of_cause: Vec<Scenario> = Scenario::all()?
+        .into_iter()
+        .filter(|scenario| scenario.cause.as_deref() == Some(which))
+        .collect();
+    if !of_cause.is_empty() {
+        return Ok(of_cause);
+    }
+    let path = Path::new(which);
+    if path.extension().is_some_and(|extension| extension == "toml") || path.exists() {
+        let text = fs::read_to_string(path).with_context(|| format!("{which}: cannot be read"))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        return Ok(vec![Scenario::parse(&stem, &text)?]);
+    }
+    if bypeer_diagnose::causes::find(which).is_some() {
+        bail!("no scenario shows {which} yet; `bypeer lab list` shows what there is");
+    }
+    bail!("{which}: no scenario, cause or file has this name; `bypeer lab list` shows what there is");
+}
+
+/// A scenario's change by its name.
+fn fix_of<'a>(scenario: &'a Scenario, id: &str) -> anyhow::Result<&'a Fix> {
+    scenario.fixes.iter().find(|fix| fix.id == id).ok_or_else(|| {
+        let known: Vec<&str> = scenario.fixes.iter().map(|fix| fix.id.as_str()).collect();
+        anyhow!("{} has no change {id:?}; it has {}", scenario.id, names(&known))
+    })
+}
+
+/// A scenario's real software by its name.
+fn real_of<'a>(scenario: &'a Scenario, id: &str) -> anyhow::Result<&'a Real> {
+    scenario.reals.iter().find(|real| real.id == id).ok_or_else(|| {
+        let known: Vec<&str> = scenario.reals.iter().map(|real| real.id.as_str()).collect();
+        anyhow!("{} cannot run with {id:?}; it can with {}", scenario.id, names(&known))
+    })
+}
+
+fn names(known: &[&str]) -> String {
+    if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    }
+}
+
+/// `--set NAME=VALUE`, checked against the scenario.
+fn values(scenario: &Scenario, change: &Change) -> anyhow::Result<BTreeMap<String, Text>> {
+    let mut values = BTreeMap::new();
+    for set in &change.set {
+        let (name, value) = set
+            .split_once('=')
+            .ok_or_else(|| anyhow!("--set {set}: write NAME=VALUE"))?;
+        if !scenario.set.contains_key(name) {
+            let known: Vec<&str> = scenario.set.keys().map(String::as_str).collect();
+            bail!(
+                "--set {set}: {} has no value {name:?}; it has {}",
+                scenario.id,
+                names(&known)
+            );
+        }
+        values.insert(name.to_owned(), Text(value.to_owned()));
+    }
+    Ok(values)
+}
+
+/// A scenario with a change, with software, with programs of the user's.
+struct Chosen {
+    scenario: Scenario,
+    plan: Plan,
+    variant: Variant,
+    /// The scenario's own claims may not hold: the user's program plays a role.
+    users_own: bool,
+}
+
+impl Chosen {
+    fn new(scenario: &Scenario, fix: Option<&Fix>, real: Option<&Real>, change: &Change) -> anyhow::Result<Chosen> {
+        let by_hand = values(scenario, change)?;
+        let mut set = fix.map(|fix| fix.set.clone()).unwrap_or_default();
+        set.extend(by_hand.clone());
+        let mut scenario = scenario.clone();
+        for (name, command) in [("server", &change.server), ("client", &change.client)] {
+            if let (Some(command), Some(host)) = (command, scenario.hosts.get_mut(name)) {
+                host.script = None;
+                host.command = Some(command.clone());
+            }
+        }
+        let plan = scenario.plan(&set, real)?;
+        let variant = Variant {
+            scenario: scenario.id.clone(),
+            cause: scenario.cause.clone(),
+            title: scenario.title.clone(),
+            fix: fix.map(|fix| (fix.id.clone(), fix.owner.clone(), fix.title.clone(), fix.claim)),
+            real: real.map(|real| real.id.clone()),
+            set: by_hand.into_iter().map(|(name, Text(value))| (name, value)).collect(),
+            deterministic: real
+                .and_then(|real| real.deterministic)
+                .unwrap_or(scenario.deterministic),
+        };
+        let users_own = change.server.is_some() || change.client.is_some();
+        Ok(Chosen {
+            scenario,
+            plan,
+            variant,
+            users_own,
+        })
+    }
+
+    /// Commands that it needs and that are not here.
+    fn missing(&self) -> Vec<String> {
+        missing(&self.plan.needs)
+    }
+}
+
+/// What is to end everything, once true.
+fn stop() -> anyhow::Result<Arc<AtomicBool>> {
+    interrupt::flag()
+}
