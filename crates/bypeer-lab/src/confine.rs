@@ -3,12 +3,17 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Uid, getegid, geteuid};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
 
 /// Why the lab cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +116,28 @@ pub fn settle() -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Starts a program, and does the work of its process namespace's init until it ends: what programs leave behind when they are
+/// killed, such as a server's workers, is reaped. `stop`, once true, sends the program SIGTERM.
+///
+/// # Errors
+/// When it cannot be started or waited for.
+pub fn attend(program: &mut Command, stop: &AtomicBool) -> io::Result<WaitStatus> {
+    let program = Pid::from_raw(program.spawn()?.id() as i32);
+    let mut told = false;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::StillAlive => thread::sleep(Duration::from_millis(10)),
+            ended if ended.pid() == Some(program) => return Ok(ended),
+            _ => {}
+        }
+        if stop.load(Ordering::Relaxed) && !told {
+            told = true;
+            // It may just have ended.
+            let _ = kill(program, Signal::SIGTERM);
+        }
+    }
 }
 
 /// Maps the caller to root of its new user namespace: the one mapping that needs no privilege.

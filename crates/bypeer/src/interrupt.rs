@@ -6,6 +6,26 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+/// Set by Ctrl-C or SIGTERM, for a process whose child decides what to do about it.
+pub(crate) fn passed_on() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone()).context("signals cannot be handled")?;
+    }
+    Ok(stop)
+}
+
+/// Set by the first Ctrl-C or SIGTERM, for a process whose parent passes signals on: Ctrl-C reaches both, and the SIGTERM that
+/// follows it means the same. A second Ctrl-C ends the program at once.
+pub(crate) fn from_parent() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 128 + SIGINT, stop.clone())
+        .and_then(|_| signal_hook::flag::register(SIGINT, stop.clone()))
+        .and_then(|_| signal_hook::flag::register(SIGTERM, stop.clone()))
+        .context("signals cannot be handled")?;
+    Ok(stop)
+}
+
 /// Set by the first Ctrl-C or SIGTERM; the second one ends the program at once.
 pub(crate) fn flag() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));

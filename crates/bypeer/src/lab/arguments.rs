@@ -49,6 +49,10 @@ pub struct Lab {
     /// This process is the lab's own, in its namespaces; the number tells it from others.
     #[arg(long, hide = true, global = true, value_name = "NUMBER")]
     pub inside: Option<u32>,
+
+    /// This process is not the first one there.
+    #[arg(long, hide = true, global = true, requires = "inside")]
+    pub staged: bool,
 }
 
 /// The verbs of the lab.
@@ -122,8 +126,10 @@ pub struct Run {
     pub all: bool,
 
     /// How often each
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub rounds: u32,
+    ///
+    /// 10 unless said, 1 with --all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rounds: Option<u32>,
 
     /// Also with these changes, to measure them: `all`, or names as `lab list` shows them
     #[arg(long, value_name = "all|NAME,…", value_delimiter = ',')]

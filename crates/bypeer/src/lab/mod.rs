@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bypeer_lab::actor;
-use bypeer_lab::confine::{confine, settle};
+use bypeer_lab::confine::{attend, confine, settle};
 use bypeer_lab::kernel::remove_leftovers;
 use bypeer_lab::round::missing;
 use bypeer_lab::scenario::{Fix, Plan, Real, Scenario, Text};
@@ -24,6 +24,7 @@ use bypeer_lab::tally::Variant;
 use bypeer_lab::{json, words};
 use bypeer_report::Exit;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use self::arguments::{Change, Lab, Verb};
@@ -39,14 +40,9 @@ pub(crate) fn run(lab: &Lab, color: Color) -> anyhow::Result<Exit> {
             // At once, with whatever is open: how a process ends is part of what it plays.
             std::process::exit(code)
         }
-        (Verb::Run(run), Some(number)) => {
-            settle().context("cannot set up the lab's own process namespace")?;
-            run::run(run, number)
-        }
-        (Verb::Show(show), Some(number)) => {
-            settle().context("cannot set up the lab's own process namespace")?;
-            show::run(show, number, color)
-        }
+        (_, Some(number)) if !lab.staged => attended(number),
+        (Verb::Run(run), Some(number)) => run::run(run, number),
+        (Verb::Show(show), Some(number)) => show::run(show, number, color),
         (Verb::Run(run), None) => {
             // What is wrong with the command line is said before anything is made.
             run::choose(run)?;
@@ -81,7 +77,7 @@ fn list(which: Option<&str>, format: Format) -> anyhow::Result<Exit> {
 fn confined() -> anyhow::Result<Exit> {
     let number = std::process::id();
     confine()?;
-    let stop = interrupt::flag()?;
+    let stop = interrupt::passed_on()?;
     let mut child = Command::new("/proc/self/exe")
         .args(std::env::args_os().skip(1))
         .args(["--inside", &number.to_string()])
@@ -103,6 +99,23 @@ fn confined() -> anyhow::Result<Exit> {
     // It removes what it made, unless it was killed.
     remove_leftovers(number);
     exit_of(status)
+}
+
+/// The first process of the lab's process namespace: sets it up, runs the lab in another process and reaps.
+fn attended(number: u32) -> anyhow::Result<Exit> {
+    settle().context("cannot set up the lab's own process namespace")?;
+    let stop = interrupt::passed_on()?;
+    let mut lab = Command::new("/proc/self/exe");
+    lab.args(std::env::args_os().skip(1)).arg("--staged");
+    match attend(&mut lab, &stop).with_context(|| format!("cannot run the lab (number {number})"))? {
+        WaitStatus::Exited(_, 0) => Ok(Exit::Nothing),
+        WaitStatus::Exited(_, 1) => Ok(Exit::Findings),
+        // It has said what.
+        WaitStatus::Exited(..) => Ok(Exit::Trouble),
+        ended => Err(anyhow!(
+            "the lab's own process ended otherwise than it should: {ended:?}"
+        )),
+    }
 }
 
 fn exit_of(status: ExitStatus) -> anyhow::Result<Exit> {
@@ -233,5 +246,5 @@ impl Chosen {
 
 /// What is to end everything, once true.
 fn stop() -> anyhow::Result<Arc<AtomicBool>> {
-    interrupt::flag()
+    interrupt::from_parent()
 }

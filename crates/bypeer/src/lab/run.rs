@@ -143,7 +143,7 @@ fn rounds(
         Ok(bench) => bench,
         Err(error) => return Ok((tally, Some(error))),
     };
-    for round in 1..=run.rounds {
+    for round in 1..=run.rounds.unwrap_or(if run.all { 1 } else { 10 }) {
         let seed = run.change.seed.wrapping_add(u64::from(round - 1));
         let round = match bench.round(round, seed) {
             Ok(round) => round,
