@@ -209,7 +209,11 @@ mod tests {
             shares_address_of: shares.map(str::to_owned),
             sysctls: vec![],
         };
-        let plans = [plan("client", None), plan("fresh", Some("server")), plan("server", None)];
+        let plans = [
+            plan("client", None),
+            plan("fresh", Some("server")),
+            plan("server", None),
+        ];
         assert_eq!(places(&plans), [1, 3, 3]);
     }
 
