@@ -241,7 +241,8 @@ impl Claim {
     }
 }
 
-/// Real software in a role. What is no field of it is a host's command; the scenario's check finds the others.
+/// Real software in a role.
+// `deny_unknown_fields` would deny the hosts: what is neither a field nor a host is found by `Scenario::check`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Real {
     /// In words with hyphens.
