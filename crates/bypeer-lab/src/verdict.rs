@@ -12,6 +12,8 @@ pub struct Verdict {
     pub unchecked: Vec<String>,
     /// How the clients' parts ended, one each.
     pub endings: Vec<String>,
+    /// Responses that clients waited for.
+    pub responses: u64,
     /// Responses that did not arrive whole.
     pub responses_lost: u64,
     /// Bytes of their bodies that did not arrive, where the length was declared.
@@ -52,6 +54,7 @@ impl Verdict {
             .iter()
             .filter(|deed| deed.counts && deed.what.contains("read response"))
         {
+            self.responses += 1;
             if deed.error.is_none() {
                 continue;
             }

@@ -206,8 +206,9 @@ impl Engine {
     }
 
     fn enter(&mut self, now: Timestamp, from: usize, mut packet: Packet, out: &mut Output) {
+        self.forget_idle(now);
         let raw = (packet.destination() == self.own_address).then(|| packet.clone());
-        let is_known = raw.is_none() || self.translation.inward(&mut packet);
+        let is_known = raw.is_none() || self.translation.inward(now, &mut packet);
         let to = self.routes.get(&packet.destination()).copied();
         let (met, counted, entered) = self.classify(from, to, &packet);
         let script = Arc::clone(&self.script);
@@ -243,6 +244,17 @@ impl Engine {
         }
         if !happened.is_empty() {
             self.happen(now, &happened, entered.map(|entered| entered.key), out);
+        }
+    }
+
+    /// Empties translations that were idle for too long.
+    fn forget_idle(&mut self, now: Timestamp) {
+        for (index, rule) in self.script.rules.iter().enumerate() {
+            if let Action::ForgetIdle { host, after } = rule.action
+                && let Some(host) = self.hosts.get(host)
+            {
+                self.states[index].used |= self.translation.forget_idle(host.address, now, after);
+            }
         }
     }
 
@@ -466,7 +478,7 @@ impl Engine {
             };
             let peer = self.routes.get(reset.source.ip()).copied();
             if let Some(mut packet) = reset.packet()
-                && peer.is_none_or(|peer| self.translate(peer, &mut packet))
+                && peer.is_none_or(|peer| self.translate(now, peer, &mut packet))
             {
                 forged = true;
                 self.send(now, peer, to, packet, out);
@@ -483,7 +495,7 @@ impl Engine {
             return;
         };
         let known = packet.clone();
-        if !self.translate(from, &mut packet) {
+        if !self.translate(now, from, &mut packet) {
             self.counts.untranslated += 1;
             return;
         }
@@ -493,7 +505,7 @@ impl Engine {
     }
 
     /// Gives a packet its outer source, where a rule wants that. `false`: it must not go on.
-    fn translate(&mut self, from: usize, packet: &mut Packet) -> bool {
+    fn translate(&mut self, now: Timestamp, from: usize, packet: &mut Packet) -> bool {
         let script = Arc::clone(&self.script);
         let rule = script
             .rules
@@ -503,7 +515,7 @@ impl Engine {
             return true;
         };
         self.states[rule].used = true;
-        self.translation.outward(packet)
+        self.translation.outward(now, packet)
     }
 
     /// Sends a packet along the path that begins at host `from`, with its limit and its delay. `None`: the wire's own, at
