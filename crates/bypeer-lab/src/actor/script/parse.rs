@@ -224,7 +224,9 @@ fn followers(statement: &Statement) -> &'static [&'static str] {
     }
 }
 
-const REQUEST: &[&str] = &["version", "header", "body", "declare", "chunked", "split"];
+const REQUEST: &[&str] = &[
+    "version", "header", "body", "declare", "chunked", "split", "expect", "watching",
+];
 const RESPOND: &[&str] = &["version", "header", "size", "declare", "chunked", "for"];
 
 fn listen(words: &mut Words) -> Result<Statement, String> {
@@ -304,6 +306,8 @@ fn request(words: &mut Words) -> Result<Request, String> {
         body: 0,
         framing,
         split: None,
+        expects: None,
+        watching: false,
     };
     loop {
         if words.eat("version") {
@@ -323,6 +327,12 @@ fn request(words: &mut Words) -> Result<Request, String> {
                 Duration::ZERO
             };
             request.split = Some(after);
+        } else if words.eat("expect") {
+            words.expect("100")?;
+            words.expect("within")?;
+            request.expects = Some(words.duration()?);
+        } else if words.eat("watching") {
+            request.watching = true;
         } else {
             return Ok(request);
         }
