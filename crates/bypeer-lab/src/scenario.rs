@@ -241,8 +241,7 @@ impl Claim {
     }
 }
 
-/// Real software in a role.
-// `deny_unknown_fields` would deny the hosts: what is neither a field nor a host is found by `Scenario::check`.
+/// Real software in a role. What is no field of it is a host's name; [`Scenario::parse`] refuses one that is neither.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Real {
     /// In words with hyphens.
