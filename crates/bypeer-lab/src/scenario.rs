@@ -242,8 +242,8 @@ impl Claim {
 }
 
 /// Real software in a role.
+// `deny_unknown_fields` would deny the hosts: what is neither a field nor a host is found by `Scenario::check`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Real {
     /// In words with hyphens.
     pub id: String,
