@@ -16,6 +16,7 @@ use nix::sys::signal::Signal as UnixSignal;
 
 use crate::actor::{Deed, FromActor, Job, Signal, ToActor};
 use crate::kernel::{Counters, Death, ResetEvent, ResetTrace, find_tracefs};
+use crate::leftovers;
 use crate::process::{ActorProgram, Event, Process};
 use crate::sandbox::{HostPlan, Sandbox, SandboxError};
 use crate::scenario::{Does, HostDoes, Plan};
@@ -28,6 +29,8 @@ const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 const GLANCE: Duration = Duration::from_millis(2);
 /// Ports of the rounds: below those that kernels choose for clients.
 const PORTS: std::ops::Range<u16> = 8000..30000;
+/// What a shell ends with when it cannot start a program: it is not executable, or not there (POSIX, 2.8.2).
+const NOT_STARTED: [Option<i32>; 2] = [Some(126), Some(127)];
 
 /// Why a round could not be run. That a scenario did not come true is no such error.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +76,16 @@ pub enum RoundError {
         /// What was started.
         command: String,
         /// What it printed.
+        output: String,
+    },
+    /// A program that the shell did not find, or could not start.
+    #[error("{host}: its program could not be started; the shell was given\n  {command}{output}")]
+    NotStarted {
+        /// Whose.
+        host: String,
+        /// What was to be started.
+        command: String,
+        /// What the shell said.
         output: String,
     },
     /// An actor could not do what its script says at all.
@@ -194,13 +207,7 @@ impl Bench {
     ) -> Result<Bench, RoundError> {
         let hosts: Vec<HostPlan> = plan.hosts.iter().map(host_plan).collect();
         let mut sandbox = Sandbox::build(&hosts, lab)?;
-        let temporary = tempfile::Builder::new()
-            .prefix("bypeer-lab-")
-            .tempdir()
-            .map_err(system("make a temporary folder"))?;
-        // A server may run as another user than the lab.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(temporary.path(), open).map_err(system("open the temporary folder"))?;
+        let temporary = leftovers::folder(lab, number).map_err(system("make a temporary folder"))?;
         let events = mpsc::channel();
         let (_, unused) = mpsc::channel();
         let marks = std::mem::replace(&mut sandbox.marks, unused);
@@ -222,7 +229,8 @@ impl Bench {
             folder: temporary.path().to_owned(),
             _temporary: temporary,
             events,
-            port: PORTS.start + (number.wrapping_mul(97) % 10_000) as u16,
+            // Labs whose numbers differ by a multiple of 512 have the same addresses: the ports tell them apart.
+            port: PORTS.start + ((lab >> 9).wrapping_mul(1013).wrapping_add(number.wrapping_mul(97)) % 20_000) as u16,
             processes: 0,
             stop,
         })
@@ -499,12 +507,7 @@ impl<'a> Stage<'a> {
                 Does::Command(line) => self.fill(line),
                 _ => "a script".to_owned(),
             };
-            let printed = self.processes[number].output();
-            let output = if printed.trim().is_empty() {
-                "\nIt printed nothing.".to_owned()
-            } else {
-                format!("\nIt printed:\n{}", tail(&printed))
-            };
+            let output = printed(&self.processes[number].output());
             let (name, port) = (host.name.clone(), self.bench.port);
             return Err(match ended {
                 Some(status) => RoundError::EndedEarly {
@@ -558,6 +561,10 @@ impl<'a> Stage<'a> {
                     process.exit = status.ok();
                     account.ended = Some(text);
                     account.lived.1.get_or_insert_with(now);
+                    // A server's is told by who waits for it to listen.
+                    if account.is_client() && !account.scripted && NOT_STARTED.contains(&process.exit_code()) {
+                        return Err(self.not_started(index));
+                    }
                 }
             }
             Event::Said(number, message) => {
@@ -567,6 +574,19 @@ impl<'a> Stage<'a> {
             }
         }
         Ok(())
+    }
+
+    fn not_started(&self, index: usize) -> RoundError {
+        let host = self.accounts[index].host.clone();
+        let command = self.bench.plan.hosts.iter().find_map(|does| match &does.does {
+            Does::Command(line) if does.name == host => Some(self.fill(line)),
+            _ => None,
+        });
+        RoundError::NotStarted {
+            host,
+            command: command.unwrap_or_default(),
+            output: printed(&self.processes[index].output()),
+        }
     }
 
     fn heard(&mut self, number: usize, message: FromActor) -> Result<(), RoundError> {
@@ -620,8 +640,18 @@ impl<'a> Stage<'a> {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::piped());
         let what = format!("run {command:?} on {host}");
-        let child = machine.spawn(&mut shell).map_err(system(&what))?;
+        let mut child = machine.spawn(&mut shell).map_err(system(&what))?;
+        while child.try_wait().map_err(system(&what))?.is_none() {
+            if self.bench.stop.load(Ordering::Relaxed) || Instant::now() >= self.deadline {
+                // What it started in turn goes with the lab's process namespace.
+                let _ = child.kill();
+            }
+            thread::sleep(GLANCE);
+        }
         let done = child.wait_with_output().map_err(system(&what))?;
+        if self.bench.stop.load(Ordering::Relaxed) {
+            return Err(RoundError::Stopped);
+        }
         if !done.status.success() {
             let said = String::from_utf8_lossy(&done.stderr);
             let error = io::Error::other(format!("{}: {}", status_text(done.status), said.trim()));
@@ -686,7 +716,14 @@ fn status_text(status: std::process::ExitStatus) -> String {
     }
 }
 
-/// The last lines.
+/// For an error about a program: the last lines of what it printed.
+fn printed(text: &str) -> String {
+    if text.trim().is_empty() {
+        return "\nIt printed nothing.".to_owned();
+    }
+    format!("\nIt printed:\n{}", tail(text))
+}
+
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let from = lines.len().saturating_sub(12);

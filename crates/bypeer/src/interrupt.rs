@@ -17,3 +17,17 @@ pub(crate) fn flag() -> anyhow::Result<Arc<AtomicBool>> {
     }
     Ok(stop)
 }
+
+/// The same for a process that may be told twice of one Ctrl-C, by the terminal and by its parent's SIGTERM: only the second
+/// signal *of a kind* ends it at once.
+pub(crate) fn flag_of_a_child() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let seen = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, seen.clone())
+            .and_then(|_| signal_hook::flag::register(signal, seen))
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .context("signals cannot be handled")?;
+    }
+    Ok(stop)
+}

@@ -12,16 +12,16 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use bypeer_lab::actor;
 use bypeer_lab::confine::{confine, settle};
 use bypeer_lab::kernel::remove_leftovers;
-use bypeer_lab::round::missing;
+use bypeer_lab::round::{RoundError, missing};
 use bypeer_lab::scenario::{Fix, Plan, Real, Scenario, Text};
 use bypeer_lab::tally::Variant;
-use bypeer_lab::{json, words};
+use bypeer_lab::{json, remove_folders_of, remove_stale_folders, words};
 use bypeer_report::Exit;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -29,6 +29,9 @@ use nix::unistd::Pid;
 use self::arguments::{Change, Lab, Verb};
 use crate::cli::{Color, Format};
 use crate::{interrupt, output};
+
+/// How long a lab that was told to stop may take to remove what it made.
+const TIDY_WITHIN: Duration = Duration::from_millis(800);
 
 /// `bypeer lab`.
 pub(crate) fn run(lab: &Lab, color: Color) -> anyhow::Result<Exit> {
@@ -80,6 +83,7 @@ fn list(which: Option<&str>, format: Format) -> anyhow::Result<Exit> {
 /// Runs this same command line again, in namespaces of its own, and passes on what becomes of it.
 fn confined() -> anyhow::Result<Exit> {
     let number = std::process::id();
+    remove_stale_folders();
     confine()?;
     let stop = interrupt::flag()?;
     let mut child = Command::new("/proc/self/exe")
@@ -88,20 +92,27 @@ fn confined() -> anyhow::Result<Exit> {
         .spawn()
         .context("cannot start the lab's own process")?;
     let inside = Pid::from_raw(child.id() as i32);
-    let mut told = false;
+    let mut told = None;
     let status = loop {
         if let Some(status) = child.try_wait().context("cannot wait for the lab's own process")? {
             break status;
         }
-        if stop.load(Ordering::Relaxed) && !told {
-            told = true;
-            // Ctrl-C reached it too; SIGTERM came to this process alone. It may have ended meanwhile.
-            let _ = kill(inside, Signal::SIGTERM);
+        if stop.load(Ordering::Relaxed) {
+            let since = *told.get_or_insert_with(|| {
+                // Ctrl-C reached it too; SIGTERM came to this process alone. It may have ended meanwhile.
+                let _ = kill(inside, Signal::SIGTERM);
+                Instant::now()
+            });
+            if since.elapsed() > TIDY_WITHIN {
+                // The kernel ends everything in its process namespace with it.
+                let _ = kill(inside, Signal::SIGKILL);
+            }
         }
         std::thread::sleep(Duration::from_millis(10));
     };
     // It removes what it made, unless it was killed.
     remove_leftovers(number);
+    remove_folders_of(number);
     exit_of(status)
 }
 
@@ -129,9 +140,13 @@ fn find(which: &str) -> anyhow::Result<Vec<Scenario>> {
     }
     let path = Path::new(which);
     if path.extension().is_some_and(|extension| extension == "toml") || path.exists() {
+        if path.is_dir() {
+            bail!("{which}: is a folder; name a scenario file in it, as {which}/my-scenario.toml");
+        }
         let text = fs::read_to_string(path).with_context(|| format!("{which}: cannot be read"))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        return Ok(vec![Scenario::parse(&stem, &text)?]);
+        let scenario = Scenario::parse(&stem, &text).map_err(|error| error.of_file(which))?;
+        return Ok(vec![scenario]);
     }
     if bypeer_diagnose::causes::find(which).is_some() {
         bail!("no scenario shows {which} yet; `bypeer lab list` shows what there is");
@@ -233,5 +248,12 @@ impl Chosen {
 
 /// What is to end everything, once true.
 fn stop() -> anyhow::Result<Arc<AtomicBool>> {
-    interrupt::flag()
+    interrupt::flag_of_a_child()
+}
+
+/// Says what went wrong. A message may have several lines, the last of them what a program printed.
+fn complain(label: &str, error: &RoundError) {
+    let message = format!("{label}: {error}");
+    let lines: Vec<_> = message.lines().map(bypeer_report::escape).collect();
+    eprintln!("bypeer: {}", lines.join("\n"));
 }

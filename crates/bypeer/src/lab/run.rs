@@ -14,7 +14,7 @@ use bypeer_lab::{ActorProgram, json, words};
 use bypeer_report::Exit;
 
 use super::arguments::Run;
-use super::{Chosen, examine, find, fix_of, real_of, stop};
+use super::{Chosen, complain, examine, find, fix_of, real_of, stop};
 use crate::cli::Format;
 use crate::output;
 
@@ -87,7 +87,7 @@ pub(super) fn run(run: &Run, number: u32) -> anyhow::Result<Exit> {
                     tell(run, &tallies)?;
                     break 'all;
                 }
-                eprintln!("bypeer: {}: {trouble}", chosen.variant.label());
+                complain(&chosen.variant.label(), &trouble);
                 if tally.rounds == 0 {
                     continue;
                 }
