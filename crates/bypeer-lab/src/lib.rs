@@ -26,6 +26,7 @@ mod link;
 mod namespace;
 mod process;
 mod random;
+mod round_error;
 mod script_error;
 
 pub use leftovers::{remove_folders_of, remove_stale_folders};

@@ -12,16 +12,19 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bypeer_wire::Timestamp;
-use nix::sys::signal::Signal as UnixSignal;
+use nix::sys::signal::{Signal as UnixSignal, killpg};
+use nix::unistd::Pid;
 
 use crate::actor::{Deed, FromActor, Job, Signal, ToActor};
 use crate::kernel::{Counters, Death, ResetEvent, ResetTrace, find_tracefs};
 use crate::leftovers;
 use crate::process::{ActorProgram, Event, Process};
-use crate::sandbox::{HostPlan, Sandbox, SandboxError};
+use crate::sandbox::{HostPlan, Sandbox};
 use crate::scenario::{Does, HostDoes, Plan};
 use crate::verdict::Verdict;
 use crate::wire::Recording;
+
+pub use crate::round_error::RoundError;
 
 /// How long a server may take until it listens.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
@@ -31,75 +34,6 @@ const GLANCE: Duration = Duration::from_millis(2);
 const PORTS: std::ops::Range<u16> = 8000..30000;
 /// What a shell ends with when it cannot start a program: it is not executable, or not there (POSIX, 2.8.2).
 const NOT_STARTED: [Option<i32>; 2] = [Some(126), Some(127)];
-
-/// Why a round could not be run. That a scenario did not come true is no such error.
-#[derive(Debug, thiserror::Error)]
-pub enum RoundError {
-    /// The hosts could not be made.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// The system refused something.
-    #[error("cannot {what}: {error}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// The answer.
-        error: io::Error,
-    },
-    /// A server never listened.
-    #[error(
-        "{host}: nothing listens on port {port} after {seconds} s; it was started as\n  {command}\nand must listen on {{addr}} (or {{port}}), which is replaced by {address}:{port}{output}"
-    )]
-    NeverListened {
-        /// Whose.
-        host: String,
-        /// Where it should be.
-        address: Ipv4Addr,
-        /// Where it should be.
-        port: u16,
-        /// How long it was waited for.
-        seconds: u64,
-        /// What was started.
-        command: String,
-        /// What it printed.
-        output: String,
-    },
-    /// A server ended before it listened.
-    #[error("{host}: it ended with {status} before it listened on port {port}; it was started as\n  {command}{output}")]
-    EndedEarly {
-        /// Whose.
-        host: String,
-        /// Where it should have listened.
-        port: u16,
-        /// Its exit status, in words.
-        status: String,
-        /// What was started.
-        command: String,
-        /// What it printed.
-        output: String,
-    },
-    /// A program that the shell did not find, or could not start.
-    #[error("{host}: its program could not be started; the shell was given\n  {command}{output}")]
-    NotStarted {
-        /// Whose.
-        host: String,
-        /// What was to be started.
-        command: String,
-        /// What the shell said.
-        output: String,
-    },
-    /// An actor could not do what its script says at all.
-    #[error("{host}: {why}")]
-    Actor {
-        /// Whose.
-        host: String,
-        /// What it said.
-        why: String,
-    },
-    /// Ctrl-C or SIGTERM.
-    #[error("stopped")]
-    Stopped,
-}
 
 /// What a process did, by its own account.
 #[derive(Clone, Debug, Default)]
@@ -640,11 +574,12 @@ impl<'a> Stage<'a> {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::piped());
         let what = format!("run {command:?} on {host}");
+        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
         let mut child = machine.spawn(&mut shell).map_err(system(&what))?;
         while child.try_wait().map_err(system(&what))?.is_none() {
             if self.bench.stop.load(Ordering::Relaxed) || Instant::now() >= self.deadline {
-                // What it started in turn goes with the lab's process namespace.
-                let _ = child.kill();
+                // With whatever it started, which has its output too. It may just have ended.
+                let _ = killpg(Pid::from_raw(child.id() as i32), UnixSignal::SIGKILL);
             }
             thread::sleep(GLANCE);
         }

@@ -146,19 +146,50 @@ fn find(which: &str) -> anyhow::Result<Vec<Scenario>> {
         let text = fs::read_to_string(path).with_context(|| format!("{which}: cannot be read"))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let scenario = Scenario::parse(&stem, &text).map_err(|error| error.of_file(which))?;
+        check_causes(which, &scenario)?;
         return Ok(vec![scenario]);
     }
     if bypeer_diagnose::causes::find(which).is_some() {
         bail!("no scenario shows {which} yet; `bypeer lab list` shows what there is");
     }
-    bail!("{which}: no scenario, cause or file has this name; `bypeer lab list` shows what there is");
+    let alike: Vec<String> = Scenario::all()?
+        .into_iter()
+        .map(|scenario| scenario.id)
+        .filter(|id| id.contains(which) || which.contains(id.as_str()))
+        .collect();
+    if alike.is_empty() {
+        bail!("{which}: no scenario, cause or file has this name; `bypeer lab list` shows what there is");
+    }
+    bail!(
+        "{which}: no scenario, cause or file has this name; there is {}",
+        alike.join(", ")
+    );
+}
+
+/// A cause that does not exist would never be found, and explain would be blamed for it.
+fn check_causes(file: &str, scenario: &Scenario) -> anyhow::Result<()> {
+    let truths = scenario.reals.iter().filter_map(|real| real.truth.as_ref());
+    let named = truths
+        .chain([&scenario.truth])
+        .flat_map(|truth| truth.finds.values().chain(truth.also.values()).flatten());
+    match named
+        .chain(&scenario.cause)
+        .find(|id| bypeer_diagnose::causes::find(id).is_none())
+    {
+        None => Ok(()),
+        Some(unknown) => bail!("{file}: there is no cause {unknown:?}; `bypeer causes` lists them"),
+    }
 }
 
 /// A scenario's change by its name.
 fn fix_of<'a>(scenario: &'a Scenario, id: &str) -> anyhow::Result<&'a Fix> {
     scenario.fixes.iter().find(|fix| fix.id == id).ok_or_else(|| {
         let known: Vec<&str> = scenario.fixes.iter().map(|fix| fix.id.as_str()).collect();
-        anyhow!("{} has no change {id:?}; it has {}", scenario.id, names(&known))
+        anyhow!(
+            "--fixes {id}: {} has no such change; it has {}",
+            scenario.id,
+            names(&known)
+        )
     })
 }
 
@@ -166,7 +197,11 @@ fn fix_of<'a>(scenario: &'a Scenario, id: &str) -> anyhow::Result<&'a Fix> {
 fn real_of<'a>(scenario: &'a Scenario, id: &str) -> anyhow::Result<&'a Real> {
     scenario.reals.iter().find(|real| real.id == id).ok_or_else(|| {
         let known: Vec<&str> = scenario.reals.iter().map(|real| real.id.as_str()).collect();
-        anyhow!("{} cannot run with {id:?}; it can with {}", scenario.id, names(&known))
+        anyhow!(
+            "--real {id}: {} has no such software; it has {}",
+            scenario.id,
+            names(&known)
+        )
     })
 }
 
