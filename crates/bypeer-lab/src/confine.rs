@@ -20,9 +20,10 @@ use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
 pub enum ConfineError {
     /// No user namespace for a user who is not root.
     #[error(
-        "this kernel does not let you make a user namespace ({error}){}; run it as root, or see \
+        "this kernel does not let you make a user namespace ({error}{}){}; run it as root, or see \
          user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns \
          (sysctl). `bypeer explain` and `bypeer lab list` work without",
+        limit(error),
         within_container()
     )]
     UserNamespace {
@@ -150,6 +151,14 @@ fn become_root_inside(user: Uid, group: Gid) -> Result<(), ConfineError> {
         fs::write(path, text).map_err(|error| ConfineError::Identity { path, error })?;
     }
     Ok(())
+}
+
+/// ENOSPC does not speak of a disk here.
+fn limit(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(nix::Error::from_raw) {
+        Some(nix::Error::ENOSPC) => ": there are as many as user.max_user_namespaces allows",
+        _ => "",
+    }
 }
 
 fn within_container() -> &'static str {

@@ -14,12 +14,14 @@ include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// It is not TOML, or not of the form described.
-    #[error("{name}: {error}")]
+    #[error("{name}: line {line}: {why}")]
     Form {
         /// File or built-in name.
         name: String,
-        /// Where and what.
-        error: Box<toml::de::Error>,
+        /// 1-based.
+        line: usize,
+        /// What is wrong, and what would be right where that is known.
+        why: String,
     },
     /// A line of a script.
     #[error("{name}: the script of {of}, {error}")]
@@ -39,6 +41,18 @@ pub enum ScenarioError {
         /// What, and what would be right.
         why: String,
     },
+}
+
+impl ScenarioError {
+    /// The same of a file: people look for its path, not for its stem.
+    #[must_use]
+    pub fn of_file(mut self, path: &str) -> ScenarioError {
+        let (ScenarioError::Form { name, .. }
+        | ScenarioError::Script { name, .. }
+        | ScenarioError::Contradiction { name, .. }) = &mut self;
+        path.clone_into(name);
+        self
+    }
 }
 
 /// One file.
@@ -323,9 +337,14 @@ impl Scenario {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn parse(id: &str, text: &str) -> Result<Scenario, ScenarioError> {
-        let mut scenario: Scenario = toml::from_str(text).map_err(|error| ScenarioError::Form {
-            name: id.to_owned(),
-            error: Box::new(error),
+        let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            ScenarioError::Form {
+                name: id.to_owned(),
+                line: before.matches('\n').count() + 1,
+                // The parser's hints are lines of their own.
+                why: error.message().trim().replace('\n', ", "),
+            }
         })?;
         scenario.id = id.to_owned();
         for (name, host) in [("server", scenario.server.take()), ("client", scenario.client.take())] {

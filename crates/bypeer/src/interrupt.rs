@@ -15,23 +15,26 @@ pub(crate) fn passed_on() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Set by the first Ctrl-C or SIGTERM, for a process whose parent passes signals on: Ctrl-C reaches both, and the SIGTERM that
-/// follows it means the same. A second Ctrl-C ends the program at once.
-pub(crate) fn from_parent() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register_conditional_shutdown(SIGINT, 128 + SIGINT, stop.clone())
-        .and_then(|_| signal_hook::flag::register(SIGINT, stop.clone()))
-        .and_then(|_| signal_hook::flag::register(SIGTERM, stop.clone()))
-        .context("signals cannot be handled")?;
-    Ok(stop)
-}
-
 /// Set by the first Ctrl-C or SIGTERM; the second one ends the program at once.
 pub(crate) fn flag() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order, so that the first signal does not meet its own flag.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .context("signals cannot be handled")?;
+    }
+    Ok(stop)
+}
+
+/// The same for a process that may be told twice of one Ctrl-C, by the terminal and by its parent's SIGTERM: only the second
+/// signal *of a kind* ends it at once.
+pub(crate) fn flag_of_a_child() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let seen = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, seen.clone())
+            .and_then(|_| signal_hook::flag::register(signal, seen))
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
             .context("signals cannot be handled")?;
     }
