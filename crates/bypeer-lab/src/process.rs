@@ -100,8 +100,8 @@ impl Process {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new("/bin/sh");
         command
-            // `exec`: the process that is signalled is the program, not a shell that waits for it.
-            .args(["-c", &format!("exec {line}")])
+            // Signals go to the whole group: the program, and a shell that may wait for it.
+            .args(["-c", line])
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
