@@ -245,9 +245,8 @@ impl Claim {
     }
 }
 
-/// Real software in a role.
+/// Real software in a role. What is no field of it is a host's name; [`Scenario::parse`] refuses one that is neither.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Real {
     /// In words with hyphens.
     pub id: String,
@@ -575,3 +574,7 @@ fn fill(text: &str, values: &BTreeMap<String, Text>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
