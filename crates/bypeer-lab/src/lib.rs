@@ -25,6 +25,8 @@ mod link;
 mod namespace;
 mod process;
 mod random;
+#[cfg(test)]
+mod sample;
 mod script_error;
 
 pub use namespace::Namespace;

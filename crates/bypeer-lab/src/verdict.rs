@@ -231,3 +231,7 @@ fn what_went_wrong(account: &Account) -> Option<String> {
         None => None,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
