@@ -27,6 +27,8 @@ mod namespace;
 mod process;
 mod random;
 mod round_error;
+#[cfg(test)]
+mod sample;
 mod script_error;
 
 pub use leftovers::{remove_folders_of, remove_stale_folders};

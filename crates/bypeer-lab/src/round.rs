@@ -375,7 +375,13 @@ impl<'a> Stage<'a> {
             Does::Command(line) => {
                 let line = self.fill(line);
                 (
-                    Process::command(machine, &line, &self.folder, number, events),
+                    Process::command(
+                        machine,
+                        &line,
+                        host.folder.as_ref().unwrap_or(&self.folder),
+                        number,
+                        events,
+                    ),
                     false,
                     true,
                 )

@@ -1,6 +1,7 @@
 //! Scenarios: TOML files that say what hosts and wire do and what is then true. `docs/scenarios.md` describes them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
@@ -131,6 +132,9 @@ pub struct HostScript {
     /// Has the address of this host and is reached when the wire redirects.
     #[serde(default)]
     pub shares_address_of: Option<String>,
+    /// Where its command starts: a user's own starts where the user is. None: in `{dir}`.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
 }
 
 /// What the wire does.
@@ -495,6 +499,7 @@ impl Scenario {
                     .map(|(key, value)| (key.clone(), fill(&value.0)))
                     .collect(),
                 shares_address_of: host.shares_address_of.clone(),
+                folder: host.folder.clone(),
             });
         }
         let wire = fill(&self.wire.script);
@@ -558,6 +563,8 @@ pub struct HostDoes {
     pub sysctls: Vec<(String, String)>,
     /// Has this host's address.
     pub shares_address_of: Option<String>,
+    /// Where its command starts; none: in `{dir}`.
+    pub folder: Option<PathBuf>,
 }
 
 /// What runs on a host.
@@ -586,3 +593,7 @@ fn fill(text: &str, values: &BTreeMap<String, Text>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

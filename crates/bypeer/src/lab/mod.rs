@@ -265,6 +265,7 @@ impl Chosen {
             if let (Some(command), Some(host)) = (command, scenario.hosts.get_mut(name)) {
                 host.script = None;
                 host.command = Some(command.clone());
+                host.folder = std::env::current_dir().ok();
             }
         }
         let plan = scenario.plan(&set, real)?;

@@ -1,0 +1,1 @@
+//! The examples of `docs/lab.md`, run as they stand there.
