@@ -334,8 +334,11 @@ impl ServerNotes {
         let gap = fin.at.time.since(answer.last.time);
         if gap <= RIGHT_AFTER {
             if http && answer.complete {
-                self.closed_after_answer = self.closed_after_answer.saturating_add(1);
                 let answers = connection.app.exchanges.complete.max(1);
+                // One that answered more had kept it: that is a limit, of requests or of a very short time.
+                if answers == 1 {
+                    self.closed_after_answer = self.closed_after_answer.saturating_add(1);
+                }
                 remember(&mut self.requests_at_close, answers, self.room);
             }
         } else {
