@@ -133,15 +133,17 @@ impl Sandbox {
         let network = [198, 18 + ((number >> 8) & 1) as u8, number as u8];
         let at = |host: u8| Ipv4Addr::new(network[0], network[1], network[2], host);
         let middle = Namespace::new().map_err(part("the wire's network namespace".to_owned()))?;
-        let mut addresses = BTreeMap::new();
+        let own: BTreeMap<&str, Ipv4Addr> = plans
+            .iter()
+            .zip(1..)
+            .map(|(plan, number)| (plan.name.as_str(), at(number)))
+            .collect();
         let (mut hosts, mut ports) = (Vec::new(), Vec::new());
         for (number, plan) in plans.iter().enumerate() {
             let number = number as u8 + 1;
-            let address = match &plan.shares_address_of {
-                Some(other) => addresses.get(other).copied().unwrap_or_else(|| at(number)),
-                None => at(number),
-            };
-            addresses.insert(plan.name.clone(), address);
+            // The other one may come later in the plan.
+            let shared = plan.shares_address_of.as_deref().and_then(|other| own.get(other));
+            let address = shared.copied().unwrap_or_else(|| at(number));
             let namespace = Namespace::new().map_err(part(format!("the network namespace of {}", plan.name)))?;
             let port = format!("port{number}");
             let (wire_mac, host_mac) = ([2, 0, 0, 0, 1, number], [2, 0, 0, 0, 0, number]);
