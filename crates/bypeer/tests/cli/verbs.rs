@@ -100,7 +100,7 @@ fn what_is_hidden_is_nowhere_to_be_seen() {
     for place in places {
         let ran = run(&place);
         assert_eq!(ran.code, 0, "{place:?}: {}", ran.err);
-        for hidden in ["actor", "inside"] {
+        for hidden in ["actor", "inside", "staged"] {
             let shown: Vec<&str> = ran
                 .out
                 .lines()
