@@ -43,6 +43,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let strength = match (outage, busy, maker) {
         _ if unheard => Strength::Possible,
         (true, _, _) => Strength::Fits,
+        // A client may have left as well, or somebody have told it that the server had.
+        (false, true, _) if reset.direction == Direction::ToServer && matches!(story.stand(), Stand::Answering(_)) => {
+            Strength::Possible
+        }
         (false, true, _) => return None,
         (false, false, Maker::Kernel) => Strength::Fits,
         // It fell silent in the middle of its answer: no rule does that, an outage does.
