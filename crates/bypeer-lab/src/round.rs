@@ -222,7 +222,8 @@ impl Bench {
             folder: temporary.path().to_owned(),
             _temporary: temporary,
             events,
-            port: PORTS.start + (number.wrapping_mul(97) % 10_000) as u16,
+            // Resets of a listener on all addresses are told apart by its port alone: labs side by side have others.
+            port: PORTS.start + (number.wrapping_mul(97).wrapping_add(lab.wrapping_mul(7919)) % 20_000) as u16,
             processes: 0,
             stop,
         })
@@ -439,7 +440,11 @@ impl<'a> Stage<'a> {
                 )
             }
         };
-        let process = process.map_err(system(&format!("start the process of {}", host.name)))?;
+        let mut process = process.map_err(system(&format!("start the process of {}", host.name)))?;
+        // What was reached before it was there counts for it too.
+        for (_, name) in &self.marks {
+            process.tell(&ToActor::Marked(name.clone()));
+        }
         self.processes.push(process);
         self.bench.processes += 1;
         self.accounts.push(Account {
