@@ -677,6 +677,11 @@ impl Drop for Stage<'_> {
     fn drop(&mut self) {
         // Killed, not asked: how they would end is no part of the round, and a server may take its time.
         self.processes.clear();
+        // What their sockets still say to each other belongs to no round, the next one neither.
+        let end = Instant::now() + self.bench.plan.settle * 10;
+        while self.bench.sandbox.wire.quiet_for() < self.bench.plan.settle && Instant::now() < end {
+            thread::sleep(GLANCE);
+        }
         // Nothing depends on it: the folder above goes with the bench.
         let _ = fs::remove_dir_all(&self.folder);
     }
