@@ -163,8 +163,9 @@ impl Bench {
             folder: temporary.path().to_owned(),
             _temporary: temporary,
             events,
-            // Labs whose numbers differ by a multiple of 512 have the same addresses: the ports tell them apart.
-            port: PORTS.start + ((lab >> 9).wrapping_mul(1013).wrapping_add(number.wrapping_mul(97)) % 20_000) as u16,
+            // Resets of a listener on all addresses are told apart by its port alone, and labs whose numbers differ by a multiple of
+            // 512 have the same addresses: labs side by side have other ports.
+            port: PORTS.start + (number.wrapping_mul(97).wrapping_add(lab.wrapping_mul(7919)) % 20_000) as u16,
             processes: 0,
             stop,
         })
@@ -389,7 +390,11 @@ impl<'a> Stage<'a> {
                 )
             }
         };
-        let process = process.map_err(system(&format!("start the process of {}", host.name)))?;
+        let mut process = process.map_err(system(&format!("start the process of {}", host.name)))?;
+        // What was reached before it was there counts for it too.
+        for (_, name) in &self.marks {
+            process.tell(&ToActor::Marked(name.clone()));
+        }
         self.processes.push(process);
         self.bench.processes += 1;
         self.accounts.push(Account {
@@ -645,6 +650,11 @@ impl Drop for Stage<'_> {
     fn drop(&mut self) {
         // Killed, not asked: how they would end is no part of the round, and a server may take its time.
         self.processes.clear();
+        // What their sockets still say to each other belongs to no round, the next one neither.
+        let end = Instant::now() + self.bench.plan.settle * 10;
+        while self.bench.sandbox.wire.quiet_for() < self.bench.plan.settle && Instant::now() < end {
+            thread::sleep(GLANCE);
+        }
         // Nothing depends on it: the folder above goes with the bench.
         let _ = fs::remove_dir_all(&self.folder);
     }
