@@ -1,6 +1,5 @@
 //! The hosts of a lab and the wire between them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
@@ -121,15 +120,9 @@ impl Sandbox {
         let network = [198, 18 + ((number >> 8) & 1) as u8, number as u8];
         let at = |host: u8| Ipv4Addr::new(network[0], network[1], network[2], host);
         let middle = Namespace::new().map_err(part("the wire's network namespace".to_owned()))?;
-        let mut addresses = BTreeMap::new();
         let (mut hosts, mut ports) = (Vec::new(), Vec::new());
-        for (number, plan) in plans.iter().enumerate() {
-            let number = number as u8 + 1;
-            let address = match &plan.shares_address_of {
-                Some(other) => addresses.get(other).copied().unwrap_or_else(|| at(number)),
-                None => at(number),
-            };
-            addresses.insert(plan.name.clone(), address);
+        for (number, (plan, place)) in plans.iter().zip(places(plans)).enumerate() {
+            let (number, address) = (number as u8 + 1, at(place));
             let namespace = Namespace::new().map_err(part(format!("the network namespace of {}", plan.name)))?;
             let port = format!("port{number}");
             let (wire_mac, host_mac) = ([2, 0, 0, 0, 1, number], [2, 0, 0, 0, 0, number]);
@@ -192,9 +185,37 @@ impl Sandbox {
     }
 }
 
+/// The last byte of each host's address, from 1. Hosts that share an address have one place, whichever is listed first.
+fn places(plans: &[HostPlan]) -> Vec<u8> {
+    let place = |name: &str| plans.iter().position(|plan| plan.name == name);
+    plans
+        .iter()
+        .enumerate()
+        .map(|(own, plan)| {
+            let whose = plan.shares_address_of.as_deref().and_then(place).unwrap_or(own);
+            whose as u8 + 1
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_shares_the_address_of_one_that_is_listed_later() {
+        let plan = |name: &str, shares: Option<&str>| HostPlan {
+            name: name.to_owned(),
+            shares_address_of: shares.map(str::to_owned),
+            sysctls: vec![],
+        };
+        let plans = [
+            plan("client", None),
+            plan("fresh", Some("server")),
+            plan("server", None),
+        ];
+        assert_eq!(places(&plans), [1, 3, 3]);
+    }
 
     #[test]
     fn listeners_are_found_by_port_and_state() {

@@ -241,9 +241,8 @@ impl Claim {
     }
 }
 
-/// Real software in a role.
+/// Real software in a role. What is no field of it is a host's command; the scenario's check finds the others.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Real {
     /// In words with hyphens.
     pub id: String,

@@ -66,6 +66,17 @@ pub(super) fn write_request(
     deadline: Instant,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
+    write_one_request(connection, request, server, deadline, outcome)
+        .inspect_err(|_| locked(&connection.dialogue).not_kept = true)
+}
+
+fn write_one_request(
+    connection: &Connection,
+    request: &Arc<Request>,
+    server: SocketAddrV4,
+    deadline: Instant,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
     let mut dialogue = locked(&connection.dialogue);
     dialogue.outstanding.push_back(Arc::clone(request));
     dialogue.last = Some(Arc::clone(request));
@@ -98,6 +109,10 @@ pub(super) fn write_response(
         .to
         .unwrap_or((dialogue.answered + 1).min(dialogue.asked.len().max(1)));
     let asked = dialogue.asked.get(number - 1).cloned();
+    if respond.if_unanswered && dialogue.answered >= dialogue.asked.len() {
+        outcome.told = false;
+        return Ok(());
+    }
     if respond.to.is_some() && asked.is_none() {
         return Err(Failure::NoRequest);
     }
@@ -130,6 +145,14 @@ pub(super) fn read_one_response(
     deadline: Instant,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
+    let read = read_and_check(connection, deadline, outcome);
+    let mut dialogue = locked(&connection.dialogue);
+    dialogue.not_kept |= !matches!(read, Ok(()) | Err(Failure::Gateway(_)));
+    dialogue.idle_since = Some(Instant::now());
+    read
+}
+
+fn read_and_check(connection: &Connection, deadline: Instant, outcome: &mut Outcome) -> Result<(), Failure> {
     let asked = locked(&connection.dialogue).outstanding.pop_front();
     let (head, status) = loop {
         let (head, _) = Head::read(connection, deadline).map_err(|(failure, _)| failure)?;
@@ -143,10 +166,15 @@ pub(super) fn read_one_response(
     outcome.status = Some(status);
     let framing = head.response_body(status, asked.as_ref().map(|request| request.method.as_str()))?;
     outcome.expected = framing.length();
-    locked(&connection.dialogue).not_kept = !head.is_kept() || framing == Framing::ToEnd;
+    {
+        let mut dialogue = locked(&connection.dialogue);
+        dialogue.not_kept = !head.is_kept() || framing == Framing::ToEnd;
+        dialogue.kept_for = head.kept_for();
+    }
     counted(framing.read(connection, deadline, &mut |_| {}), outcome)?;
     match (asked, head.field("x-path")) {
         (Some(asked), Some(path)) if asked.path != path => Err(Failure::AnothersResponse),
+        _ if (502..=504).contains(&status) => Err(Failure::Gateway(status)),
         _ => Ok(()),
     }
 }

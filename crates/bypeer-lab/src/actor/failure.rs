@@ -13,6 +13,8 @@ pub(super) enum Failure {
     EndOfFile,
     /// The actor's own patience ended, not the kernel's (`ETIMEDOUT`).
     Timeout,
+    /// A gateway answered, because the server did not: 502, 503, 504.
+    Gateway(u16),
     /// The response is of a path that was not asked for.
     AnothersResponse,
     /// What was read is no HTTP, or the body that came is another than the head announced.
@@ -29,6 +31,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Failure::Errno(errno) => return write!(f, "{errno:?}"),
+            Failure::Gateway(status) => return write!(f, "{status}"),
             Failure::EndOfFile => "EOF",
             Failure::Timeout => "timeout",
             Failure::AnothersResponse => "another's response",

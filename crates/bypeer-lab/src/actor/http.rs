@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::failure::Failure;
@@ -26,8 +26,12 @@ pub(super) struct Dialogue {
     pub(super) last: Option<Arc<Request>>,
     /// The body that belongs to the head that was read last, if it was not read with it.
     pub(super) body: Option<Framing>,
-    /// The last response said that the connection will not be kept.
+    /// The last response said that the connection will not be kept, or a request or response on it failed.
     pub(super) not_kept: bool,
+    /// When the last response was read.
+    pub(super) idle_since: Option<Instant>,
+    /// What its `Keep-Alive: timeout=` said.
+    pub(super) kept_for: Option<Duration>,
 }
 
 /// Where a body ends.
@@ -85,6 +89,16 @@ impl Head {
             .filter(|field| field.0 == name)
             .flat_map(|field| field.1.split(','));
         words.any(|found| found.trim().eq_ignore_ascii_case(word))
+    }
+
+    /// How long the peer says that it keeps an idle connection: `Keep-Alive: timeout=5`.
+    pub(super) fn kept_for(&self) -> Option<Duration> {
+        let parameters = self.field("keep-alive")?.split(',');
+        let seconds = parameters.filter_map(|parameter| parameter.trim().strip_prefix("timeout="));
+        seconds
+            .filter_map(|seconds| seconds.parse().ok())
+            .map(Duration::from_secs)
+            .next()
     }
 
     /// A request's method and path.

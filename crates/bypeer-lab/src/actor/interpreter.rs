@@ -309,6 +309,17 @@ impl Actor {
                     self.reconnect(deadline, outcome)?;
                 }
             }
+            Statement::ReconnectIfIdle(limit) => {
+                let connection = self.connection()?;
+                let (since, announced) = {
+                    let dialogue = locked(&connection.dialogue);
+                    (dialogue.idle_since, dialogue.kept_for)
+                };
+                let idle = since.map(|since| since.elapsed());
+                if idle.zip(limit.or(announced)).is_some_and(|(idle, limit)| idle >= limit) {
+                    self.reconnect(deadline, outcome)?;
+                }
+            }
             Statement::Set(option) if self.current.is_none() => {
                 outcome.told = false;
                 self.options.push(*option);
@@ -316,6 +327,7 @@ impl Actor {
             Statement::Listen { .. }
             | Statement::StopListening
             | Statement::Serve { .. }
+            | Statement::Thread { .. }
             | Statement::Use(_)
             | Statement::Mark(_)
             | Statement::Await(_)
@@ -434,6 +446,7 @@ impl Actor {
             }
             Statement::StopListening => locked(&self.shared.listeners).clear(),
             Statement::Serve { port, name, block } => self.serve(*port, name.clone(), Arc::clone(block)),
+            Statement::Thread { block } => self.begin_thread(Arc::clone(block)),
             Statement::Use(name) => self.current = Some(self.named(name)?),
             Statement::Mark(name) => self.ask(name, &FromActor::Mark(name.clone()), deadline)?,
             Statement::Await(name) => self.wait(name, 0, deadline)?,
@@ -495,6 +508,17 @@ impl Actor {
                     }
                 });
             }
+        });
+    }
+
+    /// Runs a block beside what follows, with the connections that there are.
+    fn begin_thread(&self, block: Arc<Vec<Line>>) {
+        let mut actor = self.for_connection();
+        actor.current = self.current.clone();
+        actor.serves = self.serves;
+        std::thread::spawn(move || {
+            // What failed was told.
+            let _ = actor.run(&block);
         });
     }
 

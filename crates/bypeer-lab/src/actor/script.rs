@@ -84,6 +84,8 @@ pub enum Statement {
     Timeout(Duration),
     ReconnectIfClosed,
     ReconnectIfNotKept,
+    /// Idle for as long; none: for as long as the last response's `Keep-Alive: timeout=` says.
+    ReconnectIfIdle(Option<Duration>),
     Retry(u32),
     CloseDescriptor(String),
     Signal {
@@ -98,6 +100,9 @@ pub enum Statement {
     Serve {
         port: Option<u16>,
         name: Option<String>,
+        block: Arc<Vec<Line>>,
+    },
+    Thread {
         block: Arc<Vec<Line>>,
     },
     Forward {
@@ -150,6 +155,8 @@ pub struct Respond {
     pub framing: Declared,
     /// The 1-based number of the request on this connection that is answered.
     pub to: Option<usize>,
+    /// Only if a request that was read has no answer.
+    pub if_unanswered: bool,
 }
 
 /// How a head says where its body ends.
@@ -256,7 +263,7 @@ impl Script {
                     }) = open.pop()
                     else {
                         return Err(error(
-                            "there is no `repeat`, `while` or `serve` that this `end` could end".to_owned(),
+                            "there is no `repeat`, `while`, `thread` or `serve` that this `end` could end".to_owned(),
                         ));
                     };
                     if block.is_empty() {
@@ -272,6 +279,7 @@ impl Script {
                             name,
                             block: Arc::new(block),
                         },
+                        Statement::Thread { .. } => Statement::Thread { block: Arc::new(block) },
                         other => other,
                     };
                     lines_of(&mut open, &mut lines).push(Line {
@@ -336,6 +344,7 @@ fn keyword(statement: &Statement) -> &'static str {
     match statement {
         Statement::Repeat { .. } => "repeat",
         Statement::WhileRequest { .. } => "while",
+        Statement::Thread { .. } => "thread",
         _ => "serve",
     }
 }

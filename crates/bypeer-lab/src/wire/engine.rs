@@ -6,7 +6,7 @@ use bypeer_wire::Timestamp;
 
 use super::connection::{Connections, Entered, Key, Known};
 use super::forge::{Reset, refusal};
-use super::packet::Packet;
+use super::packet::{Packet, SYN};
 use super::path::{InFlight, Path, later};
 use super::rule::{Action, Event, EventId, Match, Refusal, Release};
 use super::script::Script;
@@ -132,6 +132,15 @@ impl Engine {
         }
     }
 
+    /// A segment of a connection that nobody began since the round did: one that an earlier round left behind.
+    pub(super) fn is_stray(&self, frame: &[u8]) -> bool {
+        Packet::parse(frame).is_some_and(|packet| {
+            packet.destination() != self.own_address
+                && packet.flags() & SYN == 0
+                && self.connections.is_unknown(&packet)
+        })
+    }
+
     /// Takes an Ethernet frame that the host at `port` sent.
     pub(super) fn push(&mut self, now: Timestamp, port: usize, frame: &[u8], out: &mut Output) {
         self.advance(now, out);
@@ -206,8 +215,9 @@ impl Engine {
     }
 
     fn enter(&mut self, now: Timestamp, from: usize, mut packet: Packet, out: &mut Output) {
+        self.forget_idle(now);
         let raw = (packet.destination() == self.own_address).then(|| packet.clone());
-        let is_known = raw.is_none() || self.translation.inward(&mut packet);
+        let is_known = raw.is_none() || self.translation.inward(now, &mut packet);
         let to = self.routes.get(&packet.destination()).copied();
         let (met, counted, entered) = self.classify(from, to, &packet);
         let script = Arc::clone(&self.script);
@@ -243,6 +253,17 @@ impl Engine {
         }
         if !happened.is_empty() {
             self.happen(now, &happened, entered.map(|entered| entered.key), out);
+        }
+    }
+
+    /// Empties translations that were idle for too long.
+    fn forget_idle(&mut self, now: Timestamp) {
+        for (index, rule) in self.script.rules.iter().enumerate() {
+            if let Action::ForgetIdle { host, after } = rule.action
+                && let Some(host) = self.hosts.get(host)
+            {
+                self.states[index].used |= self.translation.forget_idle(host.address, now, after);
+            }
         }
     }
 
@@ -466,7 +487,7 @@ impl Engine {
             };
             let peer = self.routes.get(reset.source.ip()).copied();
             if let Some(mut packet) = reset.packet()
-                && peer.is_none_or(|peer| self.translate(peer, &mut packet))
+                && peer.is_none_or(|peer| self.translate(now, peer, &mut packet))
             {
                 forged = true;
                 self.send(now, peer, to, packet, out);
@@ -483,7 +504,7 @@ impl Engine {
             return;
         };
         let known = packet.clone();
-        if !self.translate(from, &mut packet) {
+        if !self.translate(now, from, &mut packet) {
             self.counts.untranslated += 1;
             return;
         }
@@ -493,7 +514,7 @@ impl Engine {
     }
 
     /// Gives a packet its outer source, where a rule wants that. `false`: it must not go on.
-    fn translate(&mut self, from: usize, packet: &mut Packet) -> bool {
+    fn translate(&mut self, now: Timestamp, from: usize, packet: &mut Packet) -> bool {
         let script = Arc::clone(&self.script);
         let rule = script
             .rules
@@ -503,7 +524,7 @@ impl Engine {
             return true;
         };
         self.states[rule].used = true;
-        self.translation.outward(packet)
+        self.translation.outward(now, packet)
     }
 
     /// Sends a packet along the path that begins at host `from`, with its limit and its delay. `None`: the wire's own, at

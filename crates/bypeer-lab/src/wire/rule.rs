@@ -63,6 +63,10 @@ pub(super) enum Action {
         host: usize,
         after: EventId,
     },
+    ForgetIdle {
+        host: usize,
+        after: Duration,
+    },
     Redirect {
         from: usize,
         to: usize,

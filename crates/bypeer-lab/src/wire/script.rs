@@ -112,9 +112,13 @@ const FORMS: [Form; 13] = [
         read: |words| Ok(Action::Translate { host: words.host()? }),
     },
     Form {
-        usage: "forget HOST after EVENT",
+        usage: "forget HOST after EVENT|idle TIME",
         read: |words| {
             let host = words.host()?;
+            if words.take("idle") {
+                let after = words.time()?;
+                return Ok(Action::ForgetIdle { host, after });
+            }
             let after = words.event_behind("after")?;
             Ok(Action::Forget { host, after })
         },
@@ -404,11 +408,12 @@ mod tests {
             refuse SYN to server with port-unreachable after mark now
             translate client
             forget client after 11th data
+            forget client idle 1s
             redirect server to client after mark moved
             mark closed when FIN from server
         ";
         let script = parse(text).unwrap();
-        assert_eq!(script.rules.len(), 19);
+        assert_eq!(script.rules.len(), 20);
         let forge = &script.rules[12].action;
         let Action::Forge {
             to: 0,

@@ -533,6 +533,40 @@ fn translate_changes_addresses_both_ways_until_it_forgets() {
 }
 
 #[test]
+fn a_translation_that_is_idle_is_forgotten() {
+    let mut lab = Lab::new("translate client\nforget client idle 100ms");
+    lab.up(SYN, 1000, b"");
+    lab.at(90 * MS);
+    assert_eq!(
+        lab.up(ACK, 1001, b"").len(),
+        1,
+        "used in time, and kept for another 100 ms"
+    );
+    lab.at(180 * MS);
+    assert_eq!(lab.up(ACK, 1001, HEAD).len(), 1);
+    lab.at(280 * MS);
+    assert!(lab.up(ACK, 1001, HEAD).is_empty());
+    assert_eq!(lab.engine.unused_rules(), [""; 0]);
+}
+
+#[test]
+fn what_an_earlier_round_left_is_a_stray() {
+    let mut lab = Lab::new("");
+    let segment = |flags| Segment {
+        source: client(),
+        destination: server(),
+        flags,
+        seq: 1000,
+        ack: 1,
+        payload: b"",
+    };
+    assert!(lab.engine.is_stray(&segment(FIN | ACK).frame()));
+    assert!(!lab.engine.is_stray(&segment(SYN).frame()));
+    lab.up(SYN, 1000, b"");
+    assert!(!lab.engine.is_stray(&segment(FIN | ACK).frame()));
+}
+
+#[test]
 fn rules_see_translated_hosts_as_themselves() {
     let mut lab = Lab::new(
         "translate client\ndrop SYN-ACK to client\nforge RST to client after mark a\nforge RST to server after mark b",

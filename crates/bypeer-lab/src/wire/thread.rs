@@ -60,6 +60,8 @@ struct State {
     sockets: Vec<Line>,
     clock: Clock,
     recording: Recording,
+    /// Between rounds nothing is a stray.
+    in_round: bool,
     output: Output,
     marks: Sender<String>,
     last_moved: Instant,
@@ -110,6 +112,7 @@ impl Wire {
             sockets,
             clock: Clock::start(),
             recording: Recording::default(),
+            in_round: false,
             output: Output::default(),
             marks,
             last_moved: Instant::now(),
@@ -136,6 +139,7 @@ impl Wire {
         state.discard();
         state.engine = Engine::new(state.hosts.clone(), state.own_address, script, seed);
         state.recording = Recording::default();
+        state.in_round = true;
         state.last_moved = Instant::now();
         drop(state);
         self.shared.wake();
@@ -167,6 +171,7 @@ impl Wire {
         let idle = Engine::new(state.hosts.clone(), state.own_address, Script::default(), 0);
         let engine = std::mem::replace(&mut state.engine, idle);
         let mut recording = std::mem::take(&mut state.recording);
+        state.in_round = false;
         let counts = engine.counts();
         recording.unused_rules = engine.unused_rules();
         recording.lost += counts.overflowed;
@@ -260,6 +265,10 @@ impl State {
             };
             let now = self.clock.now();
             let frame = &self.buffer[..length];
+            // Orphans of an earlier round, which their kernel still tries to end: their resets would be this round's.
+            if self.in_round && self.engine.is_stray(frame) {
+                continue;
+            }
             // Neither ARP nor IPv6 is the scenario's business.
             if frame.get(12..14) == Some(&[0x08, 0x00]) {
                 self.recording.add(RecordedFrame {

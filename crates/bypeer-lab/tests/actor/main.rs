@@ -175,6 +175,54 @@ fn pools_that_watch_their_connections() {
 }
 
 #[test]
+fn pools_with_an_idle_limit_of_their_own() {
+    let mut round =
+        Round::server("listen\nserve\nwhile request\nrespond 200 header \"Keep-Alive: max=9, timeout=1\"\nend\nend");
+    let deeds = round.client(
+        "connect\nrequest GET /1\nread response\nreconnect if idle for 1s\nreconnect if idle for announced\nrequest GET /2\n\
+         read response\nsleep 20ms\nreconnect if idle for 20ms\nrequest GET /3\nread response\nsleep 1s\n\
+         reconnect if idle for announced\nrequest GET /4\nread response",
+    );
+    let locals: Vec<_> = deeds
+        .iter()
+        .filter(|deed| deed.what == "read response")
+        .map(|deed| deed.local)
+        .collect();
+    assert_eq!(locals.len(), 4, "{deeds:#?}");
+    assert_eq!(locals[0], locals[1]);
+    assert!(locals[1] != locals[2] && locals[2] != locals[3], "{locals:?}");
+    round.over();
+}
+
+#[test]
+fn a_connection_that_failed_is_not_kept() {
+    let mut round = Round::server("listen\naccept\nread request\nclose\naccept\nread request\nrespond 200");
+    let deeds = round
+        .client("connect\nrequest GET /1\ntry read response\nreconnect if not kept\nrequest GET /2\nread response");
+    assert_eq!(
+        counting(&deeds),
+        [("try read response", Some("EOF")), ("read response", None)],
+        "{deeds:#?}"
+    );
+    round.over();
+}
+
+#[test]
+fn a_gateway_answers_in_a_thread_when_nobody_else_does() {
+    let mut round = Round::server(
+        "listen\naccept\nthread\nread request\nmark asked\nend\nawait asked\nrespond 502 size 5 if unanswered\n\
+         respond 502 size 5 if unanswered\nread request\nrespond 200",
+    );
+    let deeds = round.client("connect\nrequest GET /1\ntry read response\nrequest GET /2\nread response");
+    assert_eq!(
+        counting(&deeds),
+        [("try read response", Some("502")), ("read response", None)],
+        "{deeds:#?}"
+    );
+    round.over();
+}
+
+#[test]
 fn a_write_that_fails_and_an_answer_that_can_be_read_nevertheless() {
     let mut round = Round::server("listen\naccept\nread head\nrespond 413 size 5\nclose\nmark closed");
     let deeds = round.client("connect\nrequest POST / body 4 declare 1MiB\nawait closed\nread response");

@@ -46,6 +46,7 @@ const KEYWORDS: &[&str] = &[
     "shutdown",
     "sleep",
     "stop",
+    "thread",
     "timeout",
     "try",
     "use",
@@ -144,6 +145,13 @@ pub(super) fn parse_statement(words: &mut Words, hosts: &[String]) -> Result<Par
         "reconnect" => {
             words.expect("if")?;
             let not = words.eat("not");
+            if !not && words.eat("idle") {
+                words.expect("for")?;
+                let announced = words.eat("announced");
+                let time = if announced { None } else { Some(words.duration()?) };
+                words.finish(&[])?;
+                return Ok(Parsed::Whole(S::ReconnectIfIdle(time)));
+            }
             let closed = [("closed", S::ReconnectIfClosed)];
             let kept = [("kept", S::ReconnectIfNotKept)];
             let choices = if not { &kept } else { &closed };
@@ -186,6 +194,10 @@ pub(super) fn parse_statement(words: &mut Words, hosts: &[String]) -> Result<Par
                 block: Arc::default(),
             }));
         }
+        "thread" => {
+            words.finish(&[])?;
+            return Ok(Parsed::Opens(S::Thread { block: Arc::default() }));
+        }
         "end" => {
             words.finish(&[])?;
             return Ok(Parsed::Ends);
@@ -225,7 +237,7 @@ fn followers(statement: &Statement) -> &'static [&'static str] {
 }
 
 const REQUEST: &[&str] = &["version", "header", "body", "declare", "chunked", "split"];
-const RESPOND: &[&str] = &["version", "header", "size", "declare", "chunked", "for"];
+const RESPOND: &[&str] = &["version", "header", "size", "declare", "chunked", "for", "if"];
 
 fn listen(words: &mut Words) -> Result<Statement, String> {
     let (mut backlog, mut port) = (128, 0);
@@ -342,6 +354,7 @@ fn respond(words: &mut Words) -> Result<Respond, String> {
         size: 0,
         framing,
         to: None,
+        if_unanswered: false,
     };
     loop {
         if words.eat("version") {
@@ -354,6 +367,9 @@ fn respond(words: &mut Words) -> Result<Respond, String> {
             respond.framing = declared(words)?;
         } else if words.eat("chunked") {
             respond.framing = Declared::Chunked;
+        } else if words.eat("if") {
+            words.expect("unanswered")?;
+            respond.if_unanswered = true;
         } else if words.eat("for") {
             respond.to = match words.number("a request's number")? {
                 0 => return Err("requests are numbered from 1".to_owned()),

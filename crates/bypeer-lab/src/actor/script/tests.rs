@@ -53,6 +53,9 @@ fn every_statement_is_understood() {
             reconnect if closed
             reconnect if not kept
             retry 2
+            reconnect if idle for 50ms
+            reconnect if idle for announced
+            respond 502 if unanswered
             close fd of b
             kill server
             stop client
@@ -67,9 +70,12 @@ fn every_statement_is_understood() {
                   forward response from b to c
                 end
               end
+            end
+            thread
+              use a
             end"#;
     let script = parse(text).unwrap();
-    assert_eq!(script.lines.len(), 54);
+    assert_eq!(script.lines.len(), 58);
     assert_eq!(script.lines[0].text, "listen backlog 1 port +2      # a comment");
     assert_eq!(script.lines[0].statement, Statement::Listen { backlog: 1, port: 2 });
     let Statement::Request(request) = &script.lines[8].statement else {
@@ -78,7 +84,7 @@ fn every_statement_is_understood() {
     assert!(request.old && request.body == 65536 && request.framing == Declared::Length(70000));
     assert_eq!(request.split, Some(Duration::from_millis(5)));
     assert_eq!(script.lines[12].statement, Statement::WriteText(b"PING\r\n".to_vec()));
-    let Statement::Repeat { times: 3, block } = &script.lines[53].statement else {
+    let Statement::Repeat { times: 3, block } = &script.lines[56].statement else {
         panic!("{:?}", script.lines[53])
     };
     let Statement::Serve {
@@ -88,6 +94,7 @@ fn every_statement_is_understood() {
         panic!("{block:?}")
     };
     assert!(matches!(&block[0].statement, Statement::Repeat { times: 2, block } if block.len() == 2));
+    assert!(matches!(&script.lines[57].statement, Statement::Thread { block } if block.len() == 1));
     let tried: Vec<_> = script
         .lines
         .iter()
@@ -149,10 +156,11 @@ fn what_is_wrong_is_said() {
         ("linger 100ms", 1, "whole seconds"),
         ("timeout 0", 1, "leaves no time"),
         ("reconnect if not closed", 1, "expected `kept`, not `closed`"),
+        ("reconnect if idle 5s", 1, "expected `for`, not `5s`"),
         ("exit 256", 1, "0 to 255"),
         ("retry -1", 1, "how often"),
         ("receive 0", 1, "one byte at least"),
-        ("end", 1, "no `repeat` or `serve`"),
+        ("end", 1, "no `repeat`"),
         ("listen\nrepeat 3\naccept", 2, "its `end` is missing"),
         ("repeat 2\nend", 2, "nothing to do"),
         ("serve\nserve\nclose\nend\nend", 2, "no `serve` within a `serve`"),
