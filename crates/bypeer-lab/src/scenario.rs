@@ -241,7 +241,7 @@ impl Claim {
     }
 }
 
-/// Real software in a role. What is no field of it is a host's command; the scenario's check finds the others.
+/// Real software in a role. What is no field of it is a host's name; [`Scenario::parse`] refuses one that is neither.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Real {
     /// In words with hyphens.

@@ -1,5 +1,6 @@
 //! Whether a round shows what its scenario claims: judged by the accounts of actors and kernels, never by bypeer's findings.
 
+use crate::actor::Deed;
 use crate::round::{Account, Round};
 use crate::scenario::{KernelClaim, Truth};
 
@@ -50,7 +51,7 @@ impl Verdict {
         for deed in account
             .deeds
             .iter()
-            .filter(|deed| deed.counts && deed.what.contains("read response"))
+            .filter(|deed| deed.counts && reads_an_answer(deed))
         {
             if deed.error.is_none() {
                 continue;
@@ -204,6 +205,12 @@ fn fits(claim: &KernelClaim, host: &str, round: &Round, event: &crate::kernel::R
         && (claim.state.is_empty() || claim.state.contains(&event.state))
         // A kernel may give no stack.
         && (claim.path.is_empty() || event.stack.is_empty() || claim.path.iter().any(|path| path == event.path().name()))
+}
+
+/// `read response`, or `read SIZE` where the protocol is none of ours.
+fn reads_an_answer(deed: &Deed) -> bool {
+    let read = deed.what.split("read ").nth(1).unwrap_or_default();
+    read == "response" || read.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// The statement that did not end as wanted.

@@ -148,6 +148,21 @@ impl Connection {
         limit: usize,
         deadline: Instant,
     ) -> Result<Vec<u8>, (Failure, usize)> {
+        let there = self.peek_through(mark, limit, deadline)?;
+        let mut found = vec![];
+        let (count, result) = self.read(there.len() as u64, deadline, &mut |bytes| {
+            found.extend_from_slice(bytes)
+        });
+        result.map(|()| found).map_err(|failure| (failure, count as usize))
+    }
+
+    /// What [`Connection::read_through`] would read, left where it is.
+    pub(super) fn peek_through(
+        &self,
+        mark: &[u8],
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, (Failure, usize)> {
         let mut buffer = vec![0; 4096.min(limit)];
         let mut seen = 0;
         loop {
@@ -158,11 +173,8 @@ impl Connection {
                 .receive_with(&mut buffer, MsgFlags::MSG_PEEK, deadline)
                 .map_err(fail)?;
             if let Some(at) = buffer[..count].windows(mark.len()).position(|window| window == mark) {
-                let mut found = vec![];
-                let (_, result) = self.read((at + mark.len()) as u64, deadline, &mut |bytes| {
-                    found.extend_from_slice(bytes)
-                });
-                return result.map(|()| found).map_err(fail);
+                buffer.truncate(at + mark.len());
+                return Ok(buffer);
             }
             if count == buffer.len() {
                 if count == limit {
@@ -183,6 +195,24 @@ impl Connection {
 
     /// Writes what `fill` puts into the buffer until it puts nothing. Returns how many bytes the kernel took.
     pub(super) fn write(&self, deadline: Instant, fill: &mut dyn FnMut(&mut Vec<u8>)) -> (u64, Result<(), Failure>) {
+        self.write_unless(PollFlags::empty(), deadline, fill)
+    }
+
+    /// The same, and stops as soon as there is something to read: an answer, an end, an error.
+    pub(super) fn write_until_answered(
+        &self,
+        deadline: Instant,
+        fill: &mut dyn FnMut(&mut Vec<u8>),
+    ) -> (u64, Result<(), Failure>) {
+        self.write_unless(PollFlags::IN | PollFlags::RDHUP, deadline, fill)
+    }
+
+    fn write_unless(
+        &self,
+        stops: PollFlags,
+        deadline: Instant,
+        fill: &mut dyn FnMut(&mut Vec<u8>),
+    ) -> (u64, Result<(), Failure>) {
         let mut buffer = vec![];
         let mut taken = 0;
         loop {
@@ -193,13 +223,16 @@ impl Connection {
             }
             let mut rest = buffer.as_slice();
             while !rest.is_empty() {
+                if !stops.is_empty() && !look(&self.socket, stops, Duration::ZERO).is_ok_and(|seen| seen.is_empty()) {
+                    return (taken, Ok(()));
+                }
                 let written = match send(self.number(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
                     Ok(count) => {
                         rest = &rest[count..];
                         taken += count as u64;
                         Ok(())
                     }
-                    Err(Errno::EAGAIN) => wait(&self.socket, PollFlags::OUT, deadline),
+                    Err(Errno::EAGAIN) => wait(&self.socket, PollFlags::OUT | stops, deadline),
                     Err(Errno::EINTR) => Ok(()),
                     Err(errno) => Err(errno.into()),
                 };

@@ -84,17 +84,47 @@ fn write_one_request(
     let head = request_head(request, server);
     let line = format!("{}\n", request.path);
     let mut body = Body::new(line.as_bytes(), request.body, request.framing == Declared::Chunked);
-    let Some(after) = request.split else {
+    if request.split.is_none() && request.expects.is_none() && !request.watching {
         return write_message(connection, &head, body, deadline, outcome);
-    };
+    }
     connection.set(&SocketOption::NoDelay(true))?;
     write_bytes(connection, &head, deadline, outcome)?;
     outcome.expected = Some(head.len() as u64 + body.wire_size());
+    let after = request.split.unwrap_or_default();
     std::thread::sleep(after);
-    counted(
-        connection.write(deadline + after, &mut |buffer| body.fill(buffer)),
-        outcome,
-    )
+    let deadline = deadline + after;
+    if let Some(time) = request.expects
+        && !may_continue(connection, deadline.min(Instant::now() + time))?
+    {
+        return Ok(());
+    }
+    let mut fill = |buffer: &mut Vec<u8>| body.fill(buffer);
+    let written = if request.watching {
+        connection.write_until_answered(deadline, &mut fill)
+    } else {
+        connection.write(deadline, &mut fill)
+    };
+    counted(written, outcome)
+}
+
+/// Whether the body may be sent: `100 Continue` came, or nothing before the deadline (RFC 9110 10.1.1: a client does not wait for ever).
+/// A final answer is left for the statement that reads it.
+fn may_continue(connection: &Connection, deadline: Instant) -> Result<bool, Failure> {
+    loop {
+        match Head::peek(connection, deadline) {
+            Ok((head, size)) => match head.status() {
+                Some(status @ 100..=199) => {
+                    connection.read(size as u64, deadline, &mut |_| {}).1?;
+                    if status == 100 {
+                        return Ok(true);
+                    }
+                }
+                _ => return Ok(false),
+            },
+            Err(Failure::Timeout) => return Ok(true),
+            Err(failure) => return Err(failure),
+        }
+    }
 }
 
 pub(super) fn write_response(
@@ -220,6 +250,8 @@ pub(super) fn pass_on(from: &Connection, to: &Connection, message: Message) {
         body: 0,
         framing,
         split: None,
+        expects: None,
+        watching: false,
     };
     // Not `last`: a proxy's retry would send what it only knows in part.
     locked(&to.dialogue).outstanding.push_back(Arc::new(request));

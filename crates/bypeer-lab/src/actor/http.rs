@@ -60,6 +60,15 @@ impl Head {
         Ok((head, bytes))
     }
 
+    /// Looks at one that lies in the receive queue, within the time to `deadline`, and leaves it there.
+    pub(super) fn peek(connection: &Connection, deadline: Instant) -> Result<(Head, usize), Failure> {
+        let bytes = connection
+            .peek_through(b"\r\n\r\n", HEAD_LIMIT, deadline)
+            .map_err(|(failure, _)| failure)?;
+        let head = Head::parse(&bytes).ok_or(Failure::Malformed)?;
+        Ok((head, bytes.len()))
+    }
+
     fn parse(bytes: &[u8]) -> Option<Head> {
         let text = String::from_utf8_lossy(bytes);
         let mut lines = text.split("\r\n").take_while(|line| !line.is_empty());
@@ -224,6 +233,9 @@ pub(super) fn request_head(request: &Request, server: SocketAddrV4) -> Vec<u8> {
         Declared::Length(length) => own.push(("Content-Length", length.to_string())),
         Declared::Chunked => own.push(("Transfer-Encoding", "chunked".to_owned())),
         Declared::Truly | Declared::Nothing => {}
+    }
+    if request.expects.is_some() {
+        own.push(("Expect", "100-continue".to_owned()));
     }
     head(
         &format!("{} {} HTTP/{version}", request.method, request.path),

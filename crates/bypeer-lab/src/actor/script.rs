@@ -138,6 +138,10 @@ pub struct Request {
     pub framing: Declared,
     /// Head and body in two writes, this long apart.
     pub split: Option<Duration>,
+    /// It says `Expect: 100-continue`, and the body waits this long for an answer.
+    pub expects: Option<Duration>,
+    /// The body stops where it is when an answer comes.
+    pub watching: bool,
 }
 
 /// `respond …`

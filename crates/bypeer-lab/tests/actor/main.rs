@@ -100,6 +100,48 @@ fn closing_with_data_unread_cuts_the_response() {
 }
 
 #[test]
+fn a_body_waits_for_100_continue() {
+    let request = "request PUT /upload body 500 expect 100 within 2s";
+    let mut round = Round::server(
+        "listen\naccept\nread head\ntimeout 50ms\ntry await unread 1\ntimeout 5s\nrespond 100\nread body\nrespond 200\n\
+         accept\nread head\nrespond 413\ntry await fin\nclose",
+    );
+    let deeds = round.client(&format!("connect\n{request}\nread response"));
+    assert_eq!(counting(&deeds), [("read response", None)]);
+    let sent = deed(&deeds, request).bytes;
+    assert_eq!(deed(&deeds, request).expected, Some(sent));
+    // A final answer: the body stays at home.
+    let deeds = round.client(&format!("connect\n{request}\nread response\nclose"));
+    assert_eq!(deed(&deeds, "read response").status, Some(413));
+    assert_eq!(deed(&deeds, request).bytes, sent - 500);
+    let server = round.deeds(0);
+    assert_eq!(deed(&server, "try await unread 1").error.as_deref(), Some("timeout"));
+    assert_eq!(deed(&server, "read body").bytes, 500);
+    round.over();
+}
+
+#[test]
+fn nobody_waits_for_100_continue_for_ever() {
+    let mut round = Round::server("listen\naccept\nread request\nrespond 200");
+    let request = "request PUT /upload body 500 expect 100 within 20ms";
+    let deeds = round.client(&format!("connect\n{request}\nread response"));
+    assert_eq!(counting(&deeds), [("read response", None)]);
+    assert!(deed(&deeds, request).took >= 20_000_000, "{deeds:#?}");
+    round.over();
+}
+
+#[test]
+fn a_watching_client_stops_when_an_answer_comes() {
+    let mut round = Round::server("receive-buffer 8KiB\nlisten\naccept\nread head\nrespond 413\nawait fin");
+    let request = "request PUT /upload body 64MiB watching";
+    let deeds = round.client(&format!("send-buffer 8KiB\nconnect\n{request}\nread response"));
+    assert_eq!(counting(&deeds), [("read response", None)]);
+    let sent = deed(&deeds, request);
+    assert!(sent.error.is_none() && sent.bytes < 16 << 20, "{sent:?}");
+    round.over();
+}
+
+#[test]
 fn an_abort_before_the_response_and_one_within_its_head() {
     for said in ["", "write \"HTTP/1.1 200 OK\\r\\nContent-\""] {
         let mut round = Round::server(&format!("listen\naccept\nread request\n{said}\nabort"));
@@ -229,8 +271,8 @@ fn a_write_that_fails_and_an_answer_that_can_be_read_nevertheless() {
     assert_eq!(deed(&deeds, "read response").status, Some(413));
     round.over();
 
-    let mut round = Round::server("listen\naccept\nabort\nmark aborted");
-    let deeds = round.client("connect\nawait aborted\nawait reset\nrequest POST / body 22");
+    let mut round = Round::server("listen\naccept\nawait connected\nabort\nmark aborted");
+    let deeds = round.client("connect\nmark connected\nawait aborted\nawait reset\nrequest POST / body 22");
     assert_eq!(counting(&deeds), [("request POST / body 22", Some("ECONNRESET"))]);
     round.over();
 }

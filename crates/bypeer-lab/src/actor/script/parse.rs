@@ -236,7 +236,9 @@ fn followers(statement: &Statement) -> &'static [&'static str] {
     }
 }
 
-const REQUEST: &[&str] = &["version", "header", "body", "declare", "chunked", "split"];
+const REQUEST: &[&str] = &[
+    "version", "header", "body", "declare", "chunked", "split", "expect", "watching",
+];
 const RESPOND: &[&str] = &["version", "header", "size", "declare", "chunked", "for", "if"];
 
 fn listen(words: &mut Words) -> Result<Statement, String> {
@@ -316,6 +318,8 @@ fn request(words: &mut Words) -> Result<Request, String> {
         body: 0,
         framing,
         split: None,
+        expects: None,
+        watching: false,
     };
     loop {
         if words.eat("version") {
@@ -335,6 +339,12 @@ fn request(words: &mut Words) -> Result<Request, String> {
                 Duration::ZERO
             };
             request.split = Some(after);
+        } else if words.eat("expect") {
+            words.expect("100")?;
+            words.expect("within")?;
+            request.expects = Some(words.duration()?);
+        } else if words.eat("watching") {
+            request.watching = true;
         } else {
             return Ok(request);
         }

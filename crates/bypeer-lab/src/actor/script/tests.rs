@@ -143,6 +143,8 @@ fn what_is_wrong_is_said() {
         ),
         ("request GET / version 2", 1, "expected `1.0` or `1.1`, not `2`"),
         ("request GET / size 5", 1, "`size` is not known here"),
+        ("request PUT / expect 101 within 1s", 1, "expected `100`, not `101`"),
+        ("request PUT / expect 100", 1, "expected `within`"),
         ("respond 99", 1, "a status is 100 to 999, not 99"),
         ("respond 200 for 0", 1, "numbered from 1"),
         (
@@ -160,7 +162,7 @@ fn what_is_wrong_is_said() {
         ("exit 256", 1, "0 to 255"),
         ("retry -1", 1, "how often"),
         ("receive 0", 1, "one byte at least"),
-        ("end", 1, "no `repeat`"),
+        ("end", 1, "no `repeat`, `while` or `serve`"),
         ("listen\nrepeat 3\naccept", 2, "its `end` is missing"),
         ("repeat 2\nend", 2, "nothing to do"),
         ("serve\nserve\nclose\nend\nend", 2, "no `serve` within a `serve`"),
