@@ -47,7 +47,7 @@ enum Ask {
 }
 
 /// The one place that lists them.
-static KINDS: [Kind; 24] = [
+static KINDS: [Kind; 29] = [
     Kind::new("failures", "failures", Ask::Count(failed)),
     Kind::new("rate", "failed", Ask::Value(Unit::Share, |run| failed(run).share())),
     Kind::new("interval", "95 %", Ask::Interval(failed)),
@@ -78,6 +78,23 @@ static KINDS: [Kind; 24] = [
         "unanswered-high",
         "95 % to",
         Ask::Value(Unit::Share, |run| Some(unanswered(run).interval().1)),
+    ),
+    Kind::new("caught", "clients that failed", Ask::Count(caught)),
+    Kind::new(
+        "caught-rate",
+        "clients that failed",
+        Ask::Value(Unit::Share, |run| caught(run).share()),
+    ),
+    Kind::new("caught-interval", "95 %", Ask::Interval(caught)),
+    Kind::new(
+        "caught-low",
+        "95 % from",
+        Ask::Value(Unit::Share, |run| Some(caught(run).interval().0)),
+    ),
+    Kind::new(
+        "caught-high",
+        "95 % to",
+        Ask::Value(Unit::Share, |run| Some(caught(run).interval().1)),
     ),
     Kind::new(
         "requests",
@@ -267,6 +284,15 @@ fn unanswered(run: &Measured) -> Rate {
     Rate {
         events: run.unanswered,
         of: run.requests,
+    }
+}
+
+/// Clients, where several run side by side in a round.
+fn caught(run: &Measured) -> Rate {
+    let of = run.endings.values().sum();
+    Rate {
+        events: of - count(&run.endings, "ok"),
+        of,
     }
 }
 

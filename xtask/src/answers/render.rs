@@ -77,7 +77,7 @@ fn fixes_table(fixes: &Fixes, measurements: &dyn Measurements) -> Result<String,
         [
             "change",
             "who",
-            "failures",
+            &failures.title(),
             "95 %",
             "bytes lost",
             "time for an answer",

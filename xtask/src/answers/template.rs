@@ -5,7 +5,7 @@
 //! | `{{METRIC RUN}}` | a number within a sentence: `{{failures so-linger-zero fix=no-linger}}` |
 //! | `{{= SUM as UNIT}}` | one that is worked out; UNIT is time, share, bytes or number |
 //! | `<!-- run NAME: RUN -->` | a name for a run; what follows may name it, and change more of it |
-//! | `<!-- fixes: RUN; ID, ID…; against ID -->` | a table of changes; their delay is compared with that of one of them |
+//! | `<!-- fixes: RUN; ID, ID…; against ID; counting WHAT -->` | a table of changes; their delay is compared with that of one of them; what fails is counted in rounds, clients or requests |
 //! | `<!-- table: METRIC, … of RUN; rows KEY = VALUE, …; columns KEY = VALUE, … -->` | a table over one or two values |
 //! | `<!-- holds: CLAIM -->` | guards the prose before it: what it says must be so |
 //! | `<!-- known: SOURCE -->` | guards prose that no measurement here could prove wrong |
@@ -95,6 +95,8 @@ pub struct Fixes {
     pub ids: Vec<String>,
     /// The row with which times are compared; none: the one without a change.
     pub against: Option<String>,
+    /// What fails, and its interval.
+    pub counting: [Metric; 2],
 }
 
 /// A table over one or two values.
@@ -375,19 +377,36 @@ impl Reader {
         while tokens.takes(",") {
             ids.push(tokens.word("a change")?);
         }
-        let mut against = None;
-        if tokens.takes(";") {
-            if !tokens.takes_word("against") {
-                return Err(tokens.wrong("expected `against ID`"));
+        let (mut against, mut counting) = (None, "rounds".to_owned());
+        while tokens.takes(";") {
+            if tokens.takes_word("against") {
+                let id = tokens.word("a change of the table")?;
+                if !ids.contains(&id) {
+                    return Err(tokens.wrong(format!("{id} is not in the table")));
+                }
+                against = Some(id);
+            } else if tokens.takes_word("counting") {
+                counting = tokens.word("rounds, clients or requests")?;
+            } else {
+                return Err(tokens.wrong("expected `against ID` or `counting WHAT`"));
             }
-            let id = tokens.word("a change of the table")?;
-            if !ids.contains(&id) {
-                return Err(tokens.wrong(format!("{id} is not in the table")));
-            }
-            against = Some(id);
         }
         tokens.end()?;
-        Ok(Fixes { base, ids, against })
+        let names = match counting.as_str() {
+            "rounds" => ["failures", "interval"],
+            "clients" => ["caught", "caught-interval"],
+            "requests" => ["unanswered", "unanswered-interval"],
+            _ => return Err(tokens.wrong("what is counted is rounds, clients or requests")),
+        };
+        let [Some(failed), Some(interval)] = names.map(Metric::named) else {
+            return Err(tokens.wrong("this cannot be counted"));
+        };
+        Ok(Fixes {
+            base,
+            ids,
+            against,
+            counting: [failed, interval],
+        })
     }
 
     fn table(&self, text: &str) -> Result<Table, Wrong> {
@@ -572,6 +591,10 @@ mod tests {
             ),
             ("<!-- fixes: a -->", "line 1: expected `;`, found the end"),
             ("<!-- fixes: a; b; against c -->", "line 1: c is not in the table"),
+            (
+                "<!-- fixes: a; b; counting sheep -->",
+                "line 1: what is counted is rounds, clients or requests",
+            ),
             ("<!-- table: failures a; rows b = 1 -->", "line 1: expected `of RUN`"),
             (
                 "<!-- table: failures of a; columns b = 1 -->",
