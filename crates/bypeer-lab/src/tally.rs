@@ -93,6 +93,8 @@ pub struct Tally {
     pub server_time: Vec<Duration>,
     /// Per round: the most that lay unread in a server's socket when it died.
     pub unread: Vec<u64>,
+    /// Responses that clients waited for.
+    pub responses: u64,
     /// Responses that were not whole.
     pub responses_lost: u64,
     /// Responses that belonged to another request.
@@ -140,6 +142,7 @@ impl Tally {
             }
         }
         self.bytes_lost.push(verdict.bytes_lost);
+        self.responses += verdict.responses;
         self.responses_lost += verdict.responses_lost;
         self.misdelivered += verdict.misdelivered;
         self.client_time
@@ -182,17 +185,32 @@ impl Tally {
         }
     }
 
+    /// Responses that were not whole, of those that were waited for.
+    pub fn loss_rate(&self) -> Rate {
+        Rate {
+            events: self.responses_lost,
+            of: self.responses,
+        }
+    }
+
     /// Did the change do what it is said to, next to `without` it? None: no change was made.
     pub fn claim_holds(&self, without: &Tally) -> Option<bool> {
         let (_, _, _, claim) = self.variant.fix.as_ref()?;
         let (mine, theirs) = (self.failure_rate(), without.failure_rate());
         let lost = |tally: &Tally| tally.bytes_lost.iter().sum::<u64>() as f64 / tally.rounds.max(1) as f64;
         let apart = |lower: &Rate, higher: &Rate| lower.interval().1 < higher.interval().0;
+        let (my_losses, their_losses) = (self.loss_rate(), without.loss_rate());
         Some(match claim {
             Claim::Cures => self.failed == 0,
-            Claim::Helps => apart(&mine, &theirs) || (self.failed < without.failed || lost(self) < lost(without) / 2.0),
+            Claim::Helps => {
+                apart(&mine, &theirs)
+                    || apart(&my_losses, &their_losses)
+                    || (self.failed < without.failed || lost(self) < lost(without) / 2.0)
+            }
             Claim::None => !apart(&mine, &theirs) && !apart(&theirs, &mine),
-            Claim::Worsens => apart(&theirs, &mine) || lost(self) > lost(without) * 1.5,
+            Claim::Worsens => {
+                apart(&theirs, &mine) || apart(&their_losses, &my_losses) || lost(self) > lost(without) * 1.5
+            }
         })
     }
 

@@ -13,6 +13,8 @@ pub struct Verdict {
     pub unchecked: Vec<String>,
     /// How the clients' parts ended, one each.
     pub endings: Vec<String>,
+    /// Responses that clients waited for.
+    pub responses: u64,
     /// Responses that did not arrive whole.
     pub responses_lost: u64,
     /// Bytes of their bodies that did not arrive, where the length was declared.
@@ -49,6 +51,7 @@ impl Verdict {
     fn add(&mut self, account: &Account) {
         self.endings.push(account.ending());
         for deed in account.deeds.iter().filter(|deed| deed.counts && reads_an_answer(deed)) {
+            self.responses += 1;
             if deed.error.is_none() {
                 continue;
             }

@@ -24,7 +24,13 @@ pub fn account(tally: &Tally) -> String {
         &counts(tally.endings.iter().map(|(ending, count)| (ending.clone(), *count))),
     );
     if tally.responses_lost > 0 {
-        let mut text = format!("{} responses not whole", tally.responses_lost);
+        let losses = tally.loss_rate();
+        let mut text = format!(
+            "{} of {} responses (95 %: {})",
+            losses.events,
+            losses.of,
+            interval(&losses)
+        );
         if let Some(bytes) = median(&tally.bytes_lost).filter(|bytes| *bytes > 0) {
             let _ = write!(text, "; median {bytes} bytes a round");
         }
@@ -101,6 +107,7 @@ pub fn fixes(tallies: &[Tally]) -> String {
             "who",
             "failures",
             "95 %",
+            "lost",
             "bytes lost",
             "client's time",
             "said to",
@@ -121,6 +128,7 @@ pub fn fixes(tallies: &[Tally]) -> String {
             owner.to_owned(),
             format!("{} of {}", failures.events, failures.of),
             interval(&failures),
+            format!("{} of {}", tally.responses_lost, tally.responses),
             median(&tally.bytes_lost).map_or_else(String::new, |bytes| bytes.to_string()),
             match (time, base) {
                 (Some(time), _) if tally.variant.fix.is_none() => milliseconds(time),

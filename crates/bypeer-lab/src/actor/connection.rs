@@ -317,13 +317,14 @@ impl Connection {
         }
     }
 
-    /// Whether the peer's FIN or RST is there, or it was closed here.
-    pub(super) fn is_ended(&self) -> Result<bool, Failure> {
+    /// Whether an idle connection is no good any more: the peer's FIN or RST is there, or bytes that nobody asked for, or it
+    /// was closed here.
+    pub(super) fn is_spoilt(&self) -> Result<bool, Failure> {
         if self.closed.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        self.glance()
-            .map(|glance| glance.ended || glance.error || glance.hung_up)
+        let glance = self.glance()?;
+        Ok(glance.ended || glance.error || glance.hung_up || rustix::io::ioctl_fionread(&*self.socket)? > 0)
     }
 
     fn glance(&self) -> Result<Glance, Failure> {

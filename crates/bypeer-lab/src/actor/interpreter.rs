@@ -300,7 +300,7 @@ impl Actor {
                 connection.close_descriptor()?;
             }
             Statement::ReconnectIfClosed => {
-                if self.connection()?.is_ended()? {
+                if self.connection()?.is_spoilt()? {
                     self.reconnect(deadline, outcome)?;
                 }
             }

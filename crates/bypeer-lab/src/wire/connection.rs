@@ -35,11 +35,6 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// A TCP segment of a connection of which none came yet.
-    pub(super) fn is_unknown(&self, packet: &Packet) -> bool {
-        Key::of(packet).is_some_and(|(key, _)| self.all.len() < MOST_CONNECTIONS && !self.all.contains_key(&key))
-    }
-
     /// What a segment that enters the wire brings. `None`: not TCP, or too many connections.
     pub(super) fn enter(&mut self, packet: &Packet) -> Option<Entered> {
         let (key, side) = Key::of(packet)?;

@@ -6,7 +6,7 @@ use bypeer_wire::Timestamp;
 
 use super::connection::{Connections, Entered, Key, Known};
 use super::forge::{Reset, refusal};
-use super::packet::{Packet, SYN};
+use super::packet::Packet;
 use super::path::{InFlight, Path, later};
 use super::rule::{Action, Event, EventId, Match, Refusal, Release};
 use super::script::Script;
@@ -130,15 +130,6 @@ impl Engine {
             held_number: 0,
             counts: Counts::default(),
         }
-    }
-
-    /// A segment of a connection that nobody began since the round did: one that an earlier round left behind.
-    pub(super) fn is_stray(&self, frame: &[u8]) -> bool {
-        Packet::parse(frame).is_some_and(|packet| {
-            packet.destination() != self.own_address
-                && packet.flags() & SYN == 0
-                && self.connections.is_unknown(&packet)
-        })
     }
 
     /// Takes an Ethernet frame that the host at `port` sent.

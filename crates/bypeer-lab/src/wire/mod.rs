@@ -11,6 +11,7 @@ mod recording;
 mod rule;
 mod script;
 mod socket;
+mod strangers;
 mod thread;
 mod translation;
 

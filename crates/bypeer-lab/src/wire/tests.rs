@@ -550,23 +550,6 @@ fn a_translation_that_is_idle_is_forgotten() {
 }
 
 #[test]
-fn what_an_earlier_round_left_is_a_stray() {
-    let mut lab = Lab::new("");
-    let segment = |flags| Segment {
-        source: client(),
-        destination: server(),
-        flags,
-        seq: 1000,
-        ack: 1,
-        payload: b"",
-    };
-    assert!(lab.engine.is_stray(&segment(FIN | ACK).frame()));
-    assert!(!lab.engine.is_stray(&segment(SYN).frame()));
-    lab.up(SYN, 1000, b"");
-    assert!(!lab.engine.is_stray(&segment(FIN | ACK).frame()));
-}
-
-#[test]
 fn rules_see_translated_hosts_as_themselves() {
     let mut lab = Lab::new(
         "translate client\ndrop SYN-ACK to client\nforge RST to client after mark a\nforge RST to server after mark b",

@@ -14,6 +14,7 @@ use super::engine::{Engine, Host, Output};
 use super::recording::{RecordedFrame, Recording};
 use super::script::Script;
 use super::socket::PortSocket;
+use super::strangers::Strangers;
 
 /// Frames that are read from one port before the others have their turn.
 const BATCH: usize = 64;
@@ -60,9 +61,9 @@ struct State {
     sockets: Vec<Line>,
     clock: Clock,
     recording: Recording,
-    /// Between rounds nothing is a stray.
-    in_round: bool,
     output: Output,
+    /// Who is of no round; none between rounds, when leftovers may tidy up among themselves.
+    strangers: Option<Strangers>,
     marks: Sender<String>,
     last_moved: Instant,
     buffer: Vec<u8>,
@@ -112,8 +113,8 @@ impl Wire {
             sockets,
             clock: Clock::start(),
             recording: Recording::default(),
-            in_round: false,
             output: Output::default(),
+            strangers: None,
             marks,
             last_moved: Instant::now(),
             buffer: vec![0; LARGEST_FRAME],
@@ -133,13 +134,14 @@ impl Wire {
         })
     }
 
-    /// Begins a round: rules, connections and the record of the one before are forgotten, and what it left on the links.
+    /// Begins a round: rules, connections and the record of the one before are forgotten, and what it left on the links. Until its
+    /// end, segments of connections that began before it are dropped and not recorded.
     pub fn begin(&self, script: Script, seed: u64) {
         let mut state = self.shared.lock();
         state.discard();
         state.engine = Engine::new(state.hosts.clone(), state.own_address, script, seed);
+        state.strangers = Some(Strangers::new(state.own_address));
         state.recording = Recording::default();
-        state.in_round = true;
         state.last_moved = Instant::now();
         drop(state);
         self.shared.wake();
@@ -168,10 +170,10 @@ impl Wire {
     /// Ends the round and returns its record. The wire forwards on, without rules, until the next one begins.
     pub fn end(&self) -> Recording {
         let mut state = self.shared.lock();
+        state.strangers = None;
         let idle = Engine::new(state.hosts.clone(), state.own_address, Script::default(), 0);
         let engine = std::mem::replace(&mut state.engine, idle);
         let mut recording = std::mem::take(&mut state.recording);
-        state.in_round = false;
         let counts = engine.counts();
         recording.unused_rules = engine.unused_rules();
         recording.lost += counts.overflowed;
@@ -265,8 +267,7 @@ impl State {
             };
             let now = self.clock.now();
             let frame = &self.buffer[..length];
-            // Orphans of an earlier round, which their kernel still tries to end: their resets would be this round's.
-            if self.in_round && self.engine.is_stray(frame) {
+            if self.strangers.as_mut().is_some_and(|strangers| strangers.is_one(frame)) {
                 continue;
             }
             // Neither ARP nor IPv6 is the scenario's business.
