@@ -299,15 +299,15 @@ mod tests {
         let deed = |what: &str, time: f64, bytes: u64, error: &str| {
             format!(r#"{{"time":{time},"took":0.5,"what":{what:?},"bytes":{bytes},"error":{error},"counts":true}}"#)
         };
-        let round = |deeds: &[String]| {
+        let round = |lost: u64, deeds: &[String]| {
             format!(
-                r#"{{"schema":"bypeer.lab-round/1","fix":null,"real":null,"bytes_lost":7,"accounts":[{{"host":"client","deeds":[{}]}},{{"host":"server","deeds":[]}}]}}"#,
+                r#"{{"schema":"bypeer.lab-round/1","fix":null,"real":null,"responses":1,"responses_lost":{lost},"bytes_lost":7,"accounts":[{{"host":"client","deeds":[{}]}},{{"host":"server","deeds":[]}}]}}"#,
                 deeds.join(",")
             )
         };
         let rounds = [
-            round(&[deed("connect", 1.0, 0, "null"), deed("read response", 3.5, 300, "null")]),
-            round(&[deed("read response", 9.0, 0, r#""EOF""#)]),
+            round(0, &[deed("connect", 1.0, 0, "null"), deed("read response", 3.5, 300, "null")]),
+            round(1, &[deed("read 300", 9.0, 0, r#""EOF""#)]),
         ];
         let tally = r#"{"schema":"bypeer.lab/1","fix":null,"real":null,"rounds":2,"shown":{"events":1,"of":2},"failed":{"events":1,"of":2},
             "endings":{"ok":1,"EOF":1},"misdelivered":0,"server_time_median":0.25,"unread_median":null,

@@ -53,21 +53,17 @@ impl Collector {
     pub fn add_round(&mut self, round: &Round) {
         let measured = &mut self.measured;
         measured.lost.push(round.bytes_lost);
+        measured.requests += round.responses;
+        measured.unanswered += round.responses_lost;
         let mut arrived = 0;
         for client in round
             .accounts
             .iter()
             .filter(|account| account.host.starts_with("client"))
         {
-            let answers = || {
-                let counted = client.deeds.iter().filter(|deed| deed.counts);
-                counted.filter(|deed| deed.what.contains("read response"))
-            };
-            let whole = answers().filter(|deed| deed.error.is_none()).count() as u64;
-            let all = answers().count() as u64;
-            measured.requests += all;
-            measured.unanswered += all - whole;
+            let answers = || client.deeds.iter().filter(|deed| deed.counts && deed.reads_an_answer());
             arrived += answers().map(|deed| deed.bytes).sum::<u64>();
+            let whole = answers().filter(|deed| deed.error.is_none()).count();
             let begin = client.deeds.iter().map(|deed| deed.time - deed.took).reduce(f64::min);
             let end = client.deeds.iter().map(|deed| deed.time).reduce(f64::max);
             if let (Some(begin), Some(end), 1..) = (begin, end, whole) {
@@ -103,6 +99,8 @@ impl Collector {
 /// A `bypeer.lab-round/1` record, as far as it is wanted.
 #[derive(Debug, Deserialize)]
 pub struct Round {
+    responses: u64,
+    responses_lost: u64,
     bytes_lost: u64,
     accounts: Vec<Account>,
 }
@@ -121,6 +119,14 @@ struct Deed {
     bytes: u64,
     error: Option<String>,
     counts: bool,
+}
+
+impl Deed {
+    /// `read response`, or `read SIZE` where the protocol is no HTTP.
+    fn reads_an_answer(&self) -> bool {
+        let read = self.what.split("read ").nth(1).unwrap_or_default();
+        read == "response" || read.starts_with(|first: char| first.is_ascii_digit())
+    }
 }
 
 /// A `bypeer.lab/1` record, as far as it is wanted.
