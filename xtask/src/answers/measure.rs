@@ -306,7 +306,10 @@ mod tests {
             )
         };
         let rounds = [
-            round(0, &[deed("connect", 1.0, 0, "null"), deed("read response", 3.5, 300, "null")]),
+            round(
+                0,
+                &[deed("connect", 1.0, 0, "null"), deed("read response", 3.5, 300, "null")],
+            ),
             round(1, &[deed("read 300", 9.0, 0, r#""EOF""#)]),
         ];
         let tally = r#"{"schema":"bypeer.lab/1","fix":null,"real":null,"rounds":2,"shown":{"events":1,"of":2},"failed":{"events":1,"of":2},

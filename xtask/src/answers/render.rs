@@ -57,15 +57,9 @@ fn look(measurements: &dyn Measurements, metric: &Metric, spec: &Spec) -> Option
 }
 
 fn fixes_table(fixes: &Fixes, measurements: &dyn Measurements) -> Result<String, String> {
-    let metrics = ["failures", "interval", "lost", "time", "server-time"].map(Metric::named);
-    let [
-        Some(failures),
-        Some(interval),
-        Some(lost),
-        Some(time),
-        Some(server_time),
-    ] = &metrics
-    else {
+    let [failures, interval] = &fixes.counting;
+    let metrics = ["lost", "time", "server-time"].map(Metric::named);
+    let [Some(lost), Some(time), Some(server_time)] = &metrics else {
         return Err("a question of the table of changes is missing".to_owned());
     };
     let against = match &fixes.against {
