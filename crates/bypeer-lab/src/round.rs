@@ -245,17 +245,19 @@ impl Bench {
         };
         // What came after the last round belongs to none.
         while self.events.1.try_recv().is_ok() {}
-        let before = self.counters()?;
-        self.kernel_events()?;
         let folder = self.folder.join(number.to_string());
         let mut stage = Stage::new(self, folder, seed)?;
         let (clock, began) = (Instant::now(), now());
+        // From here on the wire keeps out what the sockets of earlier rounds still send; what they did before is forgotten.
         stage.bench.sandbox.wire.begin(stage.bench.plan.wire.clone(), seed);
+        stage.bench.kernel_events()?;
+        let before = stage.bench.counters()?;
         stage.play()?;
         let (accounts, marks) = (stage.accounts(), std::mem::take(&mut stage.marks));
-        let recording = stage.bench.sandbox.wire.end();
+        // While the rules still hold: without them a retransmission may come through and be answered.
         let (resets, deaths, lost_events) = stage.bench.kernel_events()?;
         let after = stage.bench.counters()?;
+        let recording = stage.bench.sandbox.wire.end();
         drop(stage);
         let counters = after
             .iter()

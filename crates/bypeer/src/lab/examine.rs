@@ -8,6 +8,17 @@ use bypeer_wire::capture::{Parser, Step};
 use crate::engine::{Engine, Outcome};
 use crate::selection::Selection;
 
+/// Whose captures are explained: the two ends', and those of whom the truth speaks.
+pub(super) fn hosts(truth: &Truth) -> Vec<&str> {
+    let mut hosts = vec!["client", "server"];
+    for host in truth.finds.keys().chain(truth.also.keys()) {
+        if !hosts.contains(&host.as_str()) {
+            hosts.push(host);
+        }
+    }
+    hosts
+}
+
 /// Runs the engine over a capture in memory.
 pub(super) fn explain(capture: &[u8]) -> Outcome {
     let mut engine = Engine::new(Selection::default(), false);

@@ -151,7 +151,7 @@ fn rounds(
         };
         tally.add(&round);
         let mut explained = Vec::new();
-        for host in ["client", "server"] {
+        for host in examine::hosts(&chosen.plan.truth) {
             if let Some(capture) = capture_of(&round, host) {
                 let outcome = examine::explain(&capture);
                 let cause = chosen.scenario.cause.as_deref();
