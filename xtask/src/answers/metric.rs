@@ -47,7 +47,7 @@ enum Ask {
 }
 
 /// The one place that lists them.
-static KINDS: [Kind; 29] = [
+static KINDS: [Kind; 30] = [
     Kind::new("failures", "failures", Ask::Count(failed)),
     Kind::new("rate", "failed", Ask::Value(Unit::Share, |run| failed(run).share())),
     Kind::new("interval", "95 %", Ask::Interval(failed)),
@@ -128,6 +128,11 @@ static KINDS: [Kind; 29] = [
         Ask::Value(Unit::Bytes, |run| run.arrived.iter().max().map(|bytes| *bytes as f64)),
     ),
     Kind::new("time", "time for an answer", Ask::Value(Unit::Seconds, time)),
+    Kind::new(
+        "unread",
+        "bytes unread at the close",
+        Ask::Value(Unit::Bytes, |run| run.unread.map(|bytes| bytes as f64)),
+    ),
     Kind::new(
         "server-time",
         "server's time",
