@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let program = crate::bypeer::build()?;
     let measurement = Measurement::make(&program, &calls, arguments.reuse)?;
-    let contradictions = render::contradictions(&template, &measurement);
+    let contradictions = render::contradictions(&template, &measurement, arguments.only.is_some());
     for contradiction in &contradictions {
         eprintln!("{TEMPLATE}: {contradiction}");
     }
