@@ -1,5 +1,6 @@
-//! Chores of the project: `cargo xtask score`, `cargo xtask bench explain`.
+//! Chores of the project: `cargo xtask score`, `cargo xtask bench explain`, `cargo xtask answers`.
 
+mod answers;
 mod bench;
 mod bypeer;
 mod score;
@@ -24,11 +25,14 @@ enum Chore {
     /// Measure bypeer beside other tools.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Write docs/answers.md from measurements of the lab.
+    Answers(answers::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
     match Arguments::parse().chore {
         Chore::Score(arguments) => score::run(&arguments),
         Chore::Bench(bench::Bench::Explain(arguments)) => bench::run(&arguments),
+        Chore::Answers(arguments) => answers::run(&arguments),
     }
 }
