@@ -48,11 +48,7 @@ impl Verdict {
 
     fn add(&mut self, account: &Account) {
         self.endings.push(account.ending());
-        for deed in account
-            .deeds
-            .iter()
-            .filter(|deed| deed.counts && reads_an_answer(deed))
-        {
+        for deed in account.deeds.iter().filter(|deed| deed.counts && reads_an_answer(deed)) {
             if deed.error.is_none() {
                 continue;
             }
