@@ -268,6 +268,11 @@ impl Bench {
 
     /// Whose kernel sent a reset; none: another lab's, or the machine's own.
     fn sender_of(&self, event: &ResetEvent) -> Option<String> {
+        // Rounds have one port after the other: the last one's sockets may have been ended late.
+        let earlier = |address: &SocketAddr| PORTS.contains(&address.port()) && address.port() < self.port;
+        if earlier(&event.source) || earlier(&event.destination) {
+            return None;
+        }
         let ours = |address: &SocketAddr| self.sandbox.hosts.iter().find(|host| host.address == address.ip());
         if let Some(host) = ours(&event.source) {
             return Some(host.name.clone());
@@ -653,6 +658,7 @@ impl Drop for Stage<'_> {
         // Killed, not asked: how they would end is no part of the round, and a server may take its time.
         self.processes.clear();
         // What their sockets still say to each other belongs to no round, the next one neither.
+        thread::sleep(self.bench.plan.settle);
         let end = Instant::now() + self.bench.plan.settle * 10;
         while self.bench.sandbox.wire.quiet_for() < self.bench.plan.settle && Instant::now() < end {
             thread::sleep(GLANCE);
