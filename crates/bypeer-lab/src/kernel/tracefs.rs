@@ -94,7 +94,6 @@ impl ResetTrace {
     /// number that the process has not used before. Instances that dead labs left behind are removed.
     pub fn open(tracefs: &Path, id: &str) -> Result<ResetTrace, TraceUnavailable> {
         let instances = tracefs.join("instances");
-        remove_stale(&instances);
         if !tracefs.join(EVENT).exists() && fs::read_dir(tracefs.join("events")).is_ok() {
             return Err(TraceUnavailable::NoEvent(tracefs.join(EVENT)));
         }
@@ -373,6 +372,7 @@ mod tests {
         // One that lives, of a process that we cannot see.
         let hidden = ResetTrace::open(&find_tracefs().unwrap(), "4194998-1").unwrap();
         let own = trace(4);
+        remove_stale(&instances);
         assert!(!stale.exists());
         assert!(hidden.instance.exists());
         let paths = [hidden.instance.clone(), own.instance.clone()];

@@ -80,6 +80,8 @@ fn list(which: Option<&str>, format: Format) -> anyhow::Result<Exit> {
 fn confined() -> anyhow::Result<Exit> {
     let number = std::process::id();
     remove_stale_folders();
+    // Here, where the processes of other labs can be seen: an instance that was just made is not busy yet.
+    remove_leftovers(number);
     confine()?;
     let stop = interrupt::passed_on()?;
     let mut child = Command::new("/proc/self/exe")
