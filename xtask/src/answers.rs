@@ -73,10 +73,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let made = made(&measurement, &template, arguments.rounds)?;
     let text = render::render(&template, &measurement, &made).map_err(anyhow::Error::msg)?;
     if !contradictions.is_empty() {
+        // To rewrite a sentence one wants to see its table.
+        let draft = program.with_file_name("answers-draft.md");
+        fs::write(&draft, text).with_context(|| draft.display().to_string())?;
         eprintln!(
-            "{} of {} claims do not hold; {TEXT} is left as it was. Rewrite the sentences, then: cargo xtask answers --rounds {} --reuse",
+            "{} of {} claims do not hold; {TEXT} is left as it was, the tables are in {}.\n\
+             Rewrite the sentences, then: cargo xtask answers --rounds {} --reuse",
             contradictions.len(),
             template.guards.len(),
+            draft.display(),
             arguments.rounds
         );
         return Ok(ExitCode::FAILURE);

@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bypeer_wire::app::Protocol;
-use bypeer_wire::conn::{Connection, ResetShape};
+use bypeer_wire::conn::{Connection, Ending, ResetShape};
 use bypeer_wire::{Direction, Endpoint, Timestamp};
 
 use crate::story::{RIGHT_AFTER, Stand, Story, response_head, tls_closed_silently};
@@ -265,10 +265,12 @@ impl ServerNotes {
         if let Some(first) = connection.to_server.first_data
             && connection.established()
         {
-            let until = connection
-                .to_client
-                .first_data
-                .map_or(connection.ended.time, |at| at.time);
+            // One that is open when the capture ends waits until then, however quietly.
+            let silent_until = match connection.ending {
+                Ending::CaptureEnded => connection.watched_until,
+                _ => connection.ended.time,
+            };
+            let until = connection.to_client.first_data.map_or(silent_until, |at| at.time);
             if until.since(first.time) > Duration::from_millis(200) {
                 remember(&mut self.waits, (connection.opened.time, until), self.room);
             }
@@ -332,8 +334,11 @@ impl ServerNotes {
         let gap = fin.at.time.since(answer.last.time);
         if gap <= RIGHT_AFTER {
             if http && answer.complete {
-                self.closed_after_answer = self.closed_after_answer.saturating_add(1);
                 let answers = connection.app.exchanges.complete.max(1);
+                // One that answered more had kept it: that is a limit, of requests or of a very short time.
+                if answers == 1 {
+                    self.closed_after_answer = self.closed_after_answer.saturating_add(1);
+                }
                 remember(&mut self.requests_at_close, answers, self.room);
             }
         } else {

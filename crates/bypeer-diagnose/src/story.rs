@@ -288,6 +288,27 @@ impl<'a> Story<'a> {
         Some(ack.min(self.connection.to_server.sent))
     }
 
+    /// The side that answers late with this reset had repeated itself in vain and then stopped: its kernel had given the
+    /// connection up. How often it tried, and the last try.
+    pub fn gave_up_before(&self, reset: &Reset) -> Option<(u32, &'a SegmentNote)> {
+        let trigger = reset.trigger.as_ref()?;
+        let before = || {
+            self.connection
+                .timeline
+                .iter()
+                .rev()
+                .filter(|note| note.at.number < trigger.at.number)
+        };
+        let own = before().take_while(|note| note.direction == reset.direction);
+        let tries: Vec<&SegmentNote> = own.filter(|note| note.marks.has(Marks::RETRANSMISSION)).collect();
+        let (last, earlier) = (*tries.first()?, *tries.get(1)?);
+        // A wait is twice the one before (RFC 6298 5.5), or as long where it has reached its bound. When it is gone after one more such
+        // wait, no FIN having been sent, it gave up.
+        let next = last.at.time.since(earlier.at.time);
+        let stopped = trigger.at.time.since(last.at.time) > next;
+        stopped.then_some((u32::try_from(tries.len()).unwrap_or(u32::MAX), last))
+    }
+
     /// The server had read all that arrived of the client's stream before this reset: a request without a body that it was
     /// answering, and nothing after it.
     pub fn everything_was_read(&self, exchange: &Exchange, arrived: u64) -> bool {

@@ -3,21 +3,27 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Uid, getegid, geteuid};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
 
 /// Why the lab cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
     /// No user namespace for a user who is not root.
     #[error(
-        "this kernel does not let you make a user namespace ({error}){}; run it as root, or see \
+        "this kernel does not let you make a user namespace ({error}{}){}; run it as root, or see \
          user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns \
          (sysctl). `bypeer explain` and `bypeer lab list` work without",
+        limit(error),
         within_container()
     )]
     UserNamespace {
@@ -113,6 +119,28 @@ pub fn settle() -> io::Result<()> {
     Ok(())
 }
 
+/// Starts a program, and does the work of its process namespace's init until it ends: what programs leave behind when they are
+/// killed, such as a server's workers, is reaped. `stop`, once true, sends the program SIGTERM.
+///
+/// # Errors
+/// When it cannot be started or waited for.
+pub fn attend(program: &mut Command, stop: &AtomicBool) -> io::Result<WaitStatus> {
+    let program = Pid::from_raw(program.spawn()?.id() as i32);
+    let mut told = false;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::StillAlive => thread::sleep(Duration::from_millis(10)),
+            ended if ended.pid() == Some(program) => return Ok(ended),
+            _ => {}
+        }
+        if stop.load(Ordering::Relaxed) && !told {
+            told = true;
+            // It may just have ended.
+            let _ = kill(program, Signal::SIGTERM);
+        }
+    }
+}
+
 /// Maps the caller to root of its new user namespace: the one mapping that needs no privilege.
 fn become_root_inside(user: Uid, group: Gid) -> Result<(), ConfineError> {
     for (path, text) in [
@@ -123,6 +151,14 @@ fn become_root_inside(user: Uid, group: Gid) -> Result<(), ConfineError> {
         fs::write(path, text).map_err(|error| ConfineError::Identity { path, error })?;
     }
     Ok(())
+}
+
+/// ENOSPC does not speak of a disk here.
+fn limit(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(nix::Error::from_raw) {
+        Some(nix::Error::ENOSPC) => ": there are as many as user.max_user_namespaces allows",
+        _ => "",
+    }
 }
 
 fn within_container() -> &'static str {

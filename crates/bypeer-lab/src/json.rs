@@ -406,3 +406,7 @@ impl<'a> TallyRecord<'a> {
 fn seconds(time: Timestamp) -> f64 {
     time.as_secs_f64()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -21,12 +21,17 @@ pub mod verdict;
 pub mod wire;
 pub mod words;
 
+mod leftovers;
 mod link;
 mod namespace;
 mod process;
 mod random;
+mod round_error;
+#[cfg(test)]
+mod sample;
 mod script_error;
 
+pub use leftovers::{remove_folders_of, remove_stale_folders};
 pub use namespace::Namespace;
 pub use process::ActorProgram;
 pub use script_error::ScriptError;

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -16,6 +17,8 @@ use crate::sandbox::Host;
 
 /// The most that is kept of what a program prints: its end.
 const OUTPUT_KEPT: usize = 64 * 1024;
+/// How long a program's output may take to end after the program.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// How actors are started: this program, with arguments that make it one.
 #[derive(Clone, Debug)]
@@ -100,8 +103,8 @@ impl Process {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new("/bin/sh");
         command
-            // `exec`: the process that is signalled is the program, not a shell that waits for it.
-            .args(["-c", &format!("exec {line}")])
+            // Signals go to its group: to the program as well where the shell waits for it.
+            .args(["-c", line])
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
@@ -134,7 +137,7 @@ impl Process {
         let input = child.stdin.take();
         let kept = Arc::new(Mutex::new(Vec::new()));
         let keep = Arc::clone(&kept);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(length @ 1..) = output.read(&mut buffer) {
                 let mut kept = keep.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,8 +148,16 @@ impl Process {
         });
         let sender = events.clone();
         thread::spawn(move || {
+            let status = child.wait();
+            // Its last words first, but for those of others whom it left with its output.
+            for _ in 0..LAST_WORDS.as_millis() {
+                if reader.is_finished() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
             // Nobody listens any more when the round is over.
-            let _ = sender.send(Event::Exited(number, child.wait()));
+            let _ = sender.send(Event::Exited(number, status));
         });
         Ok(Process {
             pid,
@@ -179,6 +190,11 @@ impl Process {
             // It may just have ended.
             let _ = killpg(self.pid, signal);
         }
+    }
+
+    /// Its exit status; none while it runs, or when a signal ended it.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        self.exit.and_then(|status| status.code())
     }
 
     /// The end of what it printed.

@@ -12,15 +12,19 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bypeer_wire::Timestamp;
-use nix::sys::signal::Signal as UnixSignal;
+use nix::sys::signal::{Signal as UnixSignal, killpg};
+use nix::unistd::Pid;
 
 use crate::actor::{Deed, FromActor, Job, Signal, ToActor};
 use crate::kernel::{Counters, Death, ResetEvent, ResetTrace, find_tracefs};
+use crate::leftovers;
 use crate::process::{ActorProgram, Event, Process};
-use crate::sandbox::{HostPlan, Sandbox, SandboxError};
+use crate::sandbox::{HostPlan, Sandbox};
 use crate::scenario::{Does, HostDoes, Plan};
 use crate::verdict::Verdict;
 use crate::wire::Recording;
+
+pub use crate::round_error::RoundError;
 
 /// How long a server may take until it listens.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
@@ -28,65 +32,8 @@ const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 const GLANCE: Duration = Duration::from_millis(2);
 /// Ports of the rounds: below those that kernels choose for clients.
 const PORTS: std::ops::Range<u16> = 8000..30000;
-
-/// Why a round could not be run. That a scenario did not come true is no such error.
-#[derive(Debug, thiserror::Error)]
-pub enum RoundError {
-    /// The hosts could not be made.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// The system refused something.
-    #[error("cannot {what}: {error}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// The answer.
-        error: io::Error,
-    },
-    /// A server never listened.
-    #[error(
-        "{host}: nothing listens on port {port} after {seconds} s; it was started as\n  {command}\nand must listen on {{addr}} (or {{port}}), which is replaced by {address}:{port}{output}"
-    )]
-    NeverListened {
-        /// Whose.
-        host: String,
-        /// Where it should be.
-        address: Ipv4Addr,
-        /// Where it should be.
-        port: u16,
-        /// How long it was waited for.
-        seconds: u64,
-        /// What was started.
-        command: String,
-        /// What it printed.
-        output: String,
-    },
-    /// A server ended before it listened.
-    #[error("{host}: it ended with {status} before it listened on port {port}; it was started as\n  {command}{output}")]
-    EndedEarly {
-        /// Whose.
-        host: String,
-        /// Where it should have listened.
-        port: u16,
-        /// Its exit status, in words.
-        status: String,
-        /// What was started.
-        command: String,
-        /// What it printed.
-        output: String,
-    },
-    /// An actor could not do what its script says at all.
-    #[error("{host}: {why}")]
-    Actor {
-        /// Whose.
-        host: String,
-        /// What it said.
-        why: String,
-    },
-    /// Ctrl-C or SIGTERM.
-    #[error("stopped")]
-    Stopped,
-}
+/// What a shell ends with when it cannot start a program: it is not executable, or not there (POSIX, 2.8.2).
+const NOT_STARTED: [Option<i32>; 2] = [Some(126), Some(127)];
 
 /// What a process did, by its own account.
 #[derive(Clone, Debug, Default)]
@@ -194,13 +141,7 @@ impl Bench {
     ) -> Result<Bench, RoundError> {
         let hosts: Vec<HostPlan> = plan.hosts.iter().map(host_plan).collect();
         let mut sandbox = Sandbox::build(&hosts, lab)?;
-        let temporary = tempfile::Builder::new()
-            .prefix("bypeer-lab-")
-            .tempdir()
-            .map_err(system("make a temporary folder"))?;
-        // A server may run as another user than the lab.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(temporary.path(), open).map_err(system("open the temporary folder"))?;
+        let temporary = leftovers::folder(lab, number).map_err(system("make a temporary folder"))?;
         let events = mpsc::channel();
         let (_, unused) = mpsc::channel();
         let marks = std::mem::replace(&mut sandbox.marks, unused);
@@ -222,7 +163,9 @@ impl Bench {
             folder: temporary.path().to_owned(),
             _temporary: temporary,
             events,
-            port: PORTS.start + (number.wrapping_mul(97) % 10_000) as u16,
+            // Resets of a listener on all addresses are told apart by its port alone, and labs whose numbers differ by a multiple of
+            // 512 have the same addresses: labs side by side have other ports.
+            port: PORTS.start + (number.wrapping_mul(97).wrapping_add(lab.wrapping_mul(7919)) % 20_000) as u16,
             processes: 0,
             stop,
         })
@@ -435,13 +378,23 @@ impl<'a> Stage<'a> {
             Does::Command(line) => {
                 let line = self.fill(line);
                 (
-                    Process::command(machine, &line, &self.folder, number, events),
+                    Process::command(
+                        machine,
+                        &line,
+                        host.folder.as_ref().unwrap_or(&self.folder),
+                        number,
+                        events,
+                    ),
                     false,
                     true,
                 )
             }
         };
-        let process = process.map_err(system(&format!("start the process of {}", host.name)))?;
+        let mut process = process.map_err(system(&format!("start the process of {}", host.name)))?;
+        // What was reached before it was there counts for it too.
+        for (_, name) in &self.marks {
+            process.tell(&ToActor::Marked(name.clone()));
+        }
         self.processes.push(process);
         self.bench.processes += 1;
         self.accounts.push(Account {
@@ -501,12 +454,7 @@ impl<'a> Stage<'a> {
                 Does::Command(line) => self.fill(line),
                 _ => "a script".to_owned(),
             };
-            let printed = self.processes[number].output();
-            let output = if printed.trim().is_empty() {
-                "\nIt printed nothing.".to_owned()
-            } else {
-                format!("\nIt printed:\n{}", tail(&printed))
-            };
+            let output = printed(&self.processes[number].output());
             let (name, port) = (host.name.clone(), self.bench.port);
             return Err(match ended {
                 Some(status) => RoundError::EndedEarly {
@@ -560,6 +508,10 @@ impl<'a> Stage<'a> {
                     process.exit = status.ok();
                     account.ended = Some(text);
                     account.lived.1.get_or_insert_with(now);
+                    // A server's is told by who waits for it to listen.
+                    if account.is_client() && !account.scripted && NOT_STARTED.contains(&process.exit_code()) {
+                        return Err(self.not_started(index));
+                    }
                 }
             }
             Event::Said(number, message) => {
@@ -569,6 +521,19 @@ impl<'a> Stage<'a> {
             }
         }
         Ok(())
+    }
+
+    fn not_started(&self, index: usize) -> RoundError {
+        let host = self.accounts[index].host.clone();
+        let command = self.bench.plan.hosts.iter().find_map(|does| match &does.does {
+            Does::Command(line) if does.name == host => Some(self.fill(line)),
+            _ => None,
+        });
+        RoundError::NotStarted {
+            host,
+            command: command.unwrap_or_default(),
+            output: printed(&self.processes[index].output()),
+        }
     }
 
     fn heard(&mut self, number: usize, message: FromActor) -> Result<(), RoundError> {
@@ -622,8 +587,19 @@ impl<'a> Stage<'a> {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::piped());
         let what = format!("run {command:?} on {host}");
-        let child = machine.spawn(&mut shell).map_err(system(&what))?;
+        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+        let mut child = machine.spawn(&mut shell).map_err(system(&what))?;
+        while child.try_wait().map_err(system(&what))?.is_none() {
+            if self.bench.stop.load(Ordering::Relaxed) || Instant::now() >= self.deadline {
+                // With whatever it started, which has its output too. It may just have ended.
+                let _ = killpg(Pid::from_raw(child.id() as i32), UnixSignal::SIGKILL);
+            }
+            thread::sleep(GLANCE);
+        }
         let done = child.wait_with_output().map_err(system(&what))?;
+        if self.bench.stop.load(Ordering::Relaxed) {
+            return Err(RoundError::Stopped);
+        }
         if !done.status.success() {
             let said = String::from_utf8_lossy(&done.stderr);
             let error = io::Error::other(format!("{}: {}", status_text(done.status), said.trim()));
@@ -674,6 +650,11 @@ impl Drop for Stage<'_> {
     fn drop(&mut self) {
         // Killed, not asked: how they would end is no part of the round, and a server may take its time.
         self.processes.clear();
+        // What their sockets still say to each other belongs to no round, the next one neither.
+        let end = Instant::now() + self.bench.plan.settle * 10;
+        while self.bench.sandbox.wire.quiet_for() < self.bench.plan.settle && Instant::now() < end {
+            thread::sleep(GLANCE);
+        }
         // Nothing depends on it: the folder above goes with the bench.
         let _ = fs::remove_dir_all(&self.folder);
     }
@@ -688,7 +669,14 @@ fn status_text(status: std::process::ExitStatus) -> String {
     }
 }
 
-/// The last lines.
+/// For an error about a program: the last lines of what it printed.
+fn printed(text: &str) -> String {
+    if text.trim().is_empty() {
+        return "\nIt printed nothing.".to_owned();
+    }
+    format!("\nIt printed:\n{}", tail(text))
+}
+
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let from = lines.len().saturating_sub(12);

@@ -22,6 +22,18 @@ pub enum SandboxError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// The wire's end of a link.
+    #[error(
+        "cannot open a packet socket for the link of {host}: {error}; the wire needs CAP_NET_RAW and a kernel with \
+         CONFIG_PACKET (modprobe af_packet), which a container's seccomp profile or capability set may withhold. \
+         `bypeer explain` and `bypeer lab list` work without"
+    )]
+    PacketSocket {
+        /// Whose link.
+        host: String,
+        /// The kernel's answer.
+        error: io::Error,
+    },
     /// A sysctl of a host.
     #[error(
         "cannot set {key} to {value:?} on {host}: {error}; this kernel has no such setting for each namespace, or does not \
@@ -126,13 +138,21 @@ impl Sandbox {
             let namespace = Namespace::new().map_err(part(format!("the network namespace of {}", plan.name)))?;
             let port = format!("port{number}");
             let (wire_mac, host_mac) = ([2, 0, 0, 0, 1, number], [2, 0, 0, 0, 0, number]);
-            let socket = middle
+            middle
                 .enter(|| {
                     link::veth(&port, wire_mac, "eth0", host_mac, &namespace)?;
-                    link::up(&port)?;
-                    PortSocket::open(&port)
+                    link::up(&port)
                 })
-                .map_err(part(format!("the link of {}", plan.name)))?;
+                .map_err(part(format!(
+                    "the link of {} (CAP_NET_ADMIN and veth interfaces: CONFIG_VETH, modprobe veth)",
+                    plan.name
+                )))?;
+            let socket = middle
+                .enter(|| PortSocket::open(&port))
+                .map_err(|error| SandboxError::PacketSocket {
+                    host: plan.name.clone(),
+                    error,
+                })?;
             let deaths = namespace
                 .enter(|| {
                     // The wire carries IPv4. A kernel without IPv6 has no such file.

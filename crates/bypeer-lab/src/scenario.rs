@@ -1,6 +1,7 @@
 //! Scenarios: TOML files that say what hosts and wire do and what is then true. `docs/scenarios.md` describes them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
@@ -14,12 +15,14 @@ include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// It is not TOML, or not of the form described.
-    #[error("{name}: {error}")]
+    #[error("{name}: line {line}: {why}")]
     Form {
         /// File or built-in name.
         name: String,
-        /// Where and what.
-        error: Box<toml::de::Error>,
+        /// 1-based.
+        line: usize,
+        /// What is wrong, and what would be right where that is known.
+        why: String,
     },
     /// A line of a script.
     #[error("{name}: the script of {of}, {error}")]
@@ -39,6 +42,18 @@ pub enum ScenarioError {
         /// What, and what would be right.
         why: String,
     },
+}
+
+impl ScenarioError {
+    /// The same of a file: people look for its path, not for its stem.
+    #[must_use]
+    pub fn of_file(mut self, path: &str) -> ScenarioError {
+        let (ScenarioError::Form { name, .. }
+        | ScenarioError::Script { name, .. }
+        | ScenarioError::Contradiction { name, .. }) = &mut self;
+        path.clone_into(name);
+        self
+    }
 }
 
 /// One file.
@@ -117,6 +132,9 @@ pub struct HostScript {
     /// Has the address of this host and is reached when the wire redirects.
     #[serde(default)]
     pub shares_address_of: Option<String>,
+    /// Where its command starts: a user's own starts where the user is. None: in `{dir}`.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
 }
 
 /// What the wire does.
@@ -323,9 +341,14 @@ impl Scenario {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn parse(id: &str, text: &str) -> Result<Scenario, ScenarioError> {
-        let mut scenario: Scenario = toml::from_str(text).map_err(|error| ScenarioError::Form {
-            name: id.to_owned(),
-            error: Box::new(error),
+        let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            ScenarioError::Form {
+                name: id.to_owned(),
+                line: before.matches('\n').count() + 1,
+                // The parser's hints are lines of their own.
+                why: error.message().trim().replace('\n', ", "),
+            }
         })?;
         scenario.id = id.to_owned();
         for (name, host) in [("server", scenario.server.take()), ("client", scenario.client.take())] {
@@ -476,6 +499,7 @@ impl Scenario {
                     .map(|(key, value)| (key.clone(), fill(&value.0)))
                     .collect(),
                 shares_address_of: host.shares_address_of.clone(),
+                folder: host.folder.clone(),
             });
         }
         let wire = fill(&self.wire.script);
@@ -539,6 +563,8 @@ pub struct HostDoes {
     pub sysctls: Vec<(String, String)>,
     /// Has this host's address.
     pub shares_address_of: Option<String>,
+    /// Where its command starts; none: in `{dir}`.
+    pub folder: Option<PathBuf>,
 }
 
 /// What runs on a host.
@@ -567,3 +593,7 @@ fn fill(text: &str, values: &BTreeMap<String, Text>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

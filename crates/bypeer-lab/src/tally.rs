@@ -236,3 +236,7 @@ fn time_of(round: &Round, chosen: impl Fn(&str) -> bool) -> Option<Duration> {
             .max(),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -65,7 +65,11 @@ impl Verdict {
     }
 
     fn check_clients(&mut self, round: &Round, truth: &Truth) {
-        if !truth.client.is_empty() && !self.endings.iter().any(|ending| truth.client.contains(ending)) {
+        if let Some(unnamed) = unnamed_failure(round, truth) {
+            self.unchecked.push(format!(
+                "how the client failed: it is not one of ours and says {unnamed}"
+            ));
+        } else if !truth.client.is_empty() && !self.endings.iter().any(|ending| truth.client.contains(ending)) {
             let told = round
                 .accounts
                 .iter()
@@ -212,6 +216,18 @@ fn reads_an_answer(deed: &Deed) -> bool {
     read == "response" || read.starts_with(|first: char| first.is_ascii_digit())
 }
 
+/// The exit status of a program that failed where the truth names the errno of an actor: which one it met cannot be told.
+fn unnamed_failure(round: &Round, truth: &Truth) -> Option<String> {
+    let names_errnos = !truth.client.is_empty()
+        && !truth
+            .client
+            .iter()
+            .any(|ending| ending == "ok" || ending.starts_with("exit "));
+    let mut clients = round.accounts.iter().filter(|account| account.is_client());
+    let failed = clients.find(|account| !account.scripted && account.ending().starts_with("exit "));
+    failed.filter(|_| names_errnos).map(Account::ending)
+}
+
 /// The statement that did not end as wanted.
 fn what_went_wrong(account: &Account) -> Option<String> {
     let deed = account.deeds.iter().find(|deed| deed.counts && deed.error.is_some());
@@ -221,3 +237,7 @@ fn what_went_wrong(account: &Account) -> Option<String> {
         None => None,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -5,13 +5,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::Context;
 use bypeer_report::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::lab::arguments::Lab;
-use crate::output;
+use crate::{lab, output};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -32,8 +32,6 @@ Examples:
   bypeer explain web.pcap                   explain a capture
   tcpdump -U -w - tcp | bypeer explain -    explain connections as they end
   bypeer causes unread-request-body         the manual page of a cause";
-
-const EXPLAIN_ABOUT: &str = "Explain why the connections in a capture died";
 
 const EXPLAIN_LONG: &str = "\
 Explains why the connections in a capture died.
@@ -87,9 +85,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Explain why the connections in a capture died
+    #[command(long_about = EXPLAIN_LONG)]
     Explain(Explain),
 
     /// Make a cause happen on this machine, show it, measure what helps
+    #[command(long_about = lab::arguments::LONG_ABOUT)]
     Lab(Lab),
 
     /// List the causes, or print the manual page of one
@@ -108,18 +108,17 @@ pub enum Command {
     },
 
     /// Print the program's manual page (roff)
-    #[command(after_help = "Examples:\n  bypeer man | man -l -\n  bypeer man explain > bypeer-explain.1")]
+    #[command(after_help = "Examples:\n  bypeer man | man -l -\n  bypeer man lab run > bypeer-lab-run.1")]
     Man {
-        /// The verb whose page to print; without, the program's
-        page: Option<String>,
+        /// The verb whose page to print, as `explain` or `lab run`; without, the program's
+        #[arg(value_name = "VERB")]
+        page: Vec<String>,
     },
 }
 
 /// `bypeer explain`.
 #[derive(Debug, Args)]
 #[command(
-    about = EXPLAIN_ABOUT,
-    long_about = EXPLAIN_LONG,
     after_help = "Exit status: 0 nothing found, 1 findings, 2 trouble. `--help` tells more and gives examples.",
     after_long_help = format!("{EXPLAIN_EXAMPLES}\n\n{EXIT_STATUS}")
 )]
@@ -131,6 +130,8 @@ pub struct Explain {
     pub files: Vec<PathBuf>,
 
     /// How to print the findings
+    ///
+    /// json: a bypeer.finding/1 record a finding, and a last bypeer.summary/1.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 
@@ -188,7 +189,7 @@ pub struct Explain {
 pub enum Format {
     /// A report for people
     Text,
-    /// JSON Lines: bypeer.finding/1 records and a last bypeer.summary/1
+    /// JSON Lines, for programs
     Json,
 }
 
@@ -206,26 +207,43 @@ pub enum Color {
 /// Prints a shell's completion script.
 pub(crate) fn completions(shell: Shell) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "bypeer", &mut script);
+    let mut command = without_hidden(&Arguments::command()).version(env!("CARGO_PKG_VERSION"));
+    clap_complete::generate(shell, &mut command, "bypeer", &mut script);
     print(&script)
 }
 
+/// What completions offer: clap hides from help alone what is hidden.
+fn without_hidden(command: &clap::Command) -> clap::Command {
+    let about = command.get_about().cloned().unwrap_or_default();
+    clap::Command::new(command.get_name().to_owned())
+        .about(about)
+        .args(command.get_arguments().filter(|argument| !argument.is_hide_set()))
+        .subcommands(
+            command
+                .get_subcommands()
+                .filter(|verb| !verb.is_hide_set())
+                .map(without_hidden),
+        )
+}
+
 /// Prints the manual page of the program or of one verb.
-pub(crate) fn manual_page(verb: Option<&str>) -> anyhow::Result<Exit> {
+pub(crate) fn manual_page(verb: &[String]) -> anyhow::Result<Exit> {
     let mut command = Arguments::command();
     command.build();
-    let page = match verb {
-        None => clap_mangen::Man::new(command),
-        Some(verb) => {
-            let Some(found) = command.find_subcommand(verb) else {
-                let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-                bail!("no verb is called {verb:?}; there are {}", verbs.join(", "));
-            };
-            clap_mangen::Man::new(found.clone())
-        }
-    };
+    let mut page = &command;
+    for word in verb {
+        let found = page.find_subcommand(word).filter(|verb| !verb.is_hide_set());
+        page = found.with_context(|| {
+            let verbs = page.get_subcommands().filter(|verb| !verb.is_hide_set());
+            let verbs: Vec<&str> = verbs.map(clap::Command::get_name).collect();
+            match verbs.as_slice() {
+                [] => format!("{} has no verbs, and so no {word:?}", page.get_name()),
+                _ => format!("no verb is called {word:?}; there are {}", verbs.join(", ")),
+            }
+        })?;
+    }
     let mut roff = Vec::new();
-    page.render(&mut roff)?;
+    clap_mangen::Man::new(page.clone()).render(&mut roff)?;
     print(&roff)
 }
 

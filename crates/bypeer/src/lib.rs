@@ -62,6 +62,6 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Lab(lab) => lab::run(lab, color),
         Command::Causes { id } => causes::run(id.as_deref(), color),
         Command::Completions { shell } => cli::completions(*shell),
-        Command::Man { page } => cli::manual_page(page.as_deref()),
+        Command::Man { page } => cli::manual_page(page),
     }
 }

@@ -26,6 +26,8 @@ pub struct Measured {
     pub arrived: Vec<u64>,
     /// By round: bytes of answers that had been declared and did not arrive.
     pub lost: Vec<u64>,
+    /// Bytes read of each answer that did not come whole.
+    pub cut: Vec<u64>,
     /// By client: seconds for each whole answer, from its first deed to its last.
     pub time_per_answer: Vec<f64>,
     /// Median seconds from the server's first deed to its last.
@@ -63,6 +65,8 @@ impl Collector {
         {
             let answers = || client.deeds.iter().filter(|deed| deed.counts && deed.reads_an_answer());
             arrived += answers().map(|deed| deed.bytes).sum::<u64>();
+            let cut = answers().filter(|deed| deed.error.is_some());
+            measured.cut.extend(cut.map(|deed| deed.bytes));
             let whole = answers().filter(|deed| deed.error.is_none()).count();
             let begin = client.deeds.iter().map(|deed| deed.time - deed.took).reduce(f64::min);
             let end = client.deeds.iter().map(|deed| deed.time).reduce(f64::max);

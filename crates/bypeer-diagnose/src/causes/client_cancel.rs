@@ -23,7 +23,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if story.taken_late().is_some() {
         return None;
     }
-    let (left, how) = left(story)?;
+    let (left, how) = left(story).or_else(|| vanished(story))?;
+    let strength = if vanished(story).is_some() { Strength::Possible } else { Strength::Fits };
     let flow = story.response_flow();
     let exchange = match story.stand() {
         Stand::Unanswered(exchange) | Stand::Answering(exchange) | Stand::AnsweredEarly(exchange) => exchange,
@@ -72,7 +73,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let blame = if !answer_begun && sent_all && age >= SLOW { Party::Operator } else { Party::ClientProgram };
     let early = matches!(story.stand(), Stand::AnsweredEarly(_)) || is_health_check(exchange);
     Some(
-        Weighed::of(Strength::Fits, blame, verdict)
+        Weighed::of(strength, blame, verdict)
             .and(proof::ending(story, Some(exchange)))
             .harmless(early)
             .settled_by("the client's own account: a timeout it was given, a cancelled call, a user who left"),
@@ -130,6 +131,15 @@ fn left(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
     } else {
         None
     }
+}
+
+/// Its socket was gone in the middle of an answer, and nothing tells when it went: the reset that said so may be lost, forged or
+/// never sent.
+fn vanished(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
+    let reset = story.reset().filter(|reset| reset.direction == Direction::ToServer)?;
+    let gone = reset.shape == ResetShape::Passive && !reset.after_own_fin && !reset.after_peer_fin;
+    let coming = matches!(story.stand(), Stand::Answering(_)) && story.gave_up_before(reset).is_none();
+    (gone && coming && story.client_closed_first().is_none()).then_some((reset.at, "its socket was gone, and no FIN of it was seen"))
 }
 
 fn open_record(story: &Story<'_>) -> bool {

@@ -21,6 +21,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if reset.after_own_fin || flow.fin.is_some() || maker == Maker::Firewall || reset.sender_went_on.is_some() {
         return None;
     }
+    // It had tried in vain before, and stopped: it gave the connection up.
+    if story.gave_up_before(reset).is_some() {
+        return None;
+    }
     // It must have known the connection once: it answered, or acknowledged something.
     // Picked up with nothing of this side before: it may have closed then, or never have known it.
     let unheard = !connection.seen_from_start() && flow.last_packet.is_none();
@@ -39,6 +43,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let strength = match (outage, busy, maker) {
         _ if unheard => Strength::Possible,
         (true, _, _) => Strength::Fits,
+        // A client may have left as well, or somebody have told it that the server had.
+        (false, true, _) if reset.direction == Direction::ToServer && matches!(story.stand(), Stand::Answering(_)) => {
+            Strength::Possible
+        }
         (false, true, _) => return None,
         (false, false, Maker::Kernel) => Strength::Fits,
         // It fell silent in the middle of its answer: no rule does that, an outage does.

@@ -43,7 +43,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if reuse.fin_had_arrived {
         strength = Strength::Possible;
     }
-    if reuse.closed_right_after_answer() && story.around.closed_after_answer >= 2 {
+    if reuse.exchange.index == 1 && reuse.closed_right_after_answer() && story.around.closed_after_answer >= 2 {
         strength = Strength::Possible;
     }
     let verdict = format!(

@@ -63,9 +63,11 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
                 && reuse::find(story).is_none()
         })
     });
-    let strength = if hung || together || (gone && exchange.is_some()) {
+    // Where nobody was ever answered, all of them may have waited for an accept that never came.
+    let served = around.answered > 0 || reset.is_none();
+    let strength = if served && (hung || together || (gone && exchange.is_some())) {
         Strength::Fits
-    } else if sudden || around.died_together > 0 {
+    } else if sudden || hung || gone || around.died_together > 0 {
         Strength::Possible
     } else {
         return None;

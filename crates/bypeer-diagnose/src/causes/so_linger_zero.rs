@@ -33,8 +33,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Stand::Unanswered(exchange) => {
             let request = exchange.request.as_ref()?;
             let whole = request.end.is_some_and(|end| end == arrived) && !has_body(request);
-            // A server that answers others and aborts this one had read it; the same abort could leave it unread.
-            let chosen = whole && story.around.answered > 0 && story.around.died_together_unprompted == 0;
+            // A server that answers others and aborts this one had read it; the same abort could leave it unread. On a kept
+            // connection it may as well have come too late to be read.
+            let chosen = whole && exchange.index == 0 && story.around.answered > 0 && story.around.died_together_unprompted == 0;
             let timer = reuse::find(story).is_some_and(|reuse| reuse.idle > Duration::from_millis(400));
             (if chosen && !timer { Strength::Fits } else { Strength::Possible }, Some(exchange))
         }

@@ -34,7 +34,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if story.understood(exchange) {
         // A request without a body that was answered had been read; only one that nobody answered can lie unread.
         let more_arrived = request.complete && story.connection.app.trailing_request_len > 0;
-        let head_unread = exchange.response.is_none() && (story.around.answered == 0 || more_arrived);
+        let head_unread = exchange.response.is_none() && (story.around.answered == 0 || more_arrived || exchange.index > 0);
         if !has_body(request) && !head_unread && request.head_end.is_some() {
             return None;
         }

@@ -12,6 +12,9 @@ pub static CAUSE: Cause = Cause {
     weigh,
 };
 
+const SETTLE: &str =
+    "strace of the server: its last read returned less than had arrived; TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset";
+
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let reset = story.active_reset_by_server()?;
     let arrived = story.arrived_at_reset(reset)?;
@@ -25,8 +28,22 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Protocol::Http1 => {
             let end = request.end.filter(|_| request.complete)?;
             let extra = arrived.saturating_sub(end);
-            if extra == 0 || app.trailing_request_len == 0 {
+            let pipelined = app.exchanges.iter().any(|later| {
+                later.index > exchange.index && later.request.as_ref().is_some_and(|later| later.start < arrived)
+            });
+            if extra == 0 || (app.trailing_request_len == 0 && !pipelined) {
                 return None;
+            }
+            if pipelined {
+                let verdict = format!(
+                    "the server closed during its answer with {extra} bytes after the request unread: the client had sent its next \
+                     request already"
+                );
+                return Some(
+                    Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
+                        .and(proof::ending(story, Some(exchange)))
+                        .settled_by(SETTLE),
+                );
             }
             // Anything but a line break may be a piece of a body: not shown.
             let line_break = app.trailing_request_bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
@@ -44,7 +61,5 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         }
         _ => return None,
     };
-    Some(weighed.and(proof::ending(story, Some(exchange))).settled_by(
-        "strace of the server: its last read returned less than had arrived; TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset",
-    ))
+    Some(weighed.and(proof::ending(story, Some(exchange))).settled_by(SETTLE))
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bypeer_wire::Direction;
+use bypeer_wire::conn::ResetShape;
 
 use crate::causes::proof;
 use crate::story::Story;
@@ -14,10 +15,15 @@ pub static CAUSE: Cause = Cause {
     weigh,
 };
 
+const SETTLE: &str = "TcpExtTCPAbortOnTimeout in nstat; TCP_USER_TIMEOUT of the program; net.ipv4.tcp_retries2";
+
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let connection = story.connection;
     if !connection.established() || connection.handshake.syn_ack.is_none() && connection.seen_from_start() {
         return None;
+    }
+    if let Some(weighed) = answered_too_late(story) {
+        return Some(weighed);
     }
     let (direction, flow) = [Direction::ToServer, Direction::ToClient]
         .into_iter()
@@ -30,7 +36,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let gone = connection
         .resets
         .iter()
-        .find(|reset| reset.direction == direction && reset.shape == bypeer_wire::conn::ResetShape::Passive);
+        .find(|reset| reset.direction == direction && reset.shape == ResetShape::Passive);
     let silence = connection.watched_until.since(last.time);
     let tried = last.time.since(heard.time);
     let stopped = silence > tried * 2 + Duration::from_secs(1);
@@ -52,6 +58,26 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         .because(heard, format!("the last sign of life of the {}", proof::side(direction.reverse())))
         .because(last, format!("the {side}'s last attempt"))
         .and(gone.map(|reset| proof::reset(story, reset)))
-        .settled_by("TcpExtTCPAbortOnTimeout in nstat; TCP_USER_TIMEOUT of the program; net.ipv4.tcp_retries2"),
+        .settled_by(SETTLE),
+    )
+}
+
+/// The answer came after all, when the side that had asked was gone.
+fn answered_too_late(story: &Story<'_>) -> Option<Weighed> {
+    let reset = story.reset().filter(|reset| reset.shape == ResetShape::Passive && !reset.after_own_fin)?;
+    let (tries, last) = story.gave_up_before(reset)?;
+    let trigger = reset.trigger.as_ref()?;
+    let side = proof::side(reset.direction);
+    let verdict = format!(
+        "the {side}'s kernel retransmitted {tries} times and gave the connection up; what came {} later met no socket",
+        proof::time(trigger.at.time.since(last.at.time))
+    );
+    let party = if reset.direction == Direction::ToServer { Party::ClientKernel } else { Party::ServerKernel };
+    Some(
+        Weighed::of(Strength::Fits, party, verdict)
+            .because(last.at, format!("the {side}'s last attempt"))
+            .because(trigger.at, format!("the {} is heard again, too late", proof::side(reset.direction.reverse())))
+            .and([proof::reset(story, reset)])
+            .settled_by(SETTLE),
     )
 }

@@ -6,10 +6,8 @@ use clap::{Args, Subcommand};
 
 use crate::cli::Format;
 
-/// One line.
-pub(crate) const ABOUT: &str = "Make a cause happen on this machine's kernel, show it, and measure what helps";
-
-const LONG_ABOUT: &str = "\
+/// What `bypeer lab --help` begins with.
+pub(crate) const LONG_ABOUT: &str = "\
 Makes a cause happen on this machine's kernel, shows it, and measures what helps.
 
 Client and server run in network namespaces of their own, joined by a wire that delays, drops, holds and forges packets as \
@@ -25,7 +23,8 @@ Examples:
   bypeer lab run --all
   bypeer lab run unread-request-body --server 'gunicorn --chdir . -b {addr} app:app'
   bypeer lab run my-scenario.toml --keep out
-A scenario is described in docs/scenarios.md.";
+
+docs/lab.md is the guide to the lab, docs/scenarios.md tells how to write a scenario.";
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -36,8 +35,6 @@ Exit status:
 /// `bypeer lab`.
 #[derive(Debug, Args)]
 #[command(
-    about = ABOUT,
-    long_about = LONG_ABOUT,
     after_help = "`bypeer help lab VERB` tells more.",
     after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}")
 )]
@@ -49,6 +46,10 @@ pub struct Lab {
     /// This process is the lab's own, in its namespaces; the number tells it from others.
     #[arg(long, hide = true, global = true, value_name = "NUMBER")]
     pub inside: Option<u32>,
+
+    /// This process is not the first one there.
+    #[arg(long, hide = true, global = true, requires = "inside")]
+    pub staged: bool,
 }
 
 /// The verbs of the lab.
@@ -57,8 +58,12 @@ pub enum Verb {
     /// List the scenarios, with their fixes and the real software that each can run with
     List {
         /// Only scenarios of this cause, or the one with this name
+        #[arg(value_name = "SCENARIO")]
         which: Option<String>,
+
         /// How to print
+        ///
+        /// json: a bypeer.lab-scenario/1 record a scenario.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
@@ -87,14 +92,16 @@ pub struct Change {
 
     /// Run this program as the server, in place of the scenario's
     ///
-    /// The shell starts it on the server's host. {addr}, {host} and {port} are replaced by where it must listen. The round begins
-    /// when something listens there. What the scenario claims of its own server's behaviour may not hold for yours: it is said.
+    /// The shell starts it in this folder, on the server's host. {addr}, {host} and {port} are replaced by where it must listen,
+    /// {dir} by a temporary folder that is the round's own. The round begins when something listens there. What the scenario
+    /// claims of its own server's behaviour may not hold for yours: it is said.
     #[arg(long, value_name = "COMMAND")]
     pub server: Option<String>,
 
     /// Run this program as the client, in place of the scenario's
     ///
-    /// {addr}, {host} and {port} are replaced by where the server listens. It failed when its exit status is not 0.
+    /// The shell starts it in this folder, on the client's host. {addr}, {host} and {port} are replaced by where the server
+    /// listens. It failed when its exit status is not 0.
     #[arg(long, value_name = "COMMAND")]
     pub client: Option<String>,
 
@@ -122,8 +129,10 @@ pub struct Run {
     pub all: bool,
 
     /// How often each
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub rounds: u32,
+    ///
+    /// 10 unless said, 1 with --all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rounds: Option<u32>,
 
     /// Also with these changes, to measure them: `all`, or names as `lab list` shows them
     #[arg(long, value_name = "all|NAME,…", value_delimiter = ',')]

@@ -12,23 +12,27 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use bypeer_lab::actor;
-use bypeer_lab::confine::{confine, settle};
+use bypeer_lab::confine::{attend, confine, settle};
 use bypeer_lab::kernel::remove_leftovers;
-use bypeer_lab::round::missing;
+use bypeer_lab::round::{RoundError, missing};
 use bypeer_lab::scenario::{Fix, Plan, Real, Scenario, Text};
 use bypeer_lab::tally::Variant;
-use bypeer_lab::{json, words};
+use bypeer_lab::{json, remove_folders_of, remove_stale_folders, words};
 use bypeer_report::Exit;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use self::arguments::{Change, Lab, Verb};
 use crate::cli::{Color, Format};
 use crate::{interrupt, output};
+
+/// How long a lab that was told to stop may take to remove what it made.
+const TIDY_WITHIN: Duration = Duration::from_millis(800);
 
 /// `bypeer lab`.
 pub(crate) fn run(lab: &Lab, color: Color) -> anyhow::Result<Exit> {
@@ -39,14 +43,9 @@ pub(crate) fn run(lab: &Lab, color: Color) -> anyhow::Result<Exit> {
             // At once, with whatever is open: how a process ends is part of what it plays.
             std::process::exit(code)
         }
-        (Verb::Run(run), Some(number)) => {
-            settle().context("cannot set up the lab's own process namespace")?;
-            run::run(run, number)
-        }
-        (Verb::Show(show), Some(number)) => {
-            settle().context("cannot set up the lab's own process namespace")?;
-            show::run(show, number, color)
-        }
+        (_, Some(number)) if !lab.staged => attended(number),
+        (Verb::Run(run), Some(number)) => run::run(run, number),
+        (Verb::Show(show), Some(number)) => show::run(show, number, color),
         (Verb::Run(run), None) => {
             // What is wrong with the command line is said before anything is made.
             run::choose(run)?;
@@ -80,29 +79,54 @@ fn list(which: Option<&str>, format: Format) -> anyhow::Result<Exit> {
 /// Runs this same command line again, in namespaces of its own, and passes on what becomes of it.
 fn confined() -> anyhow::Result<Exit> {
     let number = std::process::id();
+    remove_stale_folders();
     confine()?;
-    let stop = interrupt::flag()?;
+    let stop = interrupt::passed_on()?;
     let mut child = Command::new("/proc/self/exe")
         .args(std::env::args_os().skip(1))
         .args(["--inside", &number.to_string()])
         .spawn()
         .context("cannot start the lab's own process")?;
     let inside = Pid::from_raw(child.id() as i32);
-    let mut told = false;
+    let mut told = None;
     let status = loop {
         if let Some(status) = child.try_wait().context("cannot wait for the lab's own process")? {
             break status;
         }
-        if stop.load(Ordering::Relaxed) && !told {
-            told = true;
-            // Ctrl-C reached it too; SIGTERM came to this process alone. It may have ended meanwhile.
-            let _ = kill(inside, Signal::SIGTERM);
+        if stop.load(Ordering::Relaxed) {
+            let since = *told.get_or_insert_with(|| {
+                // Ctrl-C reached it too; SIGTERM came to this process alone. It may have ended meanwhile.
+                let _ = kill(inside, Signal::SIGTERM);
+                Instant::now()
+            });
+            if since.elapsed() > TIDY_WITHIN {
+                // The kernel ends everything in its process namespace with it.
+                let _ = kill(inside, Signal::SIGKILL);
+            }
         }
         std::thread::sleep(Duration::from_millis(10));
     };
     // It removes what it made, unless it was killed.
     remove_leftovers(number);
+    remove_folders_of(number);
     exit_of(status)
+}
+
+/// The first process of the lab's process namespace: sets it up, runs the lab in another process and reaps.
+fn attended(number: u32) -> anyhow::Result<Exit> {
+    settle().context("cannot set up the lab's own process namespace")?;
+    let stop = interrupt::passed_on()?;
+    let mut lab = Command::new("/proc/self/exe");
+    lab.args(std::env::args_os().skip(1)).arg("--staged");
+    match attend(&mut lab, &stop).with_context(|| format!("cannot run the lab (number {number})"))? {
+        WaitStatus::Exited(_, 0) => Ok(Exit::Nothing),
+        WaitStatus::Exited(_, 1) => Ok(Exit::Findings),
+        // It has said what.
+        WaitStatus::Exited(..) => Ok(Exit::Trouble),
+        ended => Err(anyhow!(
+            "the lab's own process ended otherwise than it should: {ended:?}"
+        )),
+    }
 }
 
 fn exit_of(status: ExitStatus) -> anyhow::Result<Exit> {
@@ -129,21 +153,56 @@ fn find(which: &str) -> anyhow::Result<Vec<Scenario>> {
     }
     let path = Path::new(which);
     if path.extension().is_some_and(|extension| extension == "toml") || path.exists() {
+        if path.is_dir() {
+            bail!("{which}: is a folder; name a scenario file in it, as {which}/my-scenario.toml");
+        }
         let text = fs::read_to_string(path).with_context(|| format!("{which}: cannot be read"))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        return Ok(vec![Scenario::parse(&stem, &text)?]);
+        let scenario = Scenario::parse(&stem, &text).map_err(|error| error.of_file(which))?;
+        check_causes(which, &scenario)?;
+        return Ok(vec![scenario]);
     }
     if bypeer_diagnose::causes::find(which).is_some() {
         bail!("no scenario shows {which} yet; `bypeer lab list` shows what there is");
     }
-    bail!("{which}: no scenario, cause or file has this name; `bypeer lab list` shows what there is");
+    let alike: Vec<String> = Scenario::all()?
+        .into_iter()
+        .map(|scenario| scenario.id)
+        .filter(|id| id.contains(which) || which.contains(id.as_str()))
+        .collect();
+    if alike.is_empty() {
+        bail!("{which}: no scenario, cause or file has this name; `bypeer lab list` shows what there is");
+    }
+    bail!(
+        "{which}: no scenario, cause or file has this name; there is {}",
+        alike.join(", ")
+    );
+}
+
+/// A cause that does not exist would never be found, and explain would be blamed for it.
+fn check_causes(file: &str, scenario: &Scenario) -> anyhow::Result<()> {
+    let truths = scenario.reals.iter().filter_map(|real| real.truth.as_ref());
+    let named = truths
+        .chain([&scenario.truth])
+        .flat_map(|truth| truth.finds.values().chain(truth.also.values()).flatten());
+    match named
+        .chain(&scenario.cause)
+        .find(|id| bypeer_diagnose::causes::find(id).is_none())
+    {
+        None => Ok(()),
+        Some(unknown) => bail!("{file}: there is no cause {unknown:?}; `bypeer causes` lists them"),
+    }
 }
 
 /// A scenario's change by its name.
 fn fix_of<'a>(scenario: &'a Scenario, id: &str) -> anyhow::Result<&'a Fix> {
     scenario.fixes.iter().find(|fix| fix.id == id).ok_or_else(|| {
         let known: Vec<&str> = scenario.fixes.iter().map(|fix| fix.id.as_str()).collect();
-        anyhow!("{} has no change {id:?}; it has {}", scenario.id, names(&known))
+        anyhow!(
+            "--fixes {id}: {} has no such change; it has {}",
+            scenario.id,
+            names(&known)
+        )
     })
 }
 
@@ -151,7 +210,11 @@ fn fix_of<'a>(scenario: &'a Scenario, id: &str) -> anyhow::Result<&'a Fix> {
 fn real_of<'a>(scenario: &'a Scenario, id: &str) -> anyhow::Result<&'a Real> {
     scenario.reals.iter().find(|real| real.id == id).ok_or_else(|| {
         let known: Vec<&str> = scenario.reals.iter().map(|real| real.id.as_str()).collect();
-        anyhow!("{} cannot run with {id:?}; it can with {}", scenario.id, names(&known))
+        anyhow!(
+            "--real {id}: {} has no such software; it has {}",
+            scenario.id,
+            names(&known)
+        )
     })
 }
 
@@ -202,6 +265,7 @@ impl Chosen {
             if let (Some(command), Some(host)) = (command, scenario.hosts.get_mut(name)) {
                 host.script = None;
                 host.command = Some(command.clone());
+                host.folder = std::env::current_dir().ok();
             }
         }
         let plan = scenario.plan(&set, real)?;
@@ -233,5 +297,12 @@ impl Chosen {
 
 /// What is to end everything, once true.
 fn stop() -> anyhow::Result<Arc<AtomicBool>> {
-    interrupt::flag()
+    interrupt::flag_of_a_child()
+}
+
+/// Says what went wrong. A message may have several lines, the last of them what a program printed.
+fn complain(label: &str, error: &RoundError) {
+    let message = format!("{label}: {error}");
+    let lines: Vec<_> = message.lines().map(bypeer_report::escape).collect();
+    eprintln!("bypeer: {}", lines.join("\n"));
 }

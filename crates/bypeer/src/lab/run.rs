@@ -14,7 +14,7 @@ use bypeer_lab::{ActorProgram, json, words};
 use bypeer_report::Exit;
 
 use super::arguments::Run;
-use super::{Chosen, examine, find, fix_of, real_of, stop};
+use super::{Chosen, complain, examine, find, fix_of, real_of, stop};
 use crate::cli::Format;
 use crate::output;
 
@@ -62,6 +62,7 @@ pub(super) fn run(run: &Run, number: u32) -> anyhow::Result<Exit> {
     let mut worst = Exit::Nothing;
     let mut overview = Vec::new();
     let mut skipped = Vec::new();
+    let mut no_trace = None;
     let mut benches = 0;
     'all: for variants in choose(run)? {
         let mut tallies: Vec<Tally> = Vec::new();
@@ -73,7 +74,7 @@ pub(super) fn run(run: &Run, number: u32) -> anyhow::Result<Exit> {
             }
             let (tally, trouble) = {
                 benches += 1;
-                rounds(run, &chosen, (number, benches), &stop)?
+                rounds(run, &chosen, (number, benches), &stop, &mut no_trace)?
             };
             if let Some(trouble) = trouble {
                 worst = Exit::Trouble;
@@ -87,7 +88,7 @@ pub(super) fn run(run: &Run, number: u32) -> anyhow::Result<Exit> {
                     tell(run, &tallies)?;
                     break 'all;
                 }
-                eprintln!("bypeer: {}: {trouble}", chosen.variant.label());
+                complain(&chosen.variant.label(), &trouble);
                 if tally.rounds == 0 {
                     continue;
                 }
@@ -111,6 +112,10 @@ pub(super) fn run(run: &Run, number: u32) -> anyhow::Result<Exit> {
     if many && run.format == Format::Text {
         let shown = overview.iter().filter(|tally| tally.shown == tally.rounds).count();
         println!("{shown} of {} came true in every round", overview.len());
+    }
+    // It holds for all of them: said once.
+    if let Some(why) = no_trace {
+        eprintln!("bypeer: {why}");
     }
     for skipped in &skipped {
         eprintln!("bypeer: skipped: {skipped}");
@@ -137,13 +142,15 @@ fn rounds(
     chosen: &Chosen,
     (lab, number): (u32, u32),
     stop: &Arc<AtomicBool>,
+    no_trace: &mut Option<String>,
 ) -> anyhow::Result<(Tally, Option<RoundError>)> {
     let mut tally = Tally::new(chosen.variant.clone());
     let mut bench = match Bench::new(chosen.plan.clone(), actor_program(), lab, number, Arc::clone(stop)) {
         Ok(bench) => bench,
         Err(error) => return Ok((tally, Some(error))),
     };
-    for round in 1..=run.rounds {
+    *no_trace = bench.no_trace().map(str::to_owned);
+    for round in 1..=run.rounds.unwrap_or(if run.all { 1 } else { 10 }) {
         let seed = run.change.seed.wrapping_add(u64::from(round - 1));
         let round = match bench.round(round, seed) {
             Ok(round) => round,

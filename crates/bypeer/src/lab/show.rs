@@ -15,7 +15,7 @@ use bypeer_wire::packet::{Decoded, Decoder, Segment};
 
 use super::arguments::Show;
 use super::run::{actor_program, capture_of, keep};
-use super::{Chosen, examine, find, fix_of, real_of, stop};
+use super::{Chosen, complain, examine, find, fix_of, real_of, stop};
 use crate::cli::Color;
 use crate::engine::Outcome;
 use crate::output;
@@ -58,8 +58,16 @@ pub(super) fn run(show: &Show, number: u32, color: Color) -> anyhow::Result<Exit
             missing.join(", ")
         );
     }
-    let mut bench = Bench::new(chosen.plan.clone(), actor_program(), number, 1, stop()?)?;
-    let round = bench.round(1, show.change.seed)?;
+    let stop = stop()?;
+    let played = Bench::new(chosen.plan.clone(), actor_program(), number, 1, stop)
+        .and_then(|mut bench| Ok((bench.round(1, show.change.seed)?, bench)));
+    let (round, bench) = match played {
+        Ok(played) => played,
+        Err(error) => {
+            complain(&chosen.variant.label(), &error);
+            return Ok(Exit::Trouble);
+        }
+    };
     let look = output::look(color);
     let mut out = output::stdout();
 

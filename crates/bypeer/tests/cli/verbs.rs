@@ -12,7 +12,7 @@ fn help_lists_the_verbs_that_exist_and_no_others() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(commands, ["explain", "causes", "completions", "man", "help"]);
+    assert_eq!(commands, ["explain", "lab", "causes", "completions", "man", "help"]);
     let long = run(&["--help"]);
     assert!(
         long.out.contains("Exit status:") && long.out.contains("Examples:"),
@@ -44,6 +44,71 @@ fn help_of_explain_is_short_and_long() {
         "{}",
         long.out
     );
+}
+
+#[test]
+fn help_of_the_lab_tells_of_its_verbs() {
+    let long = run(&["lab", "--help"]);
+    for part in [
+        "  list ",
+        "  run ",
+        "  show ",
+        "network namespaces",
+        "root",
+        "Exit status:",
+        "docs/lab.md",
+    ] {
+        assert!(long.out.contains(part), "{part} in\n{}", long.out);
+    }
+    for verb in ["list", "run", "show"] {
+        let long = run(&["lab", verb, "--help"]);
+        assert_eq!(long.code, 0, "{}", long.err);
+        assert!(long.out.lines().all(|line| line.chars().count() <= 100), "{}", long.out);
+        let short = run(&["lab", verb, "-h"]);
+        assert!(short.out.lines().count() < 45, "{}", short.out);
+    }
+    let run_help = run(&["lab", "run", "--help"]);
+    for part in [
+        "--server",
+        "{addr}",
+        "--fixes",
+        "--real",
+        "--keep",
+        "bypeer.lab-round/1",
+        "bypeer.lab/1",
+    ] {
+        assert!(run_help.out.contains(part), "{part} in\n{}", run_help.out);
+    }
+}
+
+/// The lab starts itself with a verb and an option that are nobody else's.
+#[test]
+fn what_is_hidden_is_nowhere_to_be_seen() {
+    let mut places: Vec<Vec<&str>> = vec![vec!["-h"], vec!["--help"], vec!["man"]];
+    for verb in ["", "list", "run", "show"] {
+        for start in [vec!["lab"], vec!["man", "lab"], vec!["help", "lab"]] {
+            let mut place = start;
+            place.extend(Some(verb).filter(|verb| !verb.is_empty()));
+            if place[0] == "lab" {
+                places.extend(["-h", "--help"].map(|help| [&place[..], &[help]].concat()));
+            } else {
+                places.push(place);
+            }
+        }
+    }
+    places.extend(["bash", "zsh", "fish", "elvish", "powershell"].map(|shell| vec!["completions", shell]));
+    for place in places {
+        let ran = run(&place);
+        assert_eq!(ran.code, 0, "{place:?}: {}", ran.err);
+        for hidden in ["actor", "inside", "staged"] {
+            let shown: Vec<&str> = ran
+                .out
+                .lines()
+                .filter(|line| line.split(|c: char| !c.is_alphanumeric()).any(|word| word == hidden))
+                .collect();
+            assert!(shown.is_empty(), "{place:?}: {shown:#?}");
+        }
+    }
 }
 
 #[test]
@@ -105,7 +170,9 @@ fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = run(&["completions", shell]);
         assert_eq!(ran.code, 0);
-        assert!(ran.out.contains("explain") && ran.out.contains("connection"), "{shell}");
+        for word in ["explain", "connection", "lab", "list", "fixes", "completions"] {
+            assert!(ran.out.contains(word), "{word} for {shell}");
+        }
     }
 }
 
@@ -124,5 +191,19 @@ fn manual_pages_for_the_program_and_its_verbs() {
         "{}",
         page.out
     );
-    assert_eq!(run(&["man", "nothing"]).code, 2);
+    let page = run(&["man", "lab", "run"]);
+    assert!(
+        page.out.contains(".TH bypeer-lab-run 1") && page.out.contains("rounds"),
+        "{}",
+        page.out
+    );
+    for (unknown, told) in [
+        (&["man", "nothing"][..], "there are explain, lab,"),
+        (&["man", "lab", "actor"], "there are list, run, show"),
+        (&["man", "explain", "run"], "has no verbs"),
+    ] {
+        let ran = run(unknown);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        assert!(ran.err.contains(told), "{}", ran.err);
+    }
 }
