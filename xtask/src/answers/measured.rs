@@ -63,7 +63,7 @@ impl Collector {
             .iter()
             .filter(|account| account.host.starts_with("client"))
         {
-            let answers = || client.deeds.iter().filter(|deed| deed.counts && deed.reads_an_answer());
+            let answers = || client.deeds.iter().filter(|deed| deed.reads_an_answer());
             arrived += answers().map(|deed| deed.bytes).sum::<u64>();
             let cut = answers().filter(|deed| deed.error.is_some());
             measured.cut.extend(cut.map(|deed| deed.bytes));
@@ -126,10 +126,11 @@ struct Deed {
 }
 
 impl Deed {
-    /// `read response`, or `read SIZE` where the protocol is no HTTP.
+    /// `read response`, or `read SIZE` where the protocol is no HTTP: that one counts for the lab only when it fails.
     fn reads_an_answer(&self) -> bool {
         let read = self.what.split("read ").nth(1).unwrap_or_default();
-        read == "response" || read.starts_with(|first: char| first.is_ascii_digit())
+        let raw = read.starts_with(|first: char| first.is_ascii_digit());
+        (read == "response" && self.counts) || (raw && (self.counts || self.error.is_none()))
     }
 }
 
