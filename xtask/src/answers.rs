@@ -56,9 +56,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let calls = measure::plan(&specs, arguments.rounds);
     if arguments.plan {
-        calls
-            .iter()
-            .for_each(|call| println!("bypeer {}", call.arguments().join(" ")));
+        for call in &calls {
+            let quoted = |argument: String| match argument.contains(char::is_whitespace) {
+                true => format!("$'{}'", argument.replace('\'', "\\'").replace('\n', "\\n")),
+                false => argument,
+            };
+            let words: Vec<String> = call.arguments().into_iter().map(quoted).collect();
+            println!("bypeer {}", words.join(" "));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let program = crate::bypeer::build()?;
