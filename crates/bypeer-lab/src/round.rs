@@ -345,8 +345,10 @@ impl<'a> Stage<'a> {
         while self.clients_left() && Instant::now() < self.deadline {
             self.wait(GLANCE * 5)?;
         }
-        // Late segments and their resets belong to the round.
-        while self.bench.sandbox.wire.quiet_for() < self.bench.plan.settle && Instant::now() < self.deadline {
+        // Late segments and their resets belong to the round, also one that the wire has not read yet.
+        let ended = Instant::now();
+        let settle = self.bench.plan.settle;
+        while self.bench.sandbox.wire.quiet_for().min(ended.elapsed()) < settle && Instant::now() < self.deadline {
             self.wait(GLANCE)?;
         }
         Ok(())

@@ -117,7 +117,7 @@ fn a_users_server_that_does_not_start_is_quoted() {
         &[
             "server: it ended with exit 127 before it listened",
             "no-such-program 198.1",
-            "not found",
+            "no-such-program: ",
         ],
     );
     assert!(said.lines().count() > 2, "its output is on lines of its own: {said}");
@@ -142,7 +142,7 @@ fn a_users_client_that_does_not_start_is_quoted() {
             &[
                 "client: its program could not be started",
                 "no-such-program 198.1",
-                "not found",
+                "no-such-program: ",
             ],
         );
     }

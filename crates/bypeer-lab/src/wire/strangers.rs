@@ -43,3 +43,49 @@ impl Strangers {
             && !self.known.contains(&(source, destination))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: ([u8; 4], u16) = ([198, 18, 0, 1], 40000);
+    const SERVER: ([u8; 4], u16) = ([198, 18, 0, 2], 8000);
+    const OWN: ([u8; 4], u16) = ([198, 18, 0, 254], 50000);
+
+    /// An Ethernet frame with nothing but headers; nobody looks at its checksums.
+    fn frame(from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8) -> Vec<u8> {
+        let mut frame = vec![0; 54];
+        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+        frame[14] = 0x45;
+        frame[17] = 40;
+        frame[23] = 6;
+        frame[26..30].copy_from_slice(&from.0);
+        frame[30..34].copy_from_slice(&to.0);
+        frame[34..36].copy_from_slice(&from.1.to_be_bytes());
+        frame[36..38].copy_from_slice(&to.1.to_be_bytes());
+        frame[46] = 5 << 4;
+        frame[47] = flags;
+        frame
+    }
+
+    #[test]
+    fn connections_that_began_in_the_round_are_none_and_others_are() {
+        let mut strangers = Strangers::new(OWN.0.into());
+        assert!(strangers.is_one(&frame(SERVER, CLIENT, ACK)), "left behind by a server");
+        assert!(strangers.is_one(&frame(SERVER, CLIENT, SYN | ACK)), "half a handshake");
+        assert!(!strangers.is_one(&frame(CLIENT, SERVER, SYN)));
+        assert!(!strangers.is_one(&frame(SERVER, CLIENT, SYN | ACK)));
+        assert!(!strangers.is_one(&frame(CLIENT, SERVER, ACK)));
+        assert!(strangers.is_one(&frame((CLIENT.0, 40001), SERVER, ACK)), "another port");
+    }
+
+    #[test]
+    fn what_is_no_tcp_and_what_is_translated_passes() {
+        let mut strangers = Strangers::new(OWN.0.into());
+        assert!(!strangers.is_one(&frame(SERVER, OWN, ACK)));
+        let mut icmp = frame(SERVER, CLIENT, 0);
+        icmp[23] = 1;
+        assert!(!strangers.is_one(&icmp));
+        assert!(!strangers.is_one(&[0; 14]));
+    }
+}

@@ -38,7 +38,7 @@ a-scenario: What happens
   shown      2 of 3 rounds (95 %: 21–94 %)
   not shown  1: 0 responses were lost
   client     ECONNRESET 2, ok 1
-  lost       2 responses not whole; median 4000 bytes a round
+  lost       2 of 3 responses (95 %: 21–94 %); median 4000 bytes a round
   resets     server TCP_ABORT_ON_CLOSE in CLOSE 2
   counters   server TCPAbortOnClose 2
   unread     median 22 bytes in the server's socket when it died
@@ -65,10 +65,10 @@ fn changes_stand_in_columns() {
     let cure = tally(Some(("read-the-body", Claim::Cures)), &[well(), well(), well(), well()]);
     let none = tally(Some(("linger", Claim::Cures)), &[cut(), cut(), cut(), cut()]);
     let expected = "\
-change         who     failures  95 %      bytes lost  client's time  said to  holds
-(none)                 4 of 4    51–100 %  4000        17.0 ms
-read-the-body  server  0 of 4    0–49 %    0           −10.0 ms       cures    yes
-linger         server  4 of 4    51–100 %  4000        +0.0 ms        cures    NO
+change         who     failures  95 %      lost    bytes lost  client's time  said to  holds
+(none)                 4 of 4    51–100 %  4 of 4  4000        17.0 ms
+read-the-body  server  0 of 4    0–49 %    0 of 4  0           −10.0 ms       cures    yes
+linger         server  4 of 4    51–100 %  4 of 4  4000        +0.0 ms        cures    NO
 ";
     assert_eq!(fixes(&[without, cure, none]), expected);
     assert_eq!(fixes(&[]), "");

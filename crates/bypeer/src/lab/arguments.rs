@@ -21,7 +21,7 @@ Examples:
   bypeer lab run unread-request-body --rounds 100
   bypeer lab run unread-request-body --fixes all --rounds 50
   bypeer lab run --all
-  bypeer lab run unread-request-body --server 'gunicorn --chdir . -b {addr} app:app'
+  bypeer lab run unread-request-body --server 'gunicorn --bind {addr} app'
   bypeer lab run my-scenario.toml --keep out
 
 docs/lab.md is the guide to the lab, docs/scenarios.md tells how to write a scenario.";

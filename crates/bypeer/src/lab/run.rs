@@ -149,13 +149,15 @@ fn rounds(
         Ok(bench) => bench,
         Err(error) => return Ok((tally, Some(error))),
     };
-    *no_trace = bench.no_trace().map(str::to_owned);
     for round in 1..=run.rounds.unwrap_or(if run.all { 1 } else { 10 }) {
         let seed = run.change.seed.wrapping_add(u64::from(round - 1));
         let round = match bench.round(round, seed) {
             Ok(round) => round,
             Err(error) => return Ok((tally, Some(error))),
         };
+        if let Some(why) = bench.no_trace() {
+            no_trace.get_or_insert_with(|| why.to_owned());
+        }
         tally.add(&round);
         let mut explained = Vec::new();
         for host in examine::hosts(&chosen.plan.truth) {

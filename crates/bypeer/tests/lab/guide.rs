@@ -15,6 +15,12 @@ fn scenarios_rounds_rates() {
 }
 
 #[test]
+#[ignore = "needs root, namespaces, tracefs"]
+fn what_helps() {
+    check("## What helps");
+}
+
+#[test]
 #[ignore = "needs root, namespaces, tracefs, gunicorn"]
 fn gunicorn() {
     check("### gunicorn");

@@ -55,7 +55,12 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
         let program = folder.path().join("bypeer");
-        fs::copy(env!("CARGO_BIN_EXE_bypeer"), &program).unwrap();
+        // By another process: what this one has open for writing, a child of another test's may have too, and is then busy.
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_bypeer"))
+            .arg(&program)
+            .status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         Place { folder, program }
     }

@@ -162,7 +162,7 @@ fn what_is_wrong_is_said() {
         ("exit 256", 1, "0 to 255"),
         ("retry -1", 1, "how often"),
         ("receive 0", 1, "one byte at least"),
-        ("end", 1, "no `repeat`, `while` or `serve`"),
+        ("end", 1, "no `repeat`, `while`, `thread` or `serve`"),
         ("listen\nrepeat 3\naccept", 2, "its `end` is missing"),
         ("repeat 2\nend", 2, "nothing to do"),
         ("serve\nserve\nclose\nend\nend", 2, "no `serve` within a `serve`"),
