@@ -56,9 +56,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let calls = measure::plan(&specs, arguments.rounds);
     if arguments.plan {
-        calls
-            .iter()
-            .for_each(|call| println!("bypeer {}", call.arguments().join(" ")));
+        for call in &calls {
+            let quoted = |argument: String| match argument.contains(char::is_whitespace) {
+                true => format!("$'{}'", argument.replace('\'', "\\'").replace('\n', "\\n")),
+                false => argument,
+            };
+            let words: Vec<String> = call.arguments().into_iter().map(quoted).collect();
+            println!("bypeer {}", words.join(" "));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let program = crate::bypeer::build()?;
@@ -73,10 +78,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let made = made(&measurement, &template, arguments.rounds)?;
     let text = render::render(&template, &measurement, &made).map_err(anyhow::Error::msg)?;
     if !contradictions.is_empty() {
+        // To rewrite a sentence one wants to see its table.
+        let draft = program.with_file_name("answers-draft.md");
+        fs::write(&draft, text).with_context(|| draft.display().to_string())?;
         eprintln!(
-            "{} of {} claims do not hold; {TEXT} is left as it was. Rewrite the sentences, then: cargo xtask answers --rounds {} --reuse",
+            "{} of {} claims do not hold; {TEXT} is left as it was, the tables are in {}.\n\
+             Rewrite the sentences, then: cargo xtask answers --rounds {} --reuse",
             contradictions.len(),
             template.guards.len(),
+            draft.display(),
             arguments.rounds
         );
         return Ok(ExitCode::FAILURE);

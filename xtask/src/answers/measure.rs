@@ -324,7 +324,10 @@ mod tests {
         };
         assert_eq!((run.requests, run.unanswered, run.failed, run.rounds), (2, 1, 1, 2));
         assert_eq!((&run.arrived, &run.lost), (&vec![300, 0], &vec![7, 7]));
-        assert_eq!(run.time_per_answer, [3.0]);
+        assert_eq!(
+            (run.cut.as_slice(), run.time_per_answer.as_slice()),
+            (&[0][..], &[3.0][..])
+        );
         assert_eq!(run.resets, BTreeMap::from([("server NO_SOCKET".to_owned(), 3)]));
         assert_eq!(run.counters, BTreeMap::from([("server OutRsts".to_owned(), 3)]));
     }

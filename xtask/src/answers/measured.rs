@@ -26,6 +26,8 @@ pub struct Measured {
     pub arrived: Vec<u64>,
     /// By round: bytes of answers that had been declared and did not arrive.
     pub lost: Vec<u64>,
+    /// Bytes read of each answer that did not come whole.
+    pub cut: Vec<u64>,
     /// By client: seconds for each whole answer, from its first deed to its last.
     pub time_per_answer: Vec<f64>,
     /// Median seconds from the server's first deed to its last.
@@ -61,8 +63,10 @@ impl Collector {
             .iter()
             .filter(|account| account.host.starts_with("client"))
         {
-            let answers = || client.deeds.iter().filter(|deed| deed.counts && deed.reads_an_answer());
+            let answers = || client.deeds.iter().filter(|deed| deed.reads_an_answer());
             arrived += answers().map(|deed| deed.bytes).sum::<u64>();
+            let cut = answers().filter(|deed| deed.error.is_some());
+            measured.cut.extend(cut.map(|deed| deed.bytes));
             let whole = answers().filter(|deed| deed.error.is_none()).count();
             let begin = client.deeds.iter().map(|deed| deed.time - deed.took).reduce(f64::min);
             let end = client.deeds.iter().map(|deed| deed.time).reduce(f64::max);
@@ -122,10 +126,11 @@ struct Deed {
 }
 
 impl Deed {
-    /// `read response`, or `read SIZE` where the protocol is no HTTP.
+    /// `read response`, or `read SIZE` where the protocol is no HTTP: that one counts for the lab only when it fails.
     fn reads_an_answer(&self) -> bool {
         let read = self.what.split("read ").nth(1).unwrap_or_default();
-        read == "response" || read.starts_with(|first: char| first.is_ascii_digit())
+        let raw = read.starts_with(|first: char| first.is_ascii_digit());
+        (read == "response" && self.counts) || (raw && (self.counts || self.error.is_none()))
     }
 }
 

@@ -47,7 +47,7 @@ enum Ask {
 }
 
 /// The one place that lists them.
-static KINDS: [Kind; 30] = [
+static KINDS: [Kind; 33] = [
     Kind::new("failures", "failures", Ask::Count(failed)),
     Kind::new("rate", "failed", Ask::Value(Unit::Share, |run| failed(run).share())),
     Kind::new("interval", "95 %", Ask::Interval(failed)),
@@ -120,12 +120,27 @@ static KINDS: [Kind; 30] = [
     Kind::new(
         "arrived-least",
         "least that arrived",
-        Ask::Value(Unit::Bytes, |run| run.arrived.iter().min().map(|bytes| *bytes as f64)),
+        Ask::Value(Unit::Bytes, |run| least(&run.arrived)),
     ),
     Kind::new(
         "arrived-most",
         "most that arrived",
-        Ask::Value(Unit::Bytes, |run| run.arrived.iter().max().map(|bytes| *bytes as f64)),
+        Ask::Value(Unit::Bytes, |run| most(&run.arrived)),
+    ),
+    Kind::new(
+        "cut",
+        "bytes before it failed",
+        Ask::Value(Unit::Bytes, |run| median(&run.cut)),
+    ),
+    Kind::new(
+        "cut-least",
+        "least before it failed",
+        Ask::Value(Unit::Bytes, |run| least(&run.cut)),
+    ),
+    Kind::new(
+        "cut-most",
+        "most before it failed",
+        Ask::Value(Unit::Bytes, |run| most(&run.cut)),
     ),
     Kind::new("time", "time for an answer", Ask::Value(Unit::Seconds, time)),
     Kind::new(
@@ -308,6 +323,14 @@ fn time(run: &Measured) -> Option<f64> {
 
 fn median(values: &[u64]) -> Option<f64> {
     Spread::of(values.iter().copied()).map(|spread| spread.median() as f64)
+}
+
+fn least(values: &[u64]) -> Option<f64> {
+    values.iter().min().map(|value| *value as f64)
+}
+
+fn most(values: &[u64]) -> Option<f64> {
+    values.iter().max().map(|value| *value as f64)
 }
 
 fn count(counts: &std::collections::BTreeMap<String, u64>, name: &str) -> u64 {

@@ -92,7 +92,12 @@ fn fixes_table(fixes: &Fixes, measurements: &dyn Measurements) -> Result<String,
         let added = match time.value(run).zip(against) {
             Some(_) if compared => String::new(),
             Some((mine, other)) => {
-                let sign = if mine < other { "−" } else { "+" };
+                let sign = match mine - other {
+                    // What would be written as 0.0 ms.
+                    difference if difference.abs() < 5e-5 => "",
+                    ..0.0 => "−",
+                    _ => "+",
+                };
                 format!("{sign}{}", Unit::Seconds.write((mine - other).abs()))
             }
             None => "–".to_owned(),
