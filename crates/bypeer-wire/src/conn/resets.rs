@@ -77,7 +77,7 @@ impl Scene<'_> {
             };
         }
         let timestamps_as_agreed = self.first_word || segment.options.timestamps.is_some() == self.own.timestamps;
-        if timestamps_as_agreed && self.is_next(note.seq) {
+        if timestamps_as_agreed && (self.is_next(note.seq) || self.overtakes(segment, note)) {
             ResetShape::Active
         } else {
             ResetShape::Other
@@ -97,6 +97,14 @@ impl Scene<'_> {
             || (seq == sent + 1 && acked > sent)
             || (acked > sent && seq == acked)
             || (seq < sent && seq == acked.saturating_add(i64::from(self.peer.window)))
+    }
+
+    /// A reset that came before the last of the data that it ends, which were lost or overtaken on the way: the sender's host may
+    /// send from two processors at once. A forger knows neither timestamps nor window.
+    fn overtakes(&self, segment: &Segment<'_>, reset: &SegmentNote) -> bool {
+        const MOST: i64 = 64 << 10;
+        let ahead = reset.seq - self.own.sent as i64;
+        self.own.timestamps && segment.window > 0 && (1..=MOST).contains(&ahead) && reset.ack >= self.peer.acked
     }
 
     /// RFC 5961 §3.2, as seen from the capture point: what was sent without a gap counts as arrived, unless the receiver

@@ -52,6 +52,21 @@ fn a_reset_without_the_agreed_timestamps_is_not_the_sockets_own() {
 }
 
 #[test]
+fn a_sockets_own_reset_may_overtake_its_last_data() {
+    let mut wire = established();
+    let mut reset = stamped(from_server(RST_ACK, 1448, 7, b""), 3);
+    reset.window = 64;
+    wire.send(reset);
+    wire.send(stamped(from_server(ACK, 0, 7, &[b'x'; 1448]), 3));
+    let record = wire.only();
+    assert_eq!(record.resets[0].shape, ResetShape::Active);
+    assert!(
+        record.resets[0].sender_went_on.is_none(),
+        "what it counts on came a moment later"
+    );
+}
+
+#[test]
 fn an_active_reset_may_follow_its_own_fin() {
     let mut wire = established();
     wire.send(stamped(from_server(FIN_ACK, 0, 7, b"bye"), 3));

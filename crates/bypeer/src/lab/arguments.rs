@@ -139,7 +139,7 @@ pub struct Run {
     pub fixes: Vec<String>,
 
     /// With real software in a role: `all`, or names as `lab list` shows them
-    #[arg(long, value_name = "all|NAME,…", value_delimiter = ',', conflicts_with_all = ["server", "client"])]
+    #[arg(long, value_name = "all|NAME,…", value_delimiter = ',', conflicts_with_all = ["server", "client", "fixes"])]
     pub real: Vec<String>,
 
     #[command(flatten)]
