@@ -137,6 +137,7 @@ struct RoundRecord<'a> {
     counters: &'a BTreeMap<String, BTreeMap<String, u64>>,
     marks: Vec<MarkRecord<'a>>,
     lost_events: u64,
+    unused_rules: &'a [String],
     explained: BTreeMap<&'a str, &'static str>,
 }
 
@@ -271,6 +272,7 @@ impl<'a> RoundRecord<'a> {
                 })
                 .collect(),
             lost_events: round.lost_events + round.recording.lost,
+            unused_rules: &round.recording.unused_rules,
             explained: explained
                 .iter()
                 .map(|(host, verdict)| (host.as_str(), verdict.name()))

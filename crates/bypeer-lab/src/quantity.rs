@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Longer than this nothing in a lab takes.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// Reads `100us`, `5ms`, `2s`, `1.5s`, `2min`; `0` needs no unit.
 pub fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
@@ -16,7 +19,8 @@ pub fn duration(text: &str) -> Option<Duration> {
         "min" => 60.0,
         _ => return None,
     };
-    Duration::try_from_secs_f64(number * seconds).ok()
+    let time = Duration::try_from_secs_f64(number * seconds).ok()?;
+    (time <= LONGEST).then_some(time)
 }
 
 /// Reads bytes: `22`, `64KiB`, `1MiB`, `600kB`.
@@ -73,7 +77,17 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in ["", "ms", "5", "-1s", "5 ms", "1e3s", "1..2s", "5parsec"] {
+        for text in [
+            "",
+            "ms",
+            "5",
+            "-1s",
+            "5 ms",
+            "1e3s",
+            "1..2s",
+            "5parsec",
+            "10000000000000000000s",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
         assert_eq!(size("1.5"), None);

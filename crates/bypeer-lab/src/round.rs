@@ -28,6 +28,8 @@ pub use crate::round_error::RoundError;
 
 /// How long a server may take until it listens.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
+/// From one round's port to the next: `port +N` of a script lies between.
+const STRIDE: u16 = 16;
 /// Looked at again this often, where nobody tells.
 const GLANCE: Duration = Duration::from_millis(2);
 /// Ports of the rounds: below those that kernels choose for clients.
@@ -69,7 +71,8 @@ impl Account {
             (_, Some(error)) => error,
             (Some(ended), None) if !self.scripted && ended != "exit 0" => ended.clone(),
             (Some(ended), None) if self.scripted && ended.starts_with("signal") => ended.clone(),
-            (None, None) if self.lived.1.is_none() => "timeout".to_owned(),
+            // The lab ended it: its own patience was longer than the scenario's deadline.
+            (None, None) if self.lived.1.is_none() => "unfinished".to_owned(),
             _ => "ok".to_owned(),
         }
     }
@@ -181,8 +184,8 @@ impl Bench {
     /// # Errors
     /// When it could not be run; that it did not show its cause is in the verdict.
     pub fn round(&mut self, number: u32, seed: u64) -> Result<Round, RoundError> {
-        self.port = if self.port + 1 < PORTS.end {
-            self.port + 1
+        self.port = if self.port + STRIDE < PORTS.end {
+            self.port + STRIDE
         } else {
             PORTS.start
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Deserializer};
 
@@ -10,6 +11,9 @@ use crate::{actor, wire};
 
 // `BUILT_IN`: names and texts of the built-in scenarios.
 include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
+
+/// Each has an address of its own in a /24.
+const MOST_HOSTS: usize = 64;
 
 /// Why a scenario cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -381,7 +385,7 @@ impl Scenario {
             .collect()
     }
 
-    /// The hosts' names: the server first, then the clients, then the rest.
+    /// The hosts' names: the clients first, the server last.
     pub fn host_names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.hosts.keys().cloned().collect();
         names.sort_by_key(|name| (!name.starts_with("client"), name == "server", name.clone()));
@@ -402,7 +406,38 @@ impl Scenario {
         if !self.hosts.contains_key("server") {
             return Err(self.contradiction("there is no server; add [server]".to_owned()));
         }
+        if self.hosts.len() > MOST_HOSTS {
+            return Err(self.contradiction(format!(
+                "there are {} hosts; {MOST_HOSTS} at the most",
+                self.hosts.len()
+            )));
+        }
+        let files = self
+            .files
+            .keys()
+            .chain(self.reals.iter().flat_map(|real| real.files.keys()));
+        for file in files {
+            let stays = Path::new(file)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+            if file.is_empty() || !stays {
+                return Err(self.contradiction(format!("the file {file:?} must lie below {{dir}}: no /, no ..")));
+            }
+        }
         for (name, host) in &self.hosts {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if name.is_empty() || !name.chars().all(plain) {
+                return Err(self.contradiction(format!("the host {name:?}: a name is of small letters, digits and -")));
+            }
+            if let Some(key) = host
+                .sysctl
+                .keys()
+                .find(|key| !key.starts_with("net.") || key.contains('/') || key.contains(".."))
+            {
+                return Err(self.contradiction(format!(
+                    "the sysctl {key:?} of {name} is the machine's; only net.* is a host's own"
+                )));
+            }
             if host.script.is_some() && host.command.is_some() {
                 return Err(self.contradiction(format!("{name} has a script and a command; keep one")));
             }
@@ -456,7 +491,7 @@ impl Scenario {
     /// The scenario with values in place of names, scripts read; addresses are still names.
     ///
     /// # Errors
-    /// A script that cannot be read, a name without a value.
+    /// A script that cannot be read.
     pub fn plan(&self, set: &BTreeMap<String, Text>, real: Option<&Real>) -> Result<Plan, ScenarioError> {
         let mut values = self.set.clone();
         values.extend(real.iter().flat_map(|real| real.set.clone()));

@@ -193,9 +193,16 @@ impl Tally {
         }
     }
 
-    /// Did the change do what it is said to, next to `without` it? None: no change was made.
+    /// Did the change do what it is said to, next to `without` it? None: no change was made, or there was nothing to cure.
     pub fn claim_holds(&self, without: &Tally) -> Option<bool> {
         let (_, _, _, claim) = self.variant.fix.as_ref()?;
+        if self.rounds == 0 || without.rounds == 0 {
+            return None;
+        }
+        // What never failed cannot be cured.
+        if without.failed == 0 && *claim == Claim::Cures {
+            return None;
+        }
         let (mine, theirs) = (self.failure_rate(), without.failure_rate());
         let lost = |tally: &Tally| tally.bytes_lost.iter().sum::<u64>() as f64 / tally.rounds.max(1) as f64;
         let apart = |lower: &Rate, higher: &Rate| lower.interval().1 < higher.interval().0;

@@ -118,7 +118,28 @@ impl Verdict {
             }
             return;
         }
+        if round.lost_events > 0 {
+            // That an event is missing proves nothing then.
+            self.unchecked
+                .push("the kernel's reasons: some of its events were lost".to_owned());
+            return;
+        }
         for claim in &truth.kernel {
+            let told = round
+                .resets
+                .iter()
+                .filter(|(host, event)| fits(claim, host, round, event));
+            let mut unknown = told.map(|(_, event)| not_told(claim, event)).collect::<Vec<_>>();
+            unknown.sort_by_key(Vec::len);
+            if let Some(parts) = unknown.first()
+                && !parts.is_empty()
+            {
+                self.unchecked.push(format!(
+                    "{} of {}'s reset: this kernel does not tell",
+                    parts.join(" and "),
+                    claim.host
+                ));
+            }
             if !round.resets.iter().any(|(host, event)| fits(claim, host, round, event)) {
                 let seen: Vec<String> = round
                     .resets
@@ -208,6 +229,16 @@ fn fits(claim: &KernelClaim, host: &str, round: &Round, event: &crate::kernel::R
         && (claim.state.is_empty() || claim.state.contains(&event.state))
         // A kernel may give no stack.
         && (claim.path.is_empty() || event.stack.is_empty() || claim.path.iter().any(|path| path == event.path().name()))
+}
+
+/// What a claim says that the kernel said nothing of.
+fn not_told(claim: &KernelClaim, event: &crate::kernel::ResetEvent) -> Vec<&'static str> {
+    let reason = !claim.reason.is_empty() && event.reason.is_none();
+    let path = !claim.path.is_empty() && event.stack.is_empty();
+    [(reason, "the reason"), (path, "the way")]
+        .into_iter()
+        .filter_map(|(unknown, what)| unknown.then_some(what))
+        .collect()
 }
 
 /// `read response`, or `read SIZE` where the protocol is none of ours.

@@ -144,7 +144,14 @@ pub fn fixes(tallies: &[Tally]) -> String {
             .to_owned(),
         ]);
     }
-    table(&rows)
+    let mut out = table(&rows);
+    for tally in tallies {
+        let Some((id, ..)) = &tally.variant.fix else { continue };
+        for (words, count) in &tally.accusations {
+            line(&mut out, "wrong", &format!("{count} with {id}: {words}"));
+        }
+    }
+    out
 }
 
 /// One variant in a line, or two where something is wrong.

@@ -6,35 +6,12 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Set by Ctrl-C or SIGTERM, for a process whose child decides what to do about it.
-pub(crate) fn passed_on() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone()).context("signals cannot be handled")?;
-    }
-    Ok(stop)
-}
-
 /// Set by the first Ctrl-C or SIGTERM; the second one ends the program at once.
 pub(crate) fn flag() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order, so that the first signal does not meet its own flag.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .context("signals cannot be handled")?;
-    }
-    Ok(stop)
-}
-
-/// The same for a process that may be told twice of one Ctrl-C, by the terminal and by its parent's SIGTERM: only the second
-/// signal *of a kind* ends it at once.
-pub(crate) fn flag_of_a_child() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let seen = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, seen.clone())
-            .and_then(|_| signal_hook::flag::register(signal, seen))
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
             .context("signals cannot be handled")?;
     }

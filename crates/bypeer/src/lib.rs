@@ -8,6 +8,10 @@ pub mod error_line;
 mod explain;
 pub mod interfaces;
 mod interrupt;
+#[cfg(target_os = "linux")]
+mod lab;
+#[cfg(not(target_os = "linux"))]
+#[path = "lab_elsewhere.rs"]
 mod lab;
 mod moment;
 mod output;

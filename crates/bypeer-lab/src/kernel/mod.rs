@@ -8,4 +8,4 @@ mod tracefs;
 pub use counters::Counters;
 pub use deaths::{Death, Deaths};
 pub use reset_event::{ResetEvent, ResetPath, path};
-pub use tracefs::{ResetTrace, TraceUnavailable, find_tracefs, remove_leftovers};
+pub use tracefs::{ResetTrace, TraceUnavailable, find_tracefs, remove_instances_of, remove_leftovers};

@@ -200,11 +200,17 @@ fn remove_stale(instances: &Path) {
     }
 }
 
-/// Removes what labs left behind that ended without tidying up, and all of the lab with this process id: it is over.
-pub fn remove_leftovers(over: u32) {
+/// Removes what labs left behind that ended without tidying up. To be called where the processes of other labs can be seen.
+pub fn remove_leftovers() {
+    if let Ok(tracefs) = find_tracefs() {
+        remove_stale(&tracefs.join("instances"));
+    }
+}
+
+/// Removes all that is left of the lab with this process id: it is over.
+pub fn remove_instances_of(over: u32) {
     let Ok(tracefs) = find_tracefs() else { return };
     let instances = tracefs.join("instances");
-    remove_stale(&instances);
     let own = format!("{INSTANCE}{over}-");
     for entry in fs::read_dir(instances).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(&own)) {

@@ -75,6 +75,9 @@ fn a_cure_lets_no_round_fail() {
     let without = tally(None, 10, 0);
     assert_eq!(tally(Some(Claim::Cures), 0, 10).claim_holds(&without), Some(true));
     assert_eq!(tally(Some(Claim::Cures), 1, 99).claim_holds(&without), Some(false));
+    // Where nothing failed there is nothing to cure, and of no round nothing can be said.
+    assert_eq!(tally(Some(Claim::Cures), 0, 10).claim_holds(&tally(None, 0, 10)), None);
+    assert_eq!(tally(Some(Claim::Cures), 0, 0).claim_holds(&without), None);
 }
 
 #[test]

@@ -248,10 +248,10 @@ fn a_program_has_an_exit_status_and_no_errno() {
 }
 
 #[test]
-fn a_client_without_an_end_timed_out_and_one_that_was_killed_says_so() {
+fn a_client_without_an_end_is_unfinished_and_one_that_was_killed_says_so() {
     let mut round = well();
     round.accounts[1].lived = (at(0), None);
-    assert_eq!(Verdict::of(&round, &Truth::default(), true).endings, ["timeout"]);
+    assert_eq!(Verdict::of(&round, &Truth::default(), true).endings, ["unfinished"]);
     round.accounts[1].ended = Some("signal 9".to_owned());
     assert_eq!(Verdict::of(&round, &Truth::default(), true).endings, ["signal 9"]);
 }

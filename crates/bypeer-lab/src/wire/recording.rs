@@ -40,6 +40,16 @@ pub struct RecordedFrame {
 }
 
 impl Recording {
+    /// Did any host send, or get, a TCP segment with RST?
+    pub fn saw_reset(&self) -> bool {
+        self.frames.iter().any(|frame| {
+            let ip = frame.bytes.get(14..).unwrap_or_default();
+            let header = usize::from(ip.first().copied().unwrap_or_default() & 0x0f) * 4;
+            let is_tcp = ip.get(9) == Some(&6);
+            is_tcp && ip.get(header + 13).is_some_and(|flags| flags & 0x04 != 0)
+        })
+    }
+
     pub(super) fn add(&mut self, frame: RecordedFrame) {
         if self.bytes + frame.bytes.len() > MOST_BYTES {
             self.lost += 1;

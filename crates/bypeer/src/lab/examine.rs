@@ -37,15 +37,27 @@ pub(super) fn explain(capture: &[u8]) -> Outcome {
     engine.finish()
 }
 
+/// What there is to find in a round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Happened {
+    /// A client did not get what it asked for.
+    pub(super) failed: bool,
+    /// It was what the scenario claims.
+    pub(super) shown: bool,
+    /// A reset was on the wire.
+    pub(super) reset: bool,
+}
+
 /// Holds the findings of `host`'s capture against the truth; the words tell of a wrong one.
 ///
-/// A round that did not fail, because a change cured it or chance spared it, has nothing to find: an accusation is wrong then.
+/// A round that a change cured, or that chance spared, has nothing to find: any accusation is wrong then. A retry cures the client and leaves
+/// the reset: that may still be found.
 pub(super) fn judge(
     outcome: &Outcome,
     host: &str,
     cause: Option<&str>,
     truth: &Truth,
-    shown: bool,
+    happened: Happened,
 ) -> (Explained, Option<String>) {
     let empty = Vec::new();
     let right: Vec<&str> = match truth.finds.get(host) {
@@ -72,10 +84,17 @@ pub(super) fn judge(
             wrong = Some(words(finding));
         }
     }
+    let nothing_happened = !happened.failed && !happened.shown && !happened.reset;
+    let accused = outcome.findings.iter().find(|finding| !finding.harmless);
+    if let (true, Some(accused)) = (nothing_happened, accused) {
+        wrong = Some(words(accused));
+    }
     if let Some(wrong) = wrong {
         return (Explained::Wrong, Some(wrong));
     }
-    let verdict = if seen || right.is_empty() || !shown && !fair && !undecided {
+    let found = seen || fair || undecided;
+    let nothing_to_find = right.is_empty() || !happened.failed && !happened.shown;
+    let verdict = if seen || nothing_to_find && !found {
         Explained::Right
     } else if fair {
         Explained::Fair
@@ -101,5 +120,50 @@ fn confidence(confidence: Confidence) -> &'static str {
         Confidence::Certain => "certain",
         Confidence::Likely => "likely",
         Confidence::Undecided => "undecided",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const FAILED: Happened = Happened {
+        failed: true,
+        shown: true,
+        reset: true,
+    };
+    const SPARED: Happened = Happened {
+        failed: false,
+        shown: false,
+        reset: false,
+    };
+
+    fn verdict_of_silence(truth: &Truth, happened: Happened) -> Explained {
+        judge(&explain(&[]), "client", Some("closed-port"), truth, happened).0
+    }
+
+    #[test]
+    fn silence_is_right_only_where_there_is_nothing_to_find() {
+        let truth = Truth::default();
+        assert_eq!(verdict_of_silence(&truth, FAILED), Explained::Silent);
+        assert_eq!(verdict_of_silence(&truth, SPARED), Explained::Right);
+        let otherwise = Happened { shown: false, ..FAILED };
+        assert_eq!(verdict_of_silence(&truth, otherwise), Explained::Silent);
+    }
+
+    #[test]
+    fn a_truth_may_say_that_a_capture_holds_nothing_to_find() {
+        let nothing = Truth {
+            finds: BTreeMap::from([("client".to_owned(), Vec::new())]),
+            ..Truth::default()
+        };
+        assert_eq!(verdict_of_silence(&nothing, FAILED), Explained::Right);
+        let fair = Truth {
+            also: BTreeMap::from([("client".to_owned(), vec!["closed-port".to_owned()])]),
+            ..Truth::default()
+        };
+        assert_eq!(verdict_of_silence(&fair, FAILED), Explained::Silent);
     }
 }

@@ -4,8 +4,10 @@ pub(crate) mod arguments;
 mod examine;
 mod run;
 mod show;
+mod signals;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use bypeer_lab::actor;
 use bypeer_lab::confine::{attend, confine, settle};
-use bypeer_lab::kernel::remove_leftovers;
+use bypeer_lab::kernel::{remove_instances_of, remove_leftovers};
 use bypeer_lab::round::{RoundError, missing};
 use bypeer_lab::scenario::{Fix, Plan, Real, Scenario, Text};
 use bypeer_lab::tally::Variant;
@@ -29,7 +31,7 @@ use nix::unistd::Pid;
 
 use self::arguments::{Change, Lab, Verb};
 use crate::cli::{Color, Format};
-use crate::{interrupt, output};
+use crate::output;
 
 /// How long a lab that was told to stop may take to remove what it made.
 const TIDY_WITHIN: Duration = Duration::from_millis(800);
@@ -81,12 +83,12 @@ fn confined() -> anyhow::Result<Exit> {
     let number = std::process::id();
     remove_stale_folders();
     // Here, where the processes of other labs can be seen: an instance that was just made is not busy yet.
-    remove_leftovers(number);
+    remove_leftovers();
+    remove_instances_of(number);
     confine()?;
-    let stop = interrupt::passed_on()?;
+    let stop = signals::passed_on()?;
     let mut child = Command::new("/proc/self/exe")
-        .args(std::env::args_os().skip(1))
-        .args(["--inside", &number.to_string()])
+        .args(arguments_with(&["--inside", &number.to_string()]))
         .spawn()
         .context("cannot start the lab's own process")?;
     let inside = Pid::from_raw(child.id() as i32);
@@ -109,17 +111,20 @@ fn confined() -> anyhow::Result<Exit> {
         std::thread::sleep(Duration::from_millis(10));
     };
     // It removes what it made, unless it was killed.
-    remove_leftovers(number);
+    remove_instances_of(number);
     remove_folders_of(number);
     exit_of(status)
 }
 
 /// The first process of the lab's process namespace: sets it up, runs the lab in another process and reaps.
 fn attended(number: u32) -> anyhow::Result<Exit> {
+    if std::process::id() != 1 {
+        bail!("--inside is for the lab's own processes")
+    }
     settle().context("cannot set up the lab's own process namespace")?;
-    let stop = interrupt::passed_on()?;
+    let stop = signals::passed_on()?;
     let mut lab = Command::new("/proc/self/exe");
-    lab.args(std::env::args_os().skip(1)).arg("--staged");
+    lab.args(arguments_with(&["--staged"]));
     match attend(&mut lab, &stop).with_context(|| format!("cannot run the lab (number {number})"))? {
         WaitStatus::Exited(_, 0) => Ok(Exit::Nothing),
         WaitStatus::Exited(_, 1) => Ok(Exit::Findings),
@@ -129,6 +134,17 @@ fn attended(number: u32) -> anyhow::Result<Exit> {
             "the lab's own process ended otherwise than it should: {ended:?}"
         )),
     }
+}
+
+/// This command line with more options behind the verb: at its end they could stand behind a `--`.
+fn arguments_with(more: &[&str]) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let verb = arguments
+        .iter()
+        .position(|argument| argument == "lab")
+        .map_or(0, |at| at + 1);
+    arguments.splice(verb..verb, more.iter().map(OsString::from));
+    arguments
 }
 
 fn exit_of(status: ExitStatus) -> anyhow::Result<Exit> {
@@ -299,7 +315,7 @@ impl Chosen {
 
 /// What is to end everything, once true.
 fn stop() -> anyhow::Result<Arc<AtomicBool>> {
-    interrupt::flag_of_a_child()
+    signals::flag_of_a_child()
 }
 
 /// Says what went wrong. A message may have several lines, the last of them what a program printed.

@@ -14,6 +14,7 @@ use bypeer_lab::{ActorProgram, json, words};
 use bypeer_report::Exit;
 
 use super::arguments::Run;
+use super::examine::Happened;
 use super::{Chosen, complain, examine, find, fix_of, real_of, stop};
 use crate::cli::Format;
 use crate::output;
@@ -111,7 +112,9 @@ pub(super) fn run(run: &Run, number: u32) -> anyhow::Result<Exit> {
     }
     if many && run.format == Format::Text {
         let shown = overview.iter().filter(|tally| tally.shown == tally.rounds).count();
-        println!("{shown} of {} came true in every round", overview.len());
+        let mut out = output::stdout();
+        writeln!(out, "{shown} of {} came true in every round", overview.len())?;
+        out.flush()?;
     }
     // It holds for all of them: said once.
     if let Some(why) = no_trace {
@@ -120,11 +123,19 @@ pub(super) fn run(run: &Run, number: u32) -> anyhow::Result<Exit> {
     for skipped in &skipped {
         eprintln!("bypeer: skipped: {skipped}");
     }
+    if overview.is_empty() && worst == Exit::Nothing {
+        // Nothing was run: that is no success.
+        worst = Exit::Trouble;
+    }
     Ok(worst)
 }
 
 /// Did something not come true that should have?
 fn disappoints(chosen: &Chosen, tally: &Tally) -> bool {
+    if tally.accused() {
+        return true;
+    }
+    // What a change or a user's program does is measured, not demanded.
     if tally.variant.fix.is_some() || chosen.users_own {
         return false;
     }
@@ -133,7 +144,7 @@ fn disappoints(chosen: &Chosen, tally: &Tally) -> bool {
     } else {
         tally.rounds.min(1)
     };
-    tally.shown < needed || tally.accused()
+    tally.shown < needed
 }
 
 /// The rounds of one variant; what ended them early, if something did.
@@ -164,7 +175,7 @@ fn rounds(
             if let Some(capture) = capture_of(&round, host) {
                 let outcome = examine::explain(&capture);
                 let cause = chosen.scenario.cause.as_deref();
-                let (verdict, words) = examine::judge(&outcome, host, cause, &chosen.plan.truth, round.verdict.shows());
+                let (verdict, words) = examine::judge(&outcome, host, cause, &chosen.plan.truth, happened(&round));
                 tally.add_explained(host, verdict, words);
                 explained.push((host.to_owned(), verdict));
             }
@@ -179,6 +190,15 @@ fn rounds(
         }
     }
     Ok((tally, None))
+}
+
+/// Is there anything that a finding could be about?
+pub(super) fn happened(round: &Round) -> Happened {
+    Happened {
+        failed: round.verdict.failed(),
+        shown: round.verdict.shows(),
+        reset: round.recording.saw_reset(),
+    }
 }
 
 /// What one host saw, as a capture.
@@ -238,19 +258,25 @@ pub(super) fn keep(
 }
 
 fn tell(run: &Run, tallies: &[Tally]) -> anyhow::Result<()> {
-    let Some(without) = tallies.first() else { return Ok(()) };
+    // None where it could not be run: then there is nothing to measure a change against.
+    let without = tallies.iter().find(|tally| tally.variant.fix.is_none());
     let mut out = output::stdout();
-    match run.format {
-        Format::Json => {
+    match (run.format, without) {
+        (Format::Json, _) => {
             for tally in tallies {
-                json::write_tally(&mut out, tally, Some(without))?;
+                json::write_tally(&mut out, tally, without)?;
             }
         }
-        Format::Text => {
+        (Format::Text, Some(without)) => {
             out.write_all(words::account(without).as_bytes())?;
             if tallies.len() > 1 {
                 out.write_all(b"\n")?;
                 out.write_all(words::fixes(tallies).as_bytes())?;
+            }
+        }
+        (Format::Text, None) => {
+            for tally in tallies {
+                out.write_all(words::account(tally).as_bytes())?;
             }
         }
     }

@@ -14,7 +14,7 @@ use bypeer_wire::capture::LinkType;
 use bypeer_wire::packet::{Decoded, Decoder, Segment};
 
 use super::arguments::Show;
-use super::run::{actor_program, capture_of, keep};
+use super::run::{actor_program, capture_of, happened, keep};
 use super::{Chosen, complain, examine, find, fix_of, real_of, stop};
 use crate::cli::Color;
 use crate::engine::Outcome;
@@ -98,7 +98,7 @@ pub(super) fn run(show: &Show, number: u32, color: Color) -> anyhow::Result<Exit
         Some(capture) => {
             let outcome = examine::explain(&capture);
             let cause = chosen.scenario.cause.as_deref();
-            let verdict = examine::judge(&outcome, &show.at, cause, &chosen.plan.truth, round.verdict.shows());
+            let verdict = examine::judge(&outcome, &show.at, cause, &chosen.plan.truth, happened(&round));
             write!(out, "{}", report_of(outcome, look))?;
             verdict
         }
@@ -169,6 +169,13 @@ fn truth(round: &Round) -> Vec<String> {
             .complaints
             .iter()
             .map(|complaint| format!("not as the scenario claims: {complaint}")),
+    );
+    lines.extend(
+        round
+            .recording
+            .unused_rules
+            .iter()
+            .map(|rule| format!("the wire had no use for its rule: {rule}")),
     );
     lines.extend(
         verdict
