@@ -24,7 +24,8 @@ const ABOUT: &str = "Says why TCP connections died: who reset them, why, what wa
 const LONG_ABOUT: &str = "\
 \"Connection reset by peer\": by whom exactly, why, what was lost, and what to change, with proof.
 
-bypeer reads packet captures and explains the end of every TCP connection in them. It changes nothing and sends nothing.";
+`explain` reads packet captures and explains the end of every TCP connection in them; it changes nothing and sends \
+nothing. `lab` makes each cause happen on this machine's kernel, in network namespaces of its own, and measures what helps.";
 
 const EXAMPLES: &str = "\
 Examples:
