@@ -34,10 +34,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     } else {
         return None;
     };
+    // Its own kernel threw away the rest of a record: somebody misses it.
+    let cut = reset.direction == Direction::ToClient && tls.record_open[reset.direction.index()];
+    let outcome = if cut { "the reset cut its answer in the middle of a TLS record" } else { "nothing else was unread" };
     let mut weighed = Weighed::of(
         Strength::Fits,
-        Party::Nobody,
-        format!("the {side} {why} without reading the other side's {unread}; nothing else was unread"),
+        if cut { Party::ServerProgram } else { Party::Nobody },
+        format!("the {side} {why} without reading the other side's {unread}; {outcome}"),
     );
     if let Some(alert) = refusal {
         weighed = weighed.because(alert.at, format!("the {side}'s alert: it will not go on"));
@@ -46,7 +49,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         weighed
             .because(record.at, format!("the {}'s last record ({unread}) arrives", proof::side(other)))
             .because(reset.at, format!("the {side} resets: its kernel had received the record, the program had not read it"))
-            .harmless(true),
+            .harmless(!cut),
     )
 }
 
