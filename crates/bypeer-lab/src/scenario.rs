@@ -166,6 +166,9 @@ pub struct Truth {
     /// No kernel sent a reset.
     #[serde(default)]
     pub no_reset: bool,
+    /// The kernels of these hosts sent no reset: whatever came in their name was forged.
+    #[serde(default)]
+    pub no_reset_by: Vec<String>,
     /// Counters that must have moved.
     #[serde(default)]
     pub counters: Vec<CounterClaim>,
@@ -453,6 +456,7 @@ impl Scenario {
             kernel
                 .chain(counters)
                 .chain(claims.unread.iter().map(|claim| claim.host.clone()))
+                .chain(claims.no_reset_by.iter().cloned())
                 .chain(claims.finds.keys().cloned())
                 .chain(claims.also.keys().cloned())
                 .collect()

@@ -112,7 +112,7 @@ impl Verdict {
 
     fn check_kernel(&mut self, round: &Round, truth: &Truth, traced: bool) {
         if !traced {
-            if !truth.kernel.is_empty() || truth.no_reset {
+            if !truth.kernel.is_empty() || truth.no_reset || !truth.no_reset_by.is_empty() {
                 self.unchecked
                     .push("the kernel's reasons: its reset events cannot be read here".to_owned());
             }
@@ -167,6 +167,13 @@ impl Verdict {
                         seen.join(", ")
                     }
                 ));
+            }
+        }
+        for host in &truth.no_reset_by {
+            if let Some((_, event)) = round.resets.iter().find(|(sender, _)| sender == host) {
+                let reason = event.reason.as_deref().unwrap_or("no reason given");
+                self.complaints
+                    .push(format!("{host}'s kernel sent a reset itself ({reason})"));
             }
         }
         if truth.no_reset && !round.resets.is_empty() {

@@ -69,6 +69,23 @@ fn a_round_in_which_nothing_happened_shows_nothing() {
 }
 
 #[test]
+fn a_reset_of_a_kernel_that_must_send_none_is_a_complaint() {
+    let by = |host: &str| Truth {
+        no_reset_by: vec![host.to_owned()],
+        ..Truth::default()
+    };
+    // In this round the server's kernel sends one.
+    assert!(Verdict::of(&cut(), &by("client"), true).shows());
+    let verdict = Verdict::of(&cut(), &by("server"), true);
+    assert_eq!(verdict.complaints.len(), 1, "{:#?}", verdict.complaints);
+    let blind = Verdict::of(&cut(), &by("server"), false);
+    assert!(
+        blind.shows() && blind.unchecked.len() == 1,
+        "what cannot be read is no complaint"
+    );
+}
+
+#[test]
 fn no_claim_is_met_by_every_round() {
     for round in [well(), cut()] {
         assert!(Verdict::of(&round, &Truth::default(), true).shows());
