@@ -589,30 +589,39 @@ impl<'a> Stage<'a> {
         let Some(machine) = self.bench.sandbox.host(host) else {
             return Ok(());
         };
+        let what = format!("run {command:?} on {host}");
+        // A file: it may say more than a pipe holds, and what it leaves running may keep its output open.
+        let said = self.folder.join("run.stderr");
+        let stderr = fs::File::create(&said).map_err(system(&what))?;
         let mut shell = std::process::Command::new("/bin/sh");
         shell
             .args(["-c", command])
             .current_dir(&self.folder)
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::piped());
-        let what = format!("run {command:?} on {host}");
+            .stderr(stderr);
         std::os::unix::process::CommandExt::process_group(&mut shell, 0);
         let mut child = machine.spawn(&mut shell).map_err(system(&what))?;
-        while child.try_wait().map_err(system(&what))?.is_none() {
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(system(&what))? {
+                break status;
+            }
             if self.bench.stop.load(Ordering::Relaxed) || Instant::now() >= self.deadline {
                 // With whatever it started, which has its output too. It may just have ended.
                 let _ = killpg(Pid::from_raw(child.id() as i32), UnixSignal::SIGKILL);
             }
             thread::sleep(GLANCE);
-        }
-        let done = child.wait_with_output().map_err(system(&what))?;
+        };
         if self.bench.stop.load(Ordering::Relaxed) {
             return Err(RoundError::Stopped);
         }
-        if !done.status.success() {
-            let said = String::from_utf8_lossy(&done.stderr);
-            let error = io::Error::other(format!("{}: {}", status_text(done.status), said.trim()));
+        if !status.success() {
+            let said = fs::read(&said).map_err(system(&what))?;
+            let error = io::Error::other(format!(
+                "{}:\n{}",
+                status_text(status),
+                tail(&String::from_utf8_lossy(&said))
+            ));
             return Err(RoundError::System { what, error });
         }
         self.tell_all(&ToActor::Marked(format!("run {host}")));
