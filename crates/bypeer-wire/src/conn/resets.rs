@@ -102,9 +102,10 @@ impl Scene<'_> {
     /// A reset that came before the last of the data that it ends, which were lost or overtaken on the way: the sender's host may
     /// send from two processors at once. A forger knows neither timestamps nor window.
     fn overtakes(&self, segment: &Segment<'_>, reset: &SegmentNote) -> bool {
-        const MOST: i64 = 64 << 10;
-        let ahead = reset.seq - self.own.sent as i64;
-        self.own.timestamps && segment.window > 0 && (1..=MOST).contains(&ahead) && reset.ack >= self.peer.acked
+        // What is under way at once is bounded by the receiver's window.
+        let most = self.own.acked.saturating_add(i64::from(self.peer.window).max(64 << 10));
+        let ahead = reset.seq > self.own.sent as i64 && reset.seq <= most;
+        self.own.timestamps && segment.window > 0 && ahead && reset.ack >= self.peer.acked
     }
 
     /// RFC 5961 §3.2, as seen from the capture point: what was sent without a gap counts as arrived, unless the receiver
