@@ -14,6 +14,7 @@ mod hops;
 mod judge;
 mod ledger;
 mod story;
+pub mod testimony;
 
 pub use cause::{Cause, Strength, Weighed};
 pub use facts::{Software, clause, software};
@@ -24,3 +25,4 @@ pub use finding::{
 pub use judge::{Judge, Verdicts};
 pub use ledger::Surroundings;
 pub use story::Story;
+pub use testimony::Testimony;

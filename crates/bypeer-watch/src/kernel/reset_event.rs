@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use bypeer_diagnose::testimony::ResetPath;
 use bypeer_wire::Timestamp;
 
 /// A reset that this machine's kernel decided to send: one `tcp:tcp_send_reset` event.
@@ -36,43 +37,6 @@ impl ResetEvent {
             // __tcp_close() has these too: TCP_LINGER2 below zero, and too many orphans.
             (ResetPath::CloseUnread, Some("TCP_ABORT_ON_LINGER" | "TCP_ABORT_ON_MEMORY")) => ResetPath::Other,
             (path, _) => path,
-        }
-    }
-}
-
-/// A way through Linux that ends in a reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ResetPath {
-    /// `close`, `exit` or a kill with bytes received and unread: `__tcp_close` itself sends.
-    CloseUnread,
-    /// `close` with `SO_LINGER` on and 0 seconds: `tcp_disconnect` from `__tcp_close`.
-    LingerZero,
-    /// The listener was closed over connections that nobody had accepted: `inet_csk_listen_stop`.
-    ListenerClosed,
-    /// `ss -K`, or another that destroys sockets from outside: `tcp_abort`.
-    Killed,
-    /// `connect` to `AF_UNSPEC`: `tcp_disconnect` from `__inet_stream_connect`.
-    Disconnected,
-    /// The answer to a segment that has no place: `tcp_v4_send_reset` or its twin for IPv6.
-    Answer,
-    /// A timer gave up: keep-alive, retransmission, out of resources.
-    Timer,
-    /// None of these, or no stack.
-    Other,
-}
-
-impl ResetPath {
-    /// In words with hyphens, as in scenarios and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            ResetPath::CloseUnread => "close-unread",
-            ResetPath::LingerZero => "linger-zero",
-            ResetPath::ListenerClosed => "listener-closed",
-            ResetPath::Killed => "destroyed",
-            ResetPath::Disconnected => "disconnected",
-            ResetPath::Answer => "answer",
-            ResetPath::Timer => "timer",
-            ResetPath::Other => "other",
         }
     }
 }

@@ -1,0 +1,21 @@
+//! Kernel events → what each end's kernel says of connections that died.
+//!
+//! The kernel part (`bpf/`) is loaded where the caller may ([`Tier`]); elsewhere the kernel is asked by the ways that need less. Whatever
+//! the source, the outcome is a [`bypeer_diagnose::Testimony`]: this crate judges nothing.
+
+#![cfg(target_os = "linux")]
+
+pub mod event;
+pub mod kernel;
+
+/// How much the kernel part records, and what it costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Resets, failures, and who closed: nothing for connections that stay healthy but a note when they are closed.
+    #[default]
+    Resets,
+    /// Also each socket's reads, writes and state changes, and descriptors that change hands.
+    Calls,
+    /// Also the first bytes of what was read and written.
+    Payload,
+}
