@@ -23,6 +23,25 @@ pub fn decide(story: &Story<'_>) -> Option<Finding> {
     if story.connection.to_server.missed + story.connection.to_client.missed > 0 {
         weighed.retain_mut(|(_, weighed)| doubt(story, weighed));
     }
+    let Decision {
+        cause,
+        weighed,
+        confidence,
+        rivals,
+    } = compare(weighed)?;
+    Some(finding(story, cause, weighed, confidence, rivals))
+}
+
+/// What is left when the causes have been compared.
+pub(crate) struct Decision {
+    pub cause: &'static Cause,
+    pub weighed: Weighed,
+    pub confidence: Confidence,
+    pub rivals: Vec<Rival>,
+}
+
+/// Compares what the causes say, in the order of their table; `None` when nothing is left to say.
+pub(crate) fn compare(mut weighed: Vec<(&'static Cause, Weighed)>) -> Option<Decision> {
     // Stable: of equals the first in the table leads. A fault is not excused by a harmless note that fits as well.
     weighed.sort_by_key(|(_, weighed)| (std::cmp::Reverse(weighed.strength), weighed.harmless));
     let (best, harmless) = weighed
@@ -41,7 +60,7 @@ pub fn decide(story: &Story<'_>) -> Option<Finding> {
         _ => Confidence::Undecided,
     };
     let mut candidates = weighed.into_iter();
-    let (cause, chosen) = candidates.next()?;
+    let (cause, weighed) = candidates.next()?;
     let rivals: Vec<Rival> = if confidence == Confidence::Undecided {
         candidates
             .filter(|(_, other)| other.strength == best && other.harmless == harmless)
@@ -53,7 +72,12 @@ pub fn decide(story: &Story<'_>) -> Option<Finding> {
     } else {
         Vec::new()
     };
-    Some(finding(story, cause, chosen, confidence, rivals))
+    Some(Decision {
+        cause,
+        weighed,
+        confidence,
+        rivals,
+    })
 }
 
 /// Where the capture has holes, what was not seen may have been there: absence accuses nobody, and nothing is proven.
@@ -101,6 +125,7 @@ fn finding(
         clauses: facts::clauses(cause.clauses, &situation),
         follows: None,
         settle: weighed.settle.filter(|_| confidence != Confidence::Certain),
+        heard: None,
     }
 }
 

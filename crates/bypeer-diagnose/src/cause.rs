@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Evidence, Party, Story};
+use crate::{Evidence, Hearing, Party, Story};
 
 /// A reason why a connection dies. One file each under `causes/`, with its manual page beside it.
 pub struct Cause {
@@ -14,6 +14,8 @@ pub struct Cause {
     pub clauses: &'static [&'static str],
     /// Weighs a story: what speaks for this cause, `None` when it is refuted or nothing speaks for it.
     pub weigh: fn(&Story<'_>) -> Option<Weighed>,
+    /// Weighs what kernels said, where there are no packets: the same promise.
+    pub hear: fn(&Hearing) -> Option<Weighed>,
 }
 
 impl fmt::Debug for Cause {

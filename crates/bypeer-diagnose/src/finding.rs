@@ -2,7 +2,7 @@ use std::fmt;
 
 use bypeer_wire::{Endpoint, PacketRef, Timestamp};
 
-use crate::Cause;
+use crate::{Cause, Hearing};
 
 /// What bypeer says about one connection: the cause, how sure it is, and why.
 #[derive(Clone, Debug)]
@@ -51,6 +51,9 @@ pub struct Finding {
     pub follows: Option<Follows>,
     /// The one observation that would decide between the rivals, or make a likely finding certain.
     pub settle: Option<String>,
+    /// What the kernels said, when it was judged by that and not by packets. `stream` is then the connection's number in the order of
+    /// telling.
+    pub heard: Option<Box<Hearing>>,
 }
 
 /// The connection behind a proxy whose end brought this one down.
@@ -209,6 +212,8 @@ pub enum Source {
     Packet,
     /// Other connections of the same capture, taken together.
     Group,
+    /// A kernel that had one of the connection's sockets; `number` is that of the event.
+    Kernel,
 }
 
 impl Source {
@@ -217,6 +222,7 @@ impl Source {
         match self {
             Source::Packet => "packet",
             Source::Group => "group",
+            Source::Kernel => "kernel",
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod causes;
 mod facts;
 mod finding;
 mod groups;
+mod heard;
+mod hearing;
 mod hops;
 mod judge;
 mod ledger;
@@ -22,6 +24,8 @@ pub use finding::{
     Accounts, Clause, Confidence, Evidence, Finding, Fix, Follows, Insight, Lost, NotJudged, Owner, Party, Retry,
     Rival, Source,
 };
+pub use heard::decide as decide_heard;
+pub use hearing::{Came, Hearing, Late, Unread};
 pub use judge::{Judge, Verdicts};
 pub use ledger::Surroundings;
 pub use story::Story;

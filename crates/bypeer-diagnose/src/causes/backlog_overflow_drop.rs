@@ -2,9 +2,12 @@ use std::time::Duration;
 
 use bypeer_wire::{Direction, PacketRef};
 
+use crate::heard;
+use crate::testimony::{State, Told};
+use crate::heard::errno::ETIMEDOUT;
 use crate::causes::proof;
 use crate::story::Story;
-use crate::{Cause, Evidence, Party, Source, Strength, Weighed};
+use crate::{Cause, Evidence, Hearing, Party, Source, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "backlog-overflow-drop",
@@ -12,6 +15,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("backlog_overflow_drop.md"),
     clauses: &["RFC 9293 §3.10.7.2", "RFC 9110 §15.6.5"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -104,4 +108,38 @@ fn taken_late(story: &Story<'_>, taken: PacketRef, waited: Duration, settle: &st
         .because(taken, format!("only now the server's kernel acknowledges data, repeated {repeated} times"))
         .and(proof::ending(story, story.connection.app.exchanges.first.as_deref()))
         .settled_by(settle)
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let settle = "nstat -az TcpExtListenOverflows TcpExtListenDrops on the server; ss -ltn (Recv-Q above Send-Q)";
+    let by = &hearing.deciding;
+    if by.told == Told::Overflowed {
+        return Some(
+            Weighed::of(Strength::Proven, Party::Operator, "the server's accept queue was full: its kernel dropped the attempt")
+                .and(heard::proof(hearing)),
+        );
+    }
+    // A half-open connection that the server's kernel gave up, and the client still believes in.
+    if let Some((by, trigger)) = hearing.unknown_here()
+        && by.overflowed
+        && !trigger.syn
+    {
+        return Some(
+            Weighed::of(
+                Strength::Fits,
+                Party::Operator,
+                "the server's kernel had thrown away the end of the handshake: its accept queue was full",
+            )
+            .and(heard::proof(hearing))
+            .settled_by(settle),
+        );
+    }
+    let (failed, error) = hearing.failed()?;
+    let silence = error == ETIMEDOUT && failed.state == Some(State::SynSent);
+    silence.then(|| {
+        let strength = if failed.overflowed { Strength::Proven } else { Strength::Possible };
+        Weighed::of(strength, Party::Operator, "SYNs went unanswered: the server's accept queue may have been full")
+            .and(heard::proof(hearing))
+            .settled_by(settle)
+    })
 }

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
 
+use crate::heard;
+use crate::testimony::State;
 use crate::causes::proof;
 use crate::story::{Maker, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "backlog-overflow-rst",
@@ -11,6 +13,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("backlog_overflow_rst.md"),
     clauses: &["RFC 9293 §3.10.7.2"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -38,6 +41,24 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         .because(syn_ack, "the server's SYN-ACK")
         .because(ack, "the client completes the handshake")
         .and(proof::unclaimed(vec![proof::reset(story, reset)]))
+        .settled_by("sysctl net.ipv4.tcp_abort_on_overflow and nstat -az TcpExtListenOverflows on the server"),
+    )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let (by, trigger) = hearing.unknown_here()?;
+    let at_listener = matches!(by.state, Some(State::Listen | State::NewSynReceived)) && trigger.ack && !trigger.syn;
+    if !at_listener || by.reason.as_deref() == Some("TCP_FLAGS") {
+        return None;
+    }
+    let strength = if by.overflowed { Strength::Proven } else if by.reason.as_deref() == Some("INVALID_SYN") { Strength::Fits } else { return None };
+    Some(
+        Weighed::of(
+            strength,
+            Party::Operator,
+            "the server's kernel reset the connection at the end of the handshake: its accept queue was full and tcp_abort_on_overflow is on",
+        )
+        .and(heard::proof(hearing))
         .settled_by("sysctl net.ipv4.tcp_abort_on_overflow and nstat -az TcpExtListenOverflows on the server"),
     )
 }

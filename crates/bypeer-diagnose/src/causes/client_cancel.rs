@@ -4,9 +4,11 @@ use bypeer_wire::app::{Exchange, Version};
 use bypeer_wire::conn::ResetShape;
 use bypeer_wire::{Direction, PacketRef};
 
+use crate::heard;
+use crate::testimony::{ResetPath, Side};
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story, request_head};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "client-cancel",
@@ -14,6 +16,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("client_cancel.md"),
     clauses: &["RFC 9112 §9.5", "RFC 9293 §3.6.1", "RFC 9110 §9.2.2"],
     weigh,
+    hear,
 };
 
 /// An answer that takes longer than this is slow, whoever gave up.
@@ -151,4 +154,51 @@ fn is_health_check(exchange: &Exchange) -> bool {
     let Some(request) = exchange.request.as_ref().filter(|_| exchange.response.is_some()) else { return false };
     let bare = request.end.is_some_and(|end| end - request.start <= 80);
     bare && request_head(request).is_some_and(|head| head.version == Version::Http10 && head.user_agent.is_none())
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.death().is_some() {
+        return None;
+    }
+    let settle = "the client's own account: a timeout it was given, a cancelled call, a user who left";
+    let say = |strength, verdict: String| {
+        Some(Weighed::of(strength, Party::ClientProgram, verdict).and(heard::proof(hearing)).settled_by(settle))
+    };
+    if let Some(unread) = hearing.closed_unread().filter(|unread| unread.side == Side::Client) {
+        let all_there = unread.by.fin_received == Some(true);
+        if all_there || !unread.was_still_coming() {
+            return None;
+        }
+        let server = hearing.peer.as_ref();
+        let owed = server.is_some_and(|server| server.unsent.unwrap_or(0) > 0);
+        let strength = if owed { Strength::Proven } else { Strength::Possible };
+        return say(strength, format!("the client closed in the middle of the answer, with {} bytes of it unread", unread.bytes));
+    }
+    // An abort of its own, or data of the server that met its closed socket.
+    let by = hearing.reset_sent().filter(|by| by.side == Some(Side::Client));
+    if let Some(by) = by
+        && matches!(by.path, Some(ResetPath::LingerZero | ResetPath::Disconnected))
+    {
+        let waits = by.acked.unwrap_or(0) + by.unacked.unwrap_or(0) > 0 && by.since_sent <= by.since_received;
+        return if waits { say(Strength::Fits, "the client gave up before any answer, and aborted".to_owned()) } else { None };
+    }
+    if let Some(late) = hearing.late().filter(|late| late.side == Side::Client && late.trigger.len > 0) {
+        if late.may_be_a_good_bye() {
+            return None;
+        }
+        let waited = proof::time(late.closed.since_sent);
+        let verdict = if late.closed.received == 0 {
+            format!("the client gave up {waited} after its request, before any answer; {} bytes of the answer met its closed socket", late.trigger.len)
+        } else {
+            format!("the client closed before it had the whole answer; {} bytes more met its closed socket", late.trigger.len)
+        };
+        return say(Strength::Fits, verdict);
+    }
+    let from = hearing.reset_from_elsewhere().filter(|by| by.side == Some(Side::Server))?;
+    let undelivered = from.unsent.unwrap_or(0) + from.unacked.unwrap_or(0);
+    if undelivered > 0 {
+        return say(Strength::Fits, format!("the client reset the connection while {undelivered} bytes of the answer were on their way"));
+    }
+    let waiting = from.received.unwrap_or(0) > 0 && from.since_received < from.since_sent;
+    if waiting { say(Strength::Fits, "the client reset the connection while it waited for an answer".to_owned()) } else { None }
 }

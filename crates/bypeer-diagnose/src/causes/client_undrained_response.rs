@@ -3,9 +3,11 @@ use std::time::Duration;
 use bypeer_wire::Direction;
 use bypeer_wire::conn::ResetShape;
 
+use crate::heard;
+use crate::testimony::Side;
 use crate::causes::proof;
 use crate::story::{Stand, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "client-undrained-response",
@@ -13,6 +15,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("client_undrained_response.md"),
     clauses: &["RFC 9112 §9.3", "RFC 9293 §3.6.1"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -43,6 +46,22 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             "the client closed after the whole answer had been sent, without reading all of it",
         )
         .and(proof::ending(story, Some(exchange)))
+        .harmless(true),
+    )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let unread = hearing.closed_unread().filter(|unread| unread.side == Side::Client)?;
+    if hearing.death().is_some() {
+        return None;
+    }
+    Some(
+        Weighed::of(
+            Strength::Fits,
+            Party::ClientProgram,
+            format!("the client closed without reading {} bytes that it had received", unread.bytes),
+        )
+        .and(heard::proof(hearing))
         .harmless(true),
     )
 }

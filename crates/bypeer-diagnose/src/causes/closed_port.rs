@@ -1,8 +1,10 @@
 use bypeer_wire::conn::ResetShape;
 
+use crate::heard;
+use crate::testimony::State;
 use crate::causes::proof;
 use crate::story::{Maker, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "closed-port",
@@ -10,6 +12,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("closed_port.md"),
     clauses: &["RFC 9293 §3.10.7.1", "RFC 9293 §3.5.2"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -34,4 +37,15 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             .and([proof::reset(story, reset)])
             .settled_by("ss -ltn on the server"),
     )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let verdict = "the connection was refused: nobody listens on this address and port";
+    if let Some((by, trigger)) = hearing.unknown_here() {
+        let refused = trigger.syn && !trigger.ack && by.listening != Some(true) && by.state.is_none();
+        return refused.then(|| Weighed::of(Strength::Proven, Party::Operator, verdict).and(heard::proof(hearing)));
+    }
+    let by = hearing.reset_from_elsewhere().filter(|by| by.state == Some(State::SynSent))?;
+    let strength = if by.firewalled { Strength::Possible } else { Strength::Fits };
+    Some(Weighed::of(strength, Party::Operator, verdict).and(heard::proof(hearing)).settled_by("ss -ltn on the server"))
 }

@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use bypeer_wire::conn::ResetShape;
 
+use crate::heard;
+use crate::testimony::{ResetPath, Side, State, Told};
 use crate::causes::proof;
 use crate::story::{Stand, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "deliberate-pool-rst",
@@ -12,6 +14,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("deliberate_pool_rst.md"),
     clauses: &["RFC 9293 §3.10.5", "RFC 9112 §9.5"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -57,4 +60,31 @@ impl MaxByTime for Option<bypeer_wire::PacketRef> {
             (a, b) => a.or(b),
         }
     }
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.death().is_some() {
+        return None;
+    }
+    // Its own kernel tells that it owed nothing and was owed nothing; of a peer's reset that nothing was under way.
+    let by = hearing.reset_sent().or(hearing.reset_from_elsewhere())?;
+    let sent_it = by.told == Told::ResetSent;
+    if sent_it && !(by.side == Some(Side::Client) && matches!(by.path, Some(ResetPath::LingerZero | ResetPath::Disconnected))) {
+        return None;
+    }
+    let quiet = by.unread == Some(0) && by.unacked == Some(0) && by.unsent == Some(0);
+    let untouched = by.acked == Some(0) && by.received == Some(0);
+    let idle = match by.side? {
+        Side::Client => by.received? > 0 && by.since_received < by.since_sent,
+        Side::Server => by.acked? > 0 && by.since_sent < by.since_received,
+    };
+    if !quiet || by.state == Some(State::SynSent) || !(idle || sent_it && untouched) {
+        return None;
+    }
+    let verdict = match (sent_it, untouched) {
+        (true, true) => "the client connected and reset at once: a health check, or a probe of the port",
+        (true, false) => "the client threw the connection away with a reset; nothing was owed",
+        (false, _) => "the other side threw the connection away with a reset; nothing was under way",
+    };
+    Some(Weighed::of(Strength::Fits, Party::Nobody, verdict).and(heard::proof(hearing)).harmless(true))
 }

@@ -1,6 +1,8 @@
+use crate::heard;
+use crate::testimony::Told;
 use crate::causes::proof;
 use crate::story::{Story, request_head, response_head};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 use bypeer_wire::app::{Method, Protocol};
 
 pub static CAUSE: Cause = Cause {
@@ -9,6 +11,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("desync_unsolicited_response.md"),
     clauses: &["RFC 9112 §9.2", "RFC 9112 §6.3", "RFC 9112 §11.2", "RFC 9110 §15.5.9"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -37,4 +40,16 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     }
     let exchange = app.exchanges.iter().find(|exchange| exchange.request.is_some());
     Some(weighed.and(proof::ending(story, exchange)))
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    (hearing.deciding.told == Told::Swapped).then(|| {
+        Weighed::of(
+            Strength::Proven,
+            Party::ServerProgram,
+            "the server wrote an answer to another connection than the one that it had read the request from: the descriptor's number had \
+             been closed and given away in between",
+        )
+        .and(heard::proof(hearing))
+    })
 }

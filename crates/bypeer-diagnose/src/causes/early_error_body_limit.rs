@@ -1,7 +1,11 @@
+use std::time::Duration;
+
+use crate::heard;
+use crate::testimony::Side;
 use crate::causes::proof;
 use crate::causes::unread_request_body::quiet_before;
 use crate::story::{Stand, Story, has_body, response_head};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Came, Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "early-error-body-limit",
@@ -9,6 +13,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("early_error_body_limit.md"),
     clauses: &["RFC 9110 §15.5.14", "RFC 9112 §9.5", "RFC 9112 §9.6", "RFC 9110 §10.1.1"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -43,5 +48,33 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Weighed::of(strength, Party::ServerProgram, verdict)
             .and(proof::ending(story, Some(exchange)))
             .settled_by("strace of the server's close, or TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset"),
+    )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let unread = hearing.closed_unread().filter(|unread| unread.side == Side::Server && unread.wrote > 0)?;
+    if hearing.death().is_some() || unread.by.linger == Some(Some(Duration::ZERO)) {
+        return None;
+    }
+    let strength = match (hearing.status(), hearing.request_rest()) {
+        (Some(status), rest) if status >= 400 => match rest {
+            Some(rest) if rest > 0 && unread.bytes <= rest => Strength::Proven,
+            Some(0) => return None,
+            _ => Strength::Fits,
+        },
+        (Some(_), _) => return None,
+        // An upload that went on after the answer: more than one segment of it, and the last just now.
+        (None, _) if matches!(unread.came, Came::After(_) | Came::CannotTell) && !unread.is_one_segment() => Strength::Fits,
+        (None, _) => return None,
+    };
+    let status = hearing.status().map_or_else(String::new, |status| format!(" ({status})"));
+    Some(
+        Weighed::of(
+            strength,
+            Party::ServerProgram,
+            format!("the server answered{status} while the client was still sending, and closed with {} bytes of it unread", unread.bytes),
+        )
+        .and(heard::proof(hearing))
+        .settled_by("the status of the answer: `bypeer watch --payload` reads the heads"),
     )
 }

@@ -1,9 +1,11 @@
 use bypeer_wire::Direction;
 use bypeer_wire::conn::ResetShape;
 
+use crate::heard;
+use crate::testimony::{Side, State};
 use crate::causes::proof;
 use crate::story::{Maker, Stand, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "half-open-after-reboot",
@@ -11,6 +13,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("half_open_after_reboot.md"),
     clauses: &["RFC 9293 §3.5.1", "RFC 9293 §3.5.2", "RFC 9293 §3.10.7.2", "RFC 9293 §3.8.4"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -67,5 +70,25 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         )
         .and(proof::ending(story, story.unfinished()))
         .settled_by(format!("uptime of the {side}'s host and container; a capture on its side")),
+    )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let (by, trigger) = hearing.unknown_here().filter(|(_, trigger)| !trigger.syn)?;
+    let no_socket = by.state.is_none() || by.state == Some(State::Listen) && by.reason.as_deref() != Some("INVALID_SYN");
+    if !no_socket || by.overflowed {
+        return None;
+    }
+    let side = by.side.map_or("this", Side::name);
+    let party = if by.side == Some(Side::Client) { Party::ClientKernel } else { Party::ServerKernel };
+    let what = if trigger.len > 0 { format!("{} bytes", trigger.len) } else { "a segment".to_owned() };
+    Some(
+        Weighed::of(
+            Strength::Fits,
+            party,
+            format!("{what} came for a connection that the {side}'s kernel does not know (any more): a restart, a failover, an address that moved"),
+        )
+        .and(heard::proof(hearing))
+        .settled_by(format!("uptime of the {side}'s host and container; what closed this connection before the watch began")),
     )
 }

@@ -1,9 +1,12 @@
 use bypeer_wire::Direction;
 use bypeer_wire::packet::IcmpKind;
 
+use crate::heard;
+use crate::testimony::State;
+use crate::heard::errno::{ENETUNREACH, EHOSTUNREACH, ECONNREFUSED, EPROTO, EHOSTDOWN};
 use crate::causes::proof;
 use crate::story::Story;
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "icmp-error-abort",
@@ -11,6 +14,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("icmp_error_abort.md"),
     clauses: &["RFC 1122 §4.2.3.9", "RFC 5927 §4"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -47,4 +51,16 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             .and(proof::ending(story, None))
             .settled_by("the routes and firewall rules of the host that reported it"),
     )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let (failed, error) = hearing.failed()?;
+    let icmp = matches!(error, ENETUNREACH | EHOSTUNREACH | ECONNREFUSED | EPROTO | EHOSTDOWN);
+    let connecting = failed.state == Some(State::SynSent);
+    icmp.then(|| {
+        let what = if connecting { "an ICMP error ended the attempt to connect" } else { "an ICMP error, or a dead route, ended the connection" };
+        Weighed::of(if connecting { Strength::Proven } else { Strength::Fits }, Party::Between, what)
+            .and(heard::proof(hearing))
+            .settled_by("a capture that includes ICMP: who sent the error")
+    })
 }

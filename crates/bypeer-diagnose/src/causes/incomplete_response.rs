@@ -1,5 +1,6 @@
 use bypeer_wire::app::Framing;
 
+use crate::causes::cannot_be_heard;
 use crate::causes::proof;
 use crate::story::{Stand, Story};
 use crate::{Cause, Party, Strength, Weighed};
@@ -10,6 +11,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("incomplete_response.md"),
     clauses: &["RFC 9112 §8", "RFC 9112 §6.3", "RFC 9112 §9.8"],
     weigh,
+    hear: cannot_be_heard,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {

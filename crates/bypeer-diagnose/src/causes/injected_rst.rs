@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use bypeer_wire::conn::{Reset, ResetShape};
 
+use crate::heard;
+use crate::testimony::{Side, State};
 use crate::causes::proof;
 use crate::story::{Stand, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "injected-rst",
@@ -12,6 +14,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("injected_rst.md"),
     clauses: &["RFC 5961 §3.2", "RFC 9293 §3.5.3", "RFC 3360 §2"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -100,4 +103,19 @@ fn both_at_once(story: &Story<'_>) -> Option<bypeer_wire::PacketRef> {
     let other = story.connection.resets.iter().find(|reset| reset.direction != first.direction)?;
     let close = other.at.time.since(first.at.time).max(first.at.time.since(other.at.time)) < Duration::from_millis(2);
     (close && !first.after_own_fin && !first.after_peer_fin).then_some(other.at)
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    // Where all kernels of a connection are heard and none sent it, somebody else did.
+    let by = hearing.reset_from_elsewhere().filter(|by| by.peer_is_local && !by.firewalled && by.state != Some(State::SynSent))?;
+    let side = by.side.map_or("this", |side| if side == Side::Client { "server" } else { "client" });
+    Some(
+        Weighed::of(
+            Strength::Fits,
+            Party::Between,
+            format!("a reset in the {side}'s name that the {side}'s kernel, on this same machine, did not send"),
+        )
+        .and(heard::proof(hearing))
+        .settled_by("a capture of the reset: its TTL and IP identification against those of other packets"),
+    )
 }

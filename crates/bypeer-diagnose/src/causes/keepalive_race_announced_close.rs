@@ -1,6 +1,8 @@
+use crate::heard;
+use crate::testimony::Side;
 use crate::causes::{proof, reuse};
 use crate::story::Story;
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "keepalive-race-announced-close",
@@ -8,6 +10,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("keepalive_race_announced_close.md"),
     clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3", "RFC 9110 §7.6.1"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -29,4 +32,20 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         weighed = weighed.because(answer.last, "the last answer ends");
     }
     Some(weighed.and(proof::ending(story, Some(exchange))))
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.death().is_some() || hearing.announced() != Some(true) || hearing.request_rest().is_some_and(|rest| rest > 0) {
+        return None;
+    }
+    let by_server = hearing.closed_unread().is_some_and(|unread| unread.side == Side::Server && unread.wrote > 0 && unread.bytes > 2)
+        || hearing.late().is_some_and(|late| late.side == Side::Server && late.closed.sent > 0 && late.trigger.len > 2);
+    by_server.then(|| {
+        Weighed::of(
+            Strength::Proven,
+            Party::ClientProgram,
+            "the client sent another request although the close had been announced",
+        )
+        .and(heard::proof(hearing))
+    })
 }

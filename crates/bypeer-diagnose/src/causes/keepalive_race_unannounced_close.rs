@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use crate::heard;
+use crate::testimony::Side;
 use crate::causes::{proof, reuse};
 use crate::story::Story;
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Came, Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "keepalive-race-unannounced-close",
@@ -10,6 +12,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("keepalive_race_unannounced_close.md"),
     clauses: &["RFC 9112 §9.5", "RFC 9112 §9.3.1", "RFC 9110 §9.2.2"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -52,4 +55,60 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         reuse.meeting()
     );
     Some(Weighed::of(strength, Party::Operator, verdict).and(reuse.proof(story)))
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.death().is_some() || hearing.announced() == Some(true) || hearing.request_rest().is_some_and(|rest| rest > 0) {
+        return None;
+    }
+    let (strength, verdict) = unread_race(hearing).or_else(|| late_race(hearing))?;
+    Some(
+        Weighed::of(strength, Party::Operator, verdict)
+            .and(heard::proof(hearing))
+            .settled_by("where requests end: `bypeer watch --payload` reads the heads, a capture shows them"),
+    )
+}
+
+/// A request that lay unread when the server closed.
+fn unread_race(hearing: &Hearing) -> Option<(Strength, String)> {
+    let unread = hearing.closed_unread().filter(|unread| unread.side == Side::Server && unread.read > 0)?;
+    if unread.by.linger == Some(Some(Duration::ZERO)) {
+        return None;
+    }
+    let idle = match unread.came {
+        Came::After(idle) => idle,
+        Came::CannotTell => Duration::ZERO,
+        Came::NothingSent | Came::Before => return None,
+    };
+    let known = hearing.request_rest() == Some(0);
+    let strength = if unread.is_too_short_for_a_request() || unread.may_be_a_good_bye() && !known {
+        Strength::Possible
+    } else if known || unread.is_one_segment() || unread.repeats() {
+        Strength::Fits
+    } else {
+        Strength::Possible
+    };
+    let verdict = format!(
+        "the server closed while the next request ({} bytes, {} after the last answer) lay unread",
+        unread.bytes,
+        proof::time(idle)
+    );
+    Some((strength, verdict))
+}
+
+/// A request that reached the closed socket.
+fn late_race(hearing: &Hearing) -> Option<(Strength, String)> {
+    let late = hearing.late().filter(|late| late.side == Side::Server && late.closed.sent > 0 && late.trigger.len > 0)?;
+    let idle = late.closed.since_sent;
+    let strength = if late.is_too_short_for_a_request() || late.may_be_a_good_bye() || late.closed_idle() && late.fin_had_arrived {
+        Strength::Possible
+    } else {
+        Strength::Fits
+    };
+    let verdict = format!(
+        "the server closed the connection after {} idle; the next request reached the closed socket {} later",
+        proof::time(idle),
+        proof::time(late.after())
+    );
+    Some((strength, verdict))
 }

@@ -1,9 +1,11 @@
 use bypeer_wire::Direction;
 use bypeer_wire::conn::{Marks, ResetShape};
 
+use crate::heard;
+use crate::testimony::{ResetPath, Side};
 use crate::causes::proof;
 use crate::story::Story;
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "keepalive-timeout",
@@ -11,6 +13,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("keepalive_timeout.md"),
     clauses: &["RFC 9293 §3.8.4"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -42,5 +45,22 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         weighed
             .and([proof::reset(story, reset)])
             .settled_by(format!("a capture on the {other}'s side: did the probes arrive, did answers leave?")),
+    )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let by = hearing.reset_sent().filter(|by| by.reason.as_deref() == Some("TCP_KEEPALIVE_TIMEOUT") || by.path == Some(ResetPath::Timer))?;
+    let told = by.reason.as_deref() == Some("TCP_KEEPALIVE_TIMEOUT");
+    if by.reason.is_some() && !told {
+        return None;
+    }
+    let side = by.side.map_or("this", Side::name);
+    Some(
+        Weighed::of(
+            if told { Strength::Proven } else { Strength::Possible },
+            Party::Between,
+            format!("the {side}'s kernel sent keep-alive probes, none was answered, and it reset the connection"),
+        )
+        .and(heard::proof(hearing)),
     )
 }

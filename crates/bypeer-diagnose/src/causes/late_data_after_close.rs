@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use bypeer_wire::Direction;
 
+use crate::heard;
+use crate::testimony::Side;
 use crate::causes::proof;
 use crate::story::{Stand, Story, response_head};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "late-data-after-close",
@@ -12,6 +14,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("late_data_after_close.md"),
     clauses: &["RFC 9293 §3.6.1", "RFC 1122 §4.2.2.13", "RFC 2525 §2.16", "RFC 9112 §9.6"],
     weigh,
+    hear,
 };
 
 /// Pauses shorter than this lie within one request: a client that sends a body in pieces.
@@ -75,4 +78,30 @@ fn continues_sending(story: &Story<'_>, number: u64) -> bool {
         [.., before, last] => last.at.time.since(before.at.time) < Duration::from_secs(1),
         _ => false,
     }
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let late = hearing.late().filter(|late| late.side == Side::Server && late.trigger.len > 0)?;
+    if hearing.death().is_some() || late.closed_idle() && !late.is_too_short_for_a_request() {
+        return None;
+    }
+    let rest = hearing.request_rest();
+    let strength = match rest {
+        Some(rest) if rest > 0 => Strength::Proven,
+        Some(_) => return None,
+        None if late.closed.sent == 0 => Strength::Proven,
+        None if late.repeats() => Strength::Possible,
+        None => Strength::Fits,
+    };
+    let before = proof::time(late.after());
+    let verdict = if late.closed.sent == 0 {
+        format!("the server closed without an answer; {} more bytes of the client reached the closed socket {before} later", late.trigger.len)
+    } else {
+        format!("the server answered and closed; {} more bytes of the client reached the closed socket {before} later", late.trigger.len)
+    };
+    Some(
+        Weighed::of(strength, Party::ServerProgram, verdict)
+            .and(heard::proof(hearing))
+            .settled_by("whether these bytes belong to the request that was answered: `bypeer watch --payload`, or a capture"),
+    )
 }

@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use crate::heard;
+use crate::testimony::ResetPath;
 use crate::causes::proof;
 use crate::story::Story;
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "listener-closed-pending-accept",
@@ -10,6 +12,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("listener_closed_pending_accept.md"),
     clauses: &["RFC 9293 §3.6", "RFC 9110 §9.2.2"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -33,5 +36,18 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         )
         .and(proof::ending(story, exchange))
         .settled_by("strace of the server (no accept for this connection), or reason TCP_STATE without TcpExtTCPAbortOnData"),
+    )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    hearing.reset_by(ResetPath::ListenerClosed)?;
+    let strength = if hearing.death().is_some() { Strength::Possible } else { Strength::Proven };
+    Some(
+        Weighed::of(
+            strength,
+            Party::ServerProgram,
+            "the server closed its listening socket while this connection waited to be accepted",
+        )
+        .and(heard::proof(hearing)),
     )
 }

@@ -1,6 +1,6 @@
 //! The causes, one a file. This table is the one place that lists them; help, manual, documentation and tests walk it.
 
-use crate::Cause;
+use crate::{Cause, Hearing, Weighed};
 
 pub(crate) mod proof;
 pub(crate) mod reuse;
@@ -50,4 +50,9 @@ causes![
 /// The cause with an id.
 pub fn find(id: &str) -> Option<&'static Cause> {
     CAUSES.iter().copied().find(|cause| cause.id == id)
+}
+
+/// For causes that no kernel can tell of: they are about requests, which kernels do not know.
+pub(crate) fn cannot_be_heard(_: &Hearing) -> Option<Weighed> {
+    None
 }

@@ -1,8 +1,10 @@
 use bypeer_wire::conn::ResetShape;
 
+use crate::heard;
+use crate::testimony::Side;
 use crate::causes::proof;
 use crate::story::{Maker, Stand, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "netfilter-reject",
@@ -10,6 +12,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("netfilter_reject.md"),
     clauses: &["RFC 9293 §3.5.2", "RFC 3360 §2"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -63,4 +66,17 @@ fn outage(story: &Story<'_>, direction: bypeer_wire::Direction) -> bool {
 fn mid_answer(story: &Story<'_>, reset: &bypeer_wire::conn::Reset) -> bool {
     let flow = story.connection.flow(reset.direction);
     matches!(story.stand(), Stand::Answering(_) | Stand::AnsweredEarly(_)) || flow.unacked() > 0
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let by = hearing.reset_from_elsewhere().filter(|by| by.firewalled)?;
+    let side = by.side.map_or("this", Side::name);
+    Some(
+        Weighed::of(
+            Strength::Proven,
+            Party::Operator,
+            format!("a firewall rule of this machine dropped the {side}'s packet and answered it with a reset (REJECT)"),
+        )
+        .and(heard::proof(hearing)),
+    )
 }

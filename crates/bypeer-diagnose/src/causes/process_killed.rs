@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use crate::heard;
+use crate::testimony::{Act, Side};
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story};
-use crate::{Cause, Evidence, Party, Source, Strength, Weighed};
+use crate::{Cause, Evidence, Hearing, Party, Source, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "process-killed",
@@ -10,6 +12,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("process_killed.md"),
     clauses: &["RFC 9293 §3.6.1", "RFC 9112 §8", "RFC 9110 §9.2.2"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -101,4 +104,26 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     Some(Weighed::of(strength, Party::ServerProgram, verdict).and(evidence).settled_by(
         "the server's own log, dmesg (out of memory), sched:sched_process_exit at the time of the reset, or strace (exit without close)",
     ))
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let by = hearing.reset_sent().unwrap_or(&hearing.deciding);
+    let side = by.side?;
+    let party = if side == Side::Server { Party::ServerProgram } else { Party::ClientProgram };
+    let name = side.name();
+    if let Some((actor, Act::Killed(signal))) = hearing.death() {
+        let verdict = format!("signal {signal} ended the {name}'s process; its kernel closed the connection for it");
+        // What came later to a connection that owed nothing did not die of it.
+        let idle = hearing.late().is_some_and(|late| late.closed_idle() && late.side == Side::Client);
+        let strength = if idle { Strength::Possible } else { Strength::Proven };
+        let _ = actor;
+        return Some(Weighed::of(strength, party, verdict).and(heard::proof(hearing)));
+    }
+    let status = hearing.exited().filter(|status| *status != 0)?;
+    let verdict = format!("the {name}'s process exited with status {status} with the connection open");
+    Some(
+        Weighed::of(Strength::Fits, party, verdict)
+            .and(heard::proof(hearing))
+            .settled_by("the program's own log at that moment: an exception, a failed assertion"),
+    )
 }

@@ -1,3 +1,4 @@
+use crate::causes::cannot_be_heard;
 use crate::causes::reuse;
 use crate::story::Story;
 use crate::{Cause, Party, Strength, Weighed};
@@ -8,6 +9,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("proxy_max_requests.md"),
     clauses: &["RFC 9112 §9.6", "RFC 9112 §9.3.1", "RFC 9113 §6.8"],
     weigh,
+    hear: cannot_be_heard,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {

@@ -4,9 +4,12 @@ use bypeer_wire::Direction;
 
 use bypeer_wire::conn::Ending;
 
+use crate::heard;
+use crate::testimony::State;
+use crate::heard::errno::ETIMEDOUT;
 use crate::causes::proof;
 use crate::story::Story;
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "silent-drop",
@@ -14,6 +17,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("silent_drop.md"),
     clauses: &["RFC 5382 REQ-5", "RFC 9293 §3.8.4", "RFC 9293 §3.8.3", "RFC 9110 §15.6.5"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -90,5 +94,22 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         .because(flow.last_packet?, format!("the {side}'s last attempt"))
         .and(proof::ending(story, story.unfinished()))
         .settled_by("captures on both sides: where do the packets stop? conntrack -S, nft counters, load balancer's idle timeout"),
+    )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let (failed, error) = hearing.failed()?;
+    if error != ETIMEDOUT || failed.overflowed {
+        return None;
+    }
+    let (strength, verdict) = match (failed.state, failed.firewalled) {
+        (_, true) => (Strength::Fits, "nothing came back, and a firewall of this machine dropped packets of the connection".to_owned()),
+        (Some(State::SynSent), _) => (Strength::Possible, "SYNs were sent and nothing ever came back".to_owned()),
+        _ => (Strength::Possible, "what was sent was never acknowledged: packets, or their answers, vanish on the way".to_owned()),
+    };
+    Some(
+        Weighed::of(strength, Party::Between, verdict)
+            .and(heard::proof(hearing))
+            .settled_by("captures on both sides: where do the packets stop?"),
     )
 }

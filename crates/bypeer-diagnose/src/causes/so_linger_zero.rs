@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use bypeer_wire::Direction;
 
+use crate::heard;
+use crate::testimony::{ResetPath, Side};
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story, has_body};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "so-linger-zero",
@@ -12,6 +14,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("so_linger_zero.md"),
     clauses: &["RFC 9293 §3.10.5", "RFC 9293 §3.6"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -73,4 +76,35 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             "strace of the server (setsockopt SO_LINGER {1,0} before close), or the kernel's word: reason TCP_STATE and TcpExtTCPAbortOnData",
         ),
     )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.death().is_some() {
+        return None;
+    }
+    let by = hearing.reset_sent()?;
+    let set = by.linger == Some(Some(Duration::ZERO));
+    let verdict = match by.path? {
+        ResetPath::LingerZero => "closed with SO_LINGER set to 0 seconds: an abort",
+        ResetPath::CloseUnread if set => "closed with SO_LINGER set to 0 seconds, with data unread besides: an abort",
+        ResetPath::Disconnected => "dissolved the connection by connect() to AF_UNSPEC: an abort",
+        ResetPath::Killed => "had its connection destroyed from outside (ss -K, tcp_abort)",
+        _ => return None,
+    };
+    // A client that throws away what owes it nothing does no harm.
+    let nothing_owed = by.unread == Some(0) && by.unacked == Some(0) && by.unsent == Some(0);
+    let answered = by.received.is_some_and(|received| received > 0) && by.since_received < by.since_sent
+        || by.acked == Some(0) && by.received == Some(0);
+    if by.side == Some(Side::Client) && by.path != Some(ResetPath::Killed) && nothing_owed && answered {
+        return None;
+    }
+    // What a client leaves is a cause of its own: that it used SO_LINGER tells how.
+    let strength = if by.side == Some(Side::Server) || by.path == Some(ResetPath::Killed) { Strength::Proven } else { Strength::Possible };
+    let (party, who) = match (by.side, by.path) {
+        (side, Some(ResetPath::Killed)) => (Party::Operator, side.map_or("one end", Side::name)),
+        (Some(Side::Client), _) => (Party::ClientProgram, "client"),
+        (Some(Side::Server), _) => (Party::ServerProgram, "server"),
+        (None, _) => (Party::ServerProgram, "program"),
+    };
+    Some(Weighed::of(strength, party, format!("the {who} {verdict}")).and(heard::proof(hearing)))
 }

@@ -1,8 +1,10 @@
 use bypeer_wire::conn::ResetShape;
 
+use crate::heard;
+use crate::testimony::Side;
 use crate::causes::proof;
 use crate::story::{Stand, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "tls-close-notify-answer-rst",
@@ -10,6 +12,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("tls_close_notify_answer_rst.md"),
     clauses: &["RFC 8446 §6.1", "RFC 5246 §7.2.1", "RFC 9112 §9.8"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -34,6 +37,29 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             format!("the {closer} had closed; the {other}'s TLS good-bye (close_notify) met the closed socket"),
         )
         .and(proof::ending(story, None))
+        .harmless(true),
+    )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let late = hearing.late().filter(|late| late.may_be_a_good_bye())?;
+    if hearing.death().is_some() || hearing.status().is_some() || hearing.method().is_some() {
+        return None;
+    }
+    let (closer, other) = match late.side {
+        Side::Client => ("client", "server"),
+        Side::Server => ("server", "client"),
+    };
+    Some(
+        Weighed::of(
+            Strength::Fits,
+            Party::Nobody,
+            format!(
+                "the {closer} had closed; {} bytes of the {other}, as many as a TLS good-bye (close_notify) has, met the closed socket",
+                late.trigger.len
+            ),
+        )
+        .and(heard::proof(hearing))
         .harmless(true),
     )
 }

@@ -1,6 +1,9 @@
+use crate::heard;
+use crate::testimony::Side;
+use crate::story::RIGHT_AFTER;
 use crate::causes::reuse;
 use crate::story::Story;
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Came, Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "unannounced-close-each-response",
@@ -8,6 +11,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("unannounced_close_each_response.md"),
     clauses: &["RFC 9112 §9.3"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -26,4 +30,33 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         reuse.meeting()
     );
     Some(Weighed::of(strength, Party::ServerProgram, verdict).and(reuse.proof(story)))
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.death().is_some() || hearing.announced() == Some(true) || hearing.request_rest().is_some_and(|rest| rest > 0) {
+        return None;
+    }
+    // One socket does not tell a habit from an accident: it never says more than that it may be one.
+    let race = match (hearing.closed_unread(), hearing.late()) {
+        (Some(unread), _) => {
+            let soon = unread.closed_after().is_some_and(|after| after <= RIGHT_AFTER + unread.by.tick);
+            let after_answer = matches!(unread.came, Came::After(_) | Came::CannotTell);
+            unread.side == Side::Server && unread.read > 0 && after_answer && soon && !unread.is_too_short_for_a_request()
+                && !unread.may_be_a_good_bye() && unread.is_one_segment()
+        }
+        (None, Some(late)) => {
+            late.side == Side::Server && late.closed.sent > 0 && late.trigger.len > 0 && late.closed_right_after_speaking()
+                && !late.is_too_short_for_a_request() && !late.may_be_a_good_bye()
+        }
+        (None, None) => false,
+    };
+    race.then(|| {
+        Weighed::of(
+            Strength::Fits,
+            Party::ServerProgram,
+            "the server closed right after its answer, and the next request met the close",
+        )
+        .and(heard::proof(hearing))
+        .settled_by("whether the server does so after every answer, and says Connection: close: `bypeer watch --payload`, or a capture")
+    })
 }

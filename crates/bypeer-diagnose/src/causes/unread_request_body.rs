@@ -3,9 +3,11 @@ use std::time::Duration;
 use bypeer_wire::app::Head;
 use bypeer_wire::conn::Reset;
 
+use crate::heard;
+use crate::testimony::{Side, Told};
 use crate::causes::proof;
 use crate::story::{Stand, Story, has_body, response_head};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Came, Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "unread-request-body",
@@ -13,6 +15,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("unread_request_body.md"),
     clauses: &["RFC 9112 §9.3", "RFC 9112 §9.6", "RFC 9293 §3.6.1", "RFC 1122 §4.2.2.13", "RFC 2525 §2.17"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -113,4 +116,38 @@ fn last_record_start(story: &Story<'_>) -> i64 {
         .as_ref()
         .and_then(|tls| tls.last_record[0])
         .map_or(i64::MAX, |record| record.start as i64)
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let unread = hearing.closed_unread().filter(|unread| unread.side == Side::Server)?;
+    if hearing.death().is_some() || unread.by.linger == Some(Some(Duration::ZERO)) || hearing.announced() == Some(true) {
+        return None;
+    }
+    let rest = hearing.request_rest();
+    let refused = hearing.status().is_some_and(|status| status >= 400);
+    let strength = match (unread.came, rest) {
+        // The head says that a body is missing, and as much lies unread.
+        (_, Some(rest)) if rest > 0 && unread.wrote > 0 && unread.bytes <= rest && !refused => Strength::Proven,
+        (_, Some(rest)) if rest > 0 => Strength::Possible,
+        // The program had read the whole request: what lies there is something else.
+        (_, Some(_)) if unread.wrote > 0 => return None,
+        (Came::NothingSent, _) => Strength::Proven,
+        (Came::Before, _) if unread.bytes <= 2 => Strength::Possible,
+        (Came::Before, _) => Strength::Fits,
+        (Came::After(_), _) if unread.is_one_segment() => Strength::Possible,
+        _ if unread.repeats() => Strength::Possible,
+        _ => Strength::Fits,
+    };
+    // Without the kernel's word that it sent a reset for this, the connection may have been dead before.
+    let strength = if unread.by.told == Told::Destroyed { strength.min(Strength::Fits) } else { strength };
+    let verdict = match (unread.wrote, unread.read) {
+        (0, 0) => format!("the server closed without reading a byte of the {} that it had received", unread.bytes),
+        (0, read) => format!("the server closed without an answer after it had read {read} bytes, with {} more unread", unread.bytes),
+        (_, read) => format!("the server answered and closed with {} bytes unread, after it had read {read}", unread.bytes),
+    };
+    Some(
+        Weighed::of(strength, Party::ServerProgram, verdict)
+            .and(heard::proof(hearing))
+            .settled_by("where requests end: `bypeer watch --payload` reads the heads, a capture shows them"),
+    )
 }

@@ -2,9 +2,10 @@ use bypeer_wire::Direction;
 use bypeer_wire::app::{Tls, TlsAlert};
 use bypeer_wire::conn::ResetShape;
 
+use crate::heard;
 use crate::causes::proof;
 use crate::story::Story;
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Unread, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "unread-tls-record",
@@ -12,6 +13,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("unread_tls_record.md"),
     clauses: &["RFC 8446 §6.1", "RFC 8446 §4.6.1", "RFC 9112 §9.8", "RFC 9293 §3.6.1"],
     weigh,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -77,4 +79,21 @@ fn alert_name(description: u8) -> &'static str {
         120 => "no_application_protocol",
         _ => "see RFC 8446 §6",
     }
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let unread = hearing.closed_unread().filter(Unread::may_be_a_good_bye)?;
+    if hearing.death().is_some() || unread.wrote == 0 || hearing.status().is_some() || hearing.method().is_some() {
+        return None;
+    }
+    let side = unread.side.name();
+    Some(
+        Weighed::of(
+            Strength::Fits,
+            Party::Nobody,
+            format!("the {side} closed with {} bytes unread, as many as a TLS good-bye (close_notify) has", unread.bytes),
+        )
+        .and(heard::proof(hearing))
+        .settled_by("whether the connection speaks TLS: its port, or a capture"),
+    )
 }

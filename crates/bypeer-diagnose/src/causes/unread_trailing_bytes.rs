@@ -1,8 +1,12 @@
+use std::time::Duration;
+
 use bypeer_wire::app::{Head, Protocol};
 
+use crate::heard;
+use crate::testimony::Side;
 use crate::causes::proof;
 use crate::story::{Stand, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Came, Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "unread-trailing-bytes",
@@ -10,6 +14,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("unread_trailing_bytes.md"),
     clauses: &["RFC 9112 §9.6", "RFC 9112 §2.2", "RFC 9112 §9.3.2", "FastCGI 1.0 §3.3", "RFC 9293 §3.6.1"],
     weigh,
+    hear,
 };
 
 const SETTLE: &str =
@@ -62,4 +67,21 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         _ => return None,
     };
     Some(weighed.and(proof::ending(story, Some(exchange))).settled_by(SETTLE))
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let unread = hearing.closed_unread().filter(|unread| unread.side == Side::Server && unread.wrote > 0)?;
+    if hearing.death().is_some() || unread.by.linger == Some(Some(Duration::ZERO)) {
+        return None;
+    }
+    let strength = match hearing.request_rest() {
+        Some(0) if unread.bytes <= 2 => Strength::Proven,
+        Some(0) if unread.came == Came::Before => Strength::Fits,
+        Some(_) => return None,
+        // A line end, or the padding of an empty FastCGI record (8 bytes).
+        None if matches!(unread.bytes, 1 | 2 | 8) && unread.came != Came::NothingSent => Strength::Fits,
+        None => return None,
+    };
+    let verdict = format!("the server answered and closed with {} bytes after the request unread", unread.bytes);
+    Some(Weighed::of(strength, Party::ClientProgram, verdict).and(heard::proof(hearing)).settled_by(SETTLE))
 }

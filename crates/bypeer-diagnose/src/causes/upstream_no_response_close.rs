@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::causes::cannot_be_heard;
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story};
 use crate::{Cause, Party, Strength, Weighed};
@@ -10,6 +11,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("upstream_no_response_close.md"),
     clauses: &["RFC 9110 §15.6.3", "RFC 9112 §8", "RFC 9110 §9.2.2"],
     weigh,
+    hear: cannot_be_heard,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {

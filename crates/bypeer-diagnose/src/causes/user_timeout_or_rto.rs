@@ -3,9 +3,12 @@ use std::time::Duration;
 use bypeer_wire::Direction;
 use bypeer_wire::conn::ResetShape;
 
+use crate::heard;
+use crate::testimony::{ResetPath, Side, State};
+use crate::heard::errno::ETIMEDOUT;
 use crate::causes::proof;
 use crate::story::Story;
-use crate::{Cause, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "user-timeout-or-rto",
@@ -13,6 +16,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("user_timeout_or_rto.md"),
     clauses: &["RFC 9293 §3.8.3", "RFC 5482 §3"],
     weigh,
+    hear,
 };
 
 const SETTLE: &str = "TcpExtTCPAbortOnTimeout in nstat; TCP_USER_TIMEOUT of the program; net.ipv4.tcp_retries2";
@@ -79,5 +83,20 @@ fn answered_too_late(story: &Story<'_>) -> Option<Weighed> {
             .because(trigger.at, format!("the {} is heard again, too late", proof::side(reset.direction.reverse())))
             .and([proof::reset(story, reset)])
             .settled_by(SETTLE),
+    )
+}
+
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let gave_up = match hearing.failed() {
+        Some((failed, error)) => (error == ETIMEDOUT && failed.state != Some(State::SynSent)).then_some(failed),
+        None => hearing.reset_sent().filter(|by| by.path == Some(ResetPath::Timer) && by.reason.as_deref() != Some("TCP_KEEPALIVE_TIMEOUT")),
+    }?;
+    let side = gave_up.side.map_or("this", Side::name);
+    let party = if gave_up.side == Some(Side::Server) { Party::ServerKernel } else { Party::ClientKernel };
+    let tries = gave_up.retransmits.filter(|tries| *tries > 0);
+    let tries = tries.map_or_else(String::new, |tries| format!(" {tries} times"));
+    Some(
+        Weighed::of(Strength::Proven, party, format!("the {side}'s kernel retransmitted{tries}, was not answered, and gave the connection up"))
+            .and(heard::proof(hearing)),
     )
 }
