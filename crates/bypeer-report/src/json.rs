@@ -6,13 +6,18 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use bypeer_diagnose::{Confidence, Finding, Insight, NotJudged, Source};
-use bypeer_wire::Issue;
+use bypeer_wire::{Endpoint, Issue};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use crate::escape::is_treacherous;
 use crate::time::epoch_seconds;
 use crate::{Exit, Summary};
+
+mod kernel;
+
+use kernel::KernelRecord;
+pub use kernel::{UNEXPLAINED, WATCH_SUMMARY, write_unexplained, write_watch_summary};
 
 /// Schema of a finding's record.
 pub const FINDING: &str = "bypeer.finding/1";
@@ -73,7 +78,7 @@ struct FindingRecord<'a> {
     client: String,
     server: String,
     server_software: Option<&'a str>,
-    stream: u32,
+    stream: Option<u32>,
     display_filter: String,
     opened: f64,
     ended: f64,
@@ -84,6 +89,7 @@ struct FindingRecord<'a> {
     clauses: Vec<&'a str>,
     fixes: Vec<FixRecord<'a>>,
     settle: Option<&'a str>,
+    kernel: Option<KernelRecord<'a>>,
 }
 
 #[derive(Serialize)]
@@ -152,8 +158,8 @@ impl FindingRecord<'_> {
             client: finding.client.to_string(),
             server: finding.server.to_string(),
             server_software: finding.server_software.as_deref(),
-            stream: finding.stream,
-            display_filter: format!("tcp.stream eq {}", finding.stream),
+            stream: finding.heard.is_none().then_some(finding.stream),
+            display_filter: display_filter(finding),
             opened: epoch_seconds(finding.opened),
             ended: epoch_seconds(finding.ended),
             lost: LostRecord {
@@ -167,11 +173,11 @@ impl FindingRecord<'_> {
                 .evidence
                 .iter()
                 .map(|item| {
-                    let packet = item.source == Source::Packet;
+                    let numbered = item.source != Source::Group;
                     EvidenceRecord {
                         source: item.source.id(),
-                        number: packet.then_some(item.number),
-                        time: packet.then(|| epoch_seconds(item.time)),
+                        number: numbered.then_some(item.number),
+                        time: numbered.then(|| epoch_seconds(item.time)),
                         what: &item.what,
                     }
                 })
@@ -186,8 +192,21 @@ impl FindingRecord<'_> {
                 })
                 .collect(),
             settle: finding.settle.as_deref(),
+            kernel: finding.heard.as_deref().map(KernelRecord::of),
         }
     }
+}
+
+/// What shows the connection in Wireshark. What kernels told of has no stream there: its ends pick it.
+fn display_filter(finding: &Finding) -> String {
+    if finding.heard.is_none() {
+        return format!("tcp.stream eq {}", finding.stream);
+    }
+    let end = |end: Endpoint| {
+        let field = if end.addr.is_ipv4() { "ip.addr" } else { "ipv6.addr" };
+        format!("{field} == {} && tcp.port == {}", end.addr, end.port)
+    };
+    format!("{} && {}", end(finding.client), end(finding.server))
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@
 
 mod escape;
 mod group;
+mod heard;
 pub mod json;
 mod ladder;
 mod layout;
@@ -15,6 +16,7 @@ mod time;
 
 pub use escape::escape;
 pub use group::{Group, Groups, Seen};
+pub use heard::{WatchSummary, heard_line, unexplained_line, watch_report};
 pub use ladder::segment_text::segment_text;
 pub use ladder::{Ladder, LadderRow, PacketKind};
 pub use look::Look;

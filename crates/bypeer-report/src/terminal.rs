@@ -6,6 +6,7 @@ use bypeer_diagnose::{Confidence, Evidence, Finding, Insight, NotJudged, Owner, 
 use crate::Look;
 use crate::escape::escape;
 use crate::group::{Group, Groups, retry_index};
+use crate::heard;
 use crate::layout::Page;
 use crate::look::Role;
 use crate::summary::{self, Summary, counted};
@@ -97,6 +98,29 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
     }
     summary::write(&mut page, summary, hidden.iter().map(|group| group.count).sum());
     page.finish()
+}
+
+/// The groups worst first, and what is not told in full, of findings that came one by one; whether there was any to show.
+pub(crate) fn write_groups(page: &mut Page, groups: &Groups, all: bool) -> bool {
+    let ranked = groups.ranked();
+    let shown: Vec<&Group> = ranked
+        .into_iter()
+        .filter(|group| all || !group.example.harmless)
+        .collect();
+    let mut told: Vec<&Finding> = Vec::new();
+    for group in shown.iter().take(GROUPS_TOLD) {
+        let to_server = groups.connections_to(group.example.server);
+        let before = told.iter().copied().find(|before| before.cause == group.example.cause);
+        write_group(page, group, to_server, &[], before);
+        told.push(&group.example);
+        page.blank();
+    }
+    write_further(page, shown.get(GROUPS_TOLD..).unwrap_or_default(), groups);
+    if !shown.is_empty() {
+        page.paragraph(0, Some(Role::Faint), MANUAL);
+        page.blank();
+    }
+    !shown.is_empty()
 }
 
 fn write_answers(page: &mut Page, answers: &[String]) {
@@ -200,7 +224,7 @@ fn pattern(insight: &Insight) -> String {
     )
 }
 
-fn tag(finding: &Finding) -> (&'static str, Role) {
+pub(crate) fn tag(finding: &Finding) -> (&'static str, Role) {
     match finding.confidence {
         _ if finding.harmless => ("harmless", Role::Harmless),
         Confidence::Certain => ("certain", Role::Certain),
@@ -223,6 +247,7 @@ fn write_group(
     page.items(2, Role::Faint, &subtitle(group, to_server));
     page.blank();
     page.field("closed", &escape(&finding.closing));
+    heard::write_process(page, finding);
     write_rivals(page, finding);
     page.field("lost", &lost(group));
     page.field("retry", &retry(group));
@@ -282,9 +307,12 @@ fn lost(group: &Group) -> String {
         0 => String::new(),
         bytes => format!(", {} of responses", counted(bytes, "byte")),
     };
-    let stream = finding.stream;
+    let example = match finding.heard {
+        Some(_) => "of the one below".to_owned(),
+        None => format!("on stream {}", finding.stream),
+    };
     format!(
-        "{} without a whole answer{bytes}; on stream {stream}: {what}",
+        "{} without a whole answer{bytes}; {example}: {what}",
         counted(group.lost_requests, "request")
     )
 }
@@ -313,6 +341,14 @@ fn retry(group: &Group) -> String {
         (Retry::Unknown, "cannot be told"),
         (Retry::NotNeeded, "nothing to retry"),
     ];
+    if finding.heard.is_some() {
+        let counts = kinds.iter().filter_map(|(kind, name)| {
+            let count = group.retries[retry_index(*kind)];
+            (count > 0).then(|| format!("{name} on {count}"))
+        });
+        let counts: Vec<String> = counts.collect();
+        return format!("{}; here {word}{reason}", counts.join(", "));
+    }
     let mut split = Vec::new();
     for (kind, name) in kinds {
         let count = group.retries[retry_index(kind)];
@@ -342,13 +378,15 @@ fn write_proof(page: &mut Page, group: &Group) {
         String::new()
     };
     let opened = utc(finding.opened);
-    page.field(
-        "proof",
-        &format!(
+    let which = if finding.heard.is_some() {
+        format!("from {}, at {}{one_of}", finding.client, utc(finding.ended))
+    } else {
+        format!(
             "stream {} from {}, opened {opened}{one_of}",
             finding.stream, finding.client
-        ),
-    );
+        )
+    };
+    page.field("proof", &which);
     let evidence = &finding.evidence;
     let cut = evidence.len().saturating_sub(PROOF_LINES);
     let head = if cut > 0 { PROOF_LINES / 2 } else { evidence.len() };
@@ -372,7 +410,7 @@ struct ProofWidths {
 
 impl ProofWidths {
     fn of(finding: &Finding) -> ProofWidths {
-        let packets = || finding.evidence.iter().filter(|item| item.source == Source::Packet);
+        let packets = || finding.evidence.iter().filter(|item| item.source != Source::Group);
         ProofWidths {
             number: packets().map(|item| item.number.to_string().len()).max().unwrap_or(1),
             time: packets()
@@ -390,6 +428,7 @@ impl ProofWidths {
                 item.number,
                 relative(item.time, finding.opened)
             ),
+            Source::Kernel => format!("{:>time$}  ", relative(item.time, finding.opened)),
             Source::Group => format!("{:<width$}", "others", width = number + time + 5),
         }
     }
@@ -440,11 +479,13 @@ fn write_fixes(page: &mut Page, finding: &Finding) {
 }
 
 fn write_connections(page: &mut Page, group: &Group) {
-    let (filter, shown) = display_filter(group.seen.iter().map(|seen| seen.stream).collect());
-    page.field_to_copy("wireshark", &filter);
-    let beyond = group.count.saturating_sub(shown);
-    if beyond > 0 {
-        page.field("", &format!("and {} more", counted(beyond, "connection")));
+    if group.example.heard.is_none() {
+        let (filter, shown) = display_filter(group.seen.iter().map(|seen| seen.stream).collect());
+        page.field_to_copy("wireshark", &filter);
+        let beyond = group.count.saturating_sub(shown);
+        if beyond > 0 {
+            page.field("", &format!("and {} more", counted(beyond, "connection")));
+        }
     }
     if group.count > 1 {
         page.field("clients", &clients(group));

@@ -179,6 +179,8 @@ pub struct Closing {
     pub half: bool,
     /// It had been accepted: `sk_max_ack_backlog` was not 0.
     pub backlog: u32,
+    /// Where in the program the close was, where that was recorded.
+    pub user_stack: Option<UserStack>,
 }
 
 /// What was recorded of a socket.

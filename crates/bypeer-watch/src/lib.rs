@@ -5,8 +5,10 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod docket;
 pub mod event;
 pub mod kernel;
+pub mod witness;
 
 /// How much the kernel part records, and what it costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,6 +1,6 @@
 use super::schema_check::faults;
 use super::*;
-use crate::terminal::example::{SO_LINGER_ZERO, UNREAD_BODY, finding};
+use crate::terminal::example::{SO_LINGER_ZERO, UNREAD_BODY, finding, heard_finding, hearing};
 use bypeer_diagnose::{Accounts, Rival};
 use bypeer_wire::{Issues, Timestamp};
 use serde_json::Value;
@@ -192,4 +192,44 @@ fn unknown_is_null_and_every_key_is_there() {
         .clone();
     assert_eq!(group["source"], "group");
     assert!(group["number"].is_null() && group["time"].is_null());
+}
+
+#[test]
+fn what_kernels_said_is_held_to_the_schemas() {
+    let record = finding_record(&heard_finding());
+    hold_to_schema(FINDING_SCHEMA, &record);
+    assert_eq!(record["stream"], Value::Null);
+    assert_eq!(
+        record["display_filter"],
+        "ip.addr == 192.0.2.1 && tcp.port == 40001 && ip.addr == 192.0.2.80 && tcp.port == 8000"
+    );
+    assert_eq!(record["kernel"]["process"]["stack"][0]["line"], 11);
+    assert_eq!(record["kernel"]["peer"]["told"], "reset-received");
+    assert!(
+        !record.to_string().contains("hunter2"),
+        "a command line may hold secrets"
+    );
+    assert_eq!(finding_record(&full())["kernel"], Value::Null);
+
+    let mut out = Vec::new();
+    write_unexplained(&mut out, &hearing()).expect("a vector takes all");
+    hold_to_schema(
+        include_str!("../../../../docs/schema/unexplained-1.json"),
+        &parse_line(&out),
+    );
+
+    let summary = crate::WatchSummary {
+        source: "bpf",
+        tier: Some("resets"),
+        unknown: vec!["what applications read before the watch began".to_owned()],
+        lost: vec![("events lost", 3)],
+        by_cause: [("unread-request-body", 2)].into(),
+        ..crate::WatchSummary::default()
+    };
+    let mut out = Vec::new();
+    write_watch_summary(&mut out, &summary, Exit::Findings).expect("a vector takes all");
+    hold_to_schema(
+        include_str!("../../../../docs/schema/watch-summary-1.json"),
+        &parse_line(&out),
+    );
 }

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use bypeer_diagnose::{Cause, Clause, Confidence, Evidence, Finding, Fix, Lost, Owner, Party, Retry, Source};
+use bypeer_diagnose::testimony::{Act, Actor, Closed, Frame, ResetPath, Side, State, Testimony, Told, Trigger};
+use bypeer_diagnose::{Cause, Clause, Confidence, Evidence, Finding, Fix, Hearing, Lost, Owner, Party, Retry, Source};
 use bypeer_wire::{Endpoint, PacketRef, Timestamp};
 
 pub(crate) static UNREAD_BODY: Cause = Cause {
@@ -11,6 +12,7 @@ pub(crate) static UNREAD_BODY: Cause = Cause {
     manual: "# Unread request body\n",
     clauses: &[],
     weigh: |_| None,
+    hear: |_| None,
 };
 
 pub(crate) static SO_LINGER_ZERO: Cause = Cause {
@@ -19,6 +21,7 @@ pub(crate) static SO_LINGER_ZERO: Cause = Cause {
     manual: "# SO_LINGER 0\n",
     clauses: &[],
     weigh: |_| None,
+    hear: |_| None,
 };
 
 fn endpoint(last: u8, port: u16) -> Endpoint {
@@ -91,5 +94,74 @@ pub(crate) fn finding(cause: &'static Cause, stream: u32) -> Finding {
         ],
         follows: None,
         settle: Some("strace the server's close: the bytes it had read".to_owned()),
+        heard: None,
+    }
+}
+
+/// What the kernels of both ends say of a server that closed over 22 unread bytes.
+pub(crate) fn hearing() -> Hearing {
+    let at = packet(0, 12_345).time;
+    let actor = Actor {
+        pid: 4711,
+        tid: 4712,
+        uid: 33,
+        name: "gunicorn".to_owned(),
+        program: Some("/usr/bin/python3.11".to_owned()),
+        command: Some("gunicorn --secret hunter2".to_owned()),
+        container: Some("0123456789abcdef0123456789abcdef".to_owned()),
+        act: Act::Close,
+        call: Some("close(9)".to_owned()),
+        frames: vec![Frame {
+            address: 0x55d0_1000,
+            function: Some("finish_response".to_owned()),
+            file: Some("/src/srv.c".to_owned()),
+            line: Some(11),
+            module: Some("srv".to_owned()),
+        }],
+        ..Actor::default()
+    };
+    let deciding = Testimony {
+        at,
+        number: 2,
+        side: Some(Side::Server),
+        reason: Some("TCP_ABORT_ON_CLOSE".to_owned()),
+        path: Some(ResetPath::CloseUnread),
+        state: Some(State::Closed),
+        unread: Some(22),
+        received: Some(414),
+        closed: Some(Closed::default()),
+        trigger: Some(Trigger {
+            source: "192.0.2.1:40007".parse().expect("an address"),
+            destination: "192.0.2.80:8000".parse().expect("an address"),
+            len: 0,
+            syn: false,
+            ack: true,
+            fin: false,
+        }),
+        actor: Some(actor),
+        ..Testimony::default()
+    };
+    let peer = Testimony {
+        at,
+        number: 1,
+        told: Told::ResetReceived,
+        side: Some(Side::Client),
+        ..Testimony::default()
+    };
+    Hearing {
+        number: 1,
+        client: endpoint(1, 40_007),
+        server: endpoint(80, 8000),
+        opened: None,
+        deciding,
+        peer: Some(peer),
+    }
+}
+
+/// A finding that kernels made.
+pub(crate) fn heard_finding() -> Finding {
+    Finding {
+        heard: Some(Box::new(hearing())),
+        ..finding(&UNREAD_BODY, 1)
     }
 }

@@ -7,6 +7,7 @@ mod draft;
 mod exchange;
 mod fastcgi;
 mod framed;
+mod head;
 mod http1;
 mod http1_head;
 mod http1_scan;
@@ -22,6 +23,7 @@ pub use exchange::{
     Application, Close, Exchange, Exchanges, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, Tls,
     TlsAlert, TlsRecordNote, Version,
 };
+pub use head::{Sole, sole_request, sole_response};
 
 #[cfg(test)]
 mod tests;

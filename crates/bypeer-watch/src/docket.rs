@@ -1,0 +1,395 @@
+//! Events → hearings: the two ends of a connection are brought together, follow-ups are kept out, owners that become known later are
+//! written in.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bypeer_diagnose::Hearing;
+use bypeer_diagnose::testimony::{Act, Known, ResetPath, Side, State, Testimony, Told};
+use bypeer_wire::{Endpoint, Timestamp};
+
+use crate::event::{Event, Kind};
+use crate::witness::{Machine, testimony};
+
+/// How long a hearing waits for the other end, and for its owner: on loopback a reset's receipt is told before its sending, and an owner is
+/// often known only when it closes.
+const SETTLES: Duration = Duration::from_millis(300);
+/// For how long a connection that was told of is remembered: what its ends still send is no story of its own. Linux repeats itself for a
+/// minute in FIN-WAIT and TIME-WAIT.
+const REMEMBERED: Duration = Duration::from_secs(120);
+/// Drops by a firewall or a full queue are believed to belong to what follows within this.
+const RELATED: Duration = Duration::from_secs(2);
+/// An attempt that a full queue drops is repeated after 1, 2, 4, … seconds: told once.
+const OVERFLOW_REPEATS: Duration = Duration::from_secs(70);
+/// Connections and drops remembered.
+const KEPT: usize = 16_384;
+/// Hearings that wait at once; beyond this the oldest is handed out as it is.
+const WAITING: usize = 8_192;
+
+/// Brings events together. Bounded: see the constants.
+#[derive(Debug, Default)]
+pub struct Docket {
+    waiting: VecDeque<Waiting>,
+    /// Sequence number in `waiting` of the one with these ends.
+    by_ends: HashMap<Ends, u64>,
+    /// How many were taken out of the front of `waiting`.
+    taken: u64,
+    told: Remembered<Ends>,
+    firewalled: Remembered<Ends>,
+    overflowed: Remembered<SocketAddr>,
+    dropped_attempts: Remembered<Ends>,
+    events: u64,
+    hearings: u32,
+    follow_ups: u64,
+    resets_sent: u64,
+    resets_received: u64,
+    failures: u64,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Resets that this machine's kernel sent.
+    pub resets_sent: u64,
+    /// Resets that it received and believed.
+    pub resets_received: u64,
+    /// Connections that failed without a reset.
+    pub failures: u64,
+    /// Events that belong to a connection which had been told of.
+    pub follow_ups: u64,
+}
+
+/// Both ends, the lesser first: the same for both kernels.
+type Ends = (SocketAddr, SocketAddr);
+
+#[derive(Debug)]
+struct Waiting {
+    since: u64,
+    ends: Ends,
+    /// Cookies of the sockets that testified.
+    cookies: Vec<(u64, u64)>,
+    local: SocketAddr,
+    remote: SocketAddr,
+    deciding: Testimony,
+    peer: Option<Testimony>,
+    opened: Option<Timestamp>,
+}
+
+impl Docket {
+    /// An empty one.
+    pub fn new() -> Docket {
+        Docket::default()
+    }
+
+    /// Takes an event.
+    pub fn push(&mut self, event: &Event, machine: &mut dyn Machine) {
+        match event.kind {
+            Kind::Closed => return self.owner(event, machine),
+            Kind::ResetSent => self.resets_sent += 1,
+            Kind::ResetReceived => self.resets_received += 1,
+            Kind::Failed | Kind::Swapped | Kind::Dropped => {}
+        }
+        let (Some(local), Some(remote)) = (event.local, event.remote) else {
+            self.follow_ups += 1;
+            return;
+        };
+        let ends = ends(local, remote);
+        if event.kind == Kind::Dropped {
+            return self.dropped(event, ends, machine);
+        }
+        self.events += 1;
+        let mut testimony = testimony(event, self.events, machine);
+        testimony.firewalled = self.firewalled.within(&ends, event.at, RELATED);
+        testimony.overflowed = self.overflowed.within(&local, event.at, OVERFLOW_REPEATS)
+            || self.overflowed.within(&remote, event.at, OVERFLOW_REPEATS);
+        testimony.peer_is_local = remote.ip().is_loopback() || remote.ip() == local.ip();
+        if testimony.path == Some(ResetPath::Answer) && testimony.listening.is_none() {
+            testimony.listening = machine.listening(event.netns, local.port());
+        }
+        if let Some(waiting) = self.with_ends(&ends) {
+            if waiting.hear(event, local, testimony) {
+                return;
+            }
+            self.follow_ups += 1;
+            return;
+        }
+        if is_follow_up(&testimony) && self.told.within(&ends, event.at, REMEMBERED) {
+            self.told.note(ends, event.at);
+            self.follow_ups += 1;
+            return;
+        }
+        self.failures += u64::from(testimony.told == Told::Failed);
+        self.wait(event, ends, local, remote, testimony);
+    }
+
+    /// Takes a testimony that comes from a source without events of its own.
+    pub fn hear(&mut self, local: SocketAddr, remote: SocketAddr, cookie: u64, at: u64, mut testimony: Testimony) {
+        let ends = ends(local, remote);
+        self.events += 1;
+        testimony.number = self.events;
+        match testimony.told {
+            Told::ResetSent => self.resets_sent += 1,
+            Told::ResetReceived => self.resets_received += 1,
+            Told::Failed => self.failures += 1,
+            Told::Destroyed | Told::Overflowed | Told::Swapped => {}
+        }
+        let event = Event {
+            kind: match testimony.told {
+                Told::ResetReceived => Kind::ResetReceived,
+                Told::Failed => Kind::Failed,
+                _ => Kind::ResetSent,
+            },
+            at,
+            cookie,
+            ..Event::default()
+        };
+        if let Some(waiting) = self.with_ends(&ends) {
+            if !waiting.hear(&event, local, testimony) {
+                self.follow_ups += 1;
+            }
+            return;
+        }
+        if is_follow_up(&testimony) && self.told.within(&ends, at, REMEMBERED) {
+            self.follow_ups += 1;
+            return;
+        }
+        self.wait(&event, ends, local, remote, testimony);
+    }
+
+    /// The hearings that have waited long enough at `now` (`CLOCK_MONOTONIC`); all with `u64::MAX`.
+    pub fn ripe(&mut self, now: u64) -> Vec<Hearing> {
+        let mut ripe = Vec::new();
+        let settles = u64::try_from(SETTLES.as_nanos()).unwrap_or(u64::MAX);
+        while self
+            .waiting
+            .front()
+            .is_some_and(|waiting| now.saturating_sub(waiting.since) >= settles || self.waiting.len() > WAITING)
+        {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            self.taken += 1;
+            self.by_ends.remove(&waiting.ends);
+            self.told.note(waiting.ends, waiting.since);
+            self.hearings = self.hearings.saturating_add(1);
+            ripe.push(waiting.into_hearing(self.hearings));
+        }
+        ripe
+    }
+
+    /// What was counted so far.
+    pub fn counted(&self) -> Counted {
+        Counted {
+            resets_sent: self.resets_sent,
+            resets_received: self.resets_received,
+            failures: self.failures,
+            follow_ups: self.follow_ups,
+        }
+    }
+
+    fn with_ends(&mut self, ends: &Ends) -> Option<&mut Waiting> {
+        let index = usize::try_from(self.by_ends.get(ends)?.checked_sub(self.taken)?).ok()?;
+        self.waiting.get_mut(index)
+    }
+
+    fn wait(&mut self, event: &Event, ends: Ends, local: SocketAddr, remote: SocketAddr, deciding: Testimony) {
+        self.by_ends.insert(ends, self.taken + self.waiting.len() as u64);
+        let opened = event.history.as_ref().filter(|history| history.first > 0);
+        self.waiting.push_back(Waiting {
+            since: event.at,
+            ends,
+            cookies: vec![(event.cookie, deciding.number)],
+            local,
+            remote,
+            opened: opened.and_then(|_| deciding.history.first().map(|deed| deed.at)),
+            deciding,
+            peer: None,
+        });
+    }
+
+    /// A firewall's drop is remembered for what follows; a full queue's is a story.
+    fn dropped(&mut self, event: &Event, ends: Ends, machine: &mut dyn Machine) {
+        let is_listener = State::of(event.state) == Some(State::Listen) || event.tcp.is_some_and(|tcp| tcp.backlog > 0);
+        if !is_listener {
+            self.firewalled.note(ends, event.at);
+            if let Some(waiting) = self.with_ends(&ends) {
+                waiting.deciding.firewalled = true;
+            }
+            return;
+        }
+        let Some(local) = event.local else { return };
+        self.overflowed.note(local, event.at);
+        let again = self.dropped_attempts.within(&ends, event.at, OVERFLOW_REPEATS);
+        self.dropped_attempts.note(ends, event.at);
+        if again {
+            self.follow_ups += 1;
+            return;
+        }
+        self.events += 1;
+        let testimony = testimony(event, self.events, machine);
+        let Some(remote) = event.remote else { return };
+        if let Some(waiting) = self.with_ends(&ends) {
+            waiting.deciding.overflowed = true;
+            return;
+        }
+        self.wait(event, ends, local, remote, testimony);
+    }
+
+    /// The task that destroyed a socket was its owner.
+    fn owner(&mut self, event: &Event, machine: &mut dyn Machine) {
+        if event.cookie == 0 || !event.task.acting && event.task.call < 0 {
+            return;
+        }
+        let Some(waiting) = self
+            .waiting
+            .iter_mut()
+            .rev()
+            .find(|waiting| waiting.cookies.iter().any(|(cookie, _)| *cookie == event.cookie))
+        else {
+            return;
+        };
+        let Some(number) = waiting
+            .cookies
+            .iter()
+            .find(|(cookie, _)| *cookie == event.cookie)
+            .map(|(_, number)| *number)
+        else {
+            return;
+        };
+        for testimony in std::iter::once(&mut waiting.deciding).chain(waiting.peer.as_mut()) {
+            if testimony.number == number && testimony.actor.is_none() {
+                let mut actor = machine.actor(&event.task, None);
+                actor.known = Known::ClosedLater;
+                actor.act = Act::Owned;
+                testimony.actor = Some(actor);
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// Takes what the other end, or the same end once more, says; false when it adds nothing.
+    fn hear(&mut self, event: &Event, local: SocketAddr, testimony: Testimony) -> bool {
+        let same_socket = event.cookie != 0 && self.cookies.iter().any(|(cookie, _)| *cookie == event.cookie);
+        let same_end = same_socket || local == self.local && self.local != self.remote;
+        if !same_end {
+            if self.peer.is_some() {
+                return false;
+            }
+            self.cookies.push((event.cookie, testimony.number));
+            // Who sent the reset decides, whoever was heard first.
+            if testimony.told == Told::ResetSent && self.deciding.told != Told::ResetSent {
+                std::mem::swap(&mut self.local, &mut self.remote);
+                self.peer = Some(std::mem::replace(&mut self.deciding, testimony));
+            } else {
+                self.peer = Some(testimony);
+            }
+            return true;
+        }
+        // A socket that had failed: what is sent afterwards is its kernel's tidying up. One that sends a reset after a failure was told of
+        // by its failure; a keep-alive reset comes before its error.
+        if testimony.told == Told::ResetSent && self.deciding.told == Told::Overflowed {
+            self.deciding = Testimony {
+                overflowed: true,
+                ..testimony
+            };
+            return true;
+        }
+        false
+    }
+
+    fn into_hearing(self, number: u32) -> Hearing {
+        let side = self
+            .deciding
+            .side
+            .or_else(|| self.peer.as_ref().and_then(|peer| peer.side).map(other));
+        let (mut deciding, mut peer) = (self.deciding, self.peer);
+        deciding.side = side;
+        if let Some(peer) = peer.as_mut()
+            && peer.side.is_none()
+        {
+            peer.side = side.map(other);
+        }
+        let (client, server) = match side {
+            Some(Side::Client) => (self.local, self.remote),
+            _ => (self.remote, self.local),
+        };
+        Hearing {
+            number,
+            client: endpoint(client),
+            server: endpoint(server),
+            opened: self.opened,
+            deciding,
+            peer,
+        }
+    }
+}
+
+fn other(side: Side) -> Side {
+    match side {
+        Side::Client => Side::Server,
+        Side::Server => Side::Client,
+    }
+}
+
+/// What the ends of a connection that is over still send, and what is answered to that.
+fn is_follow_up(testimony: &Testimony) -> bool {
+    let opens = testimony.trigger.as_ref().is_some_and(|trigger| trigger.syn);
+    let without_socket = matches!(
+        testimony.state,
+        None | Some(State::TimeWait | State::Listen | State::Closed)
+    );
+    match testimony.told {
+        Told::ResetSent => testimony.path == Some(ResetPath::Answer) && !opens && without_socket,
+        Told::ResetReceived | Told::Destroyed => without_socket,
+        Told::Failed | Told::Overflowed | Told::Swapped => false,
+    }
+}
+
+fn ends(a: SocketAddr, b: SocketAddr) -> Ends {
+    if a <= b { (a, b) } else { (b, a) }
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint {
+        addr: address.ip(),
+        port: address.port(),
+    }
+}
+
+/// Moments by key, the oldest let go.
+#[derive(Debug)]
+struct Remembered<K> {
+    moments: HashMap<K, u64>,
+    order: VecDeque<K>,
+}
+
+impl<K> Default for Remembered<K> {
+    fn default() -> Remembered<K> {
+        Remembered {
+            moments: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+}
+
+impl<K: Copy + Eq + std::hash::Hash> Remembered<K> {
+    fn note(&mut self, key: K, at: u64) {
+        if self.moments.insert(key, at).is_none() {
+            self.order.push_back(key);
+            if self.order.len() > KEPT
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.moments.remove(&oldest);
+            }
+        }
+    }
+
+    fn within(&self, key: &K, now: u64, span: Duration) -> bool {
+        self.moments
+            .get(key)
+            .is_some_and(|at| u128::from(now.saturating_sub(*at)) <= span.as_nanos())
+    }
+}
+
+#[cfg(test)]
+mod tests;

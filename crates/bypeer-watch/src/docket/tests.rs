@@ -1,0 +1,219 @@
+use bypeer_diagnose::testimony::{Actor, Frame};
+
+use super::*;
+use crate::event::{Closing, Segment, Task, Tcp, UserStack};
+
+/// A machine whose kernel has two reasons, and which knows the path by the first address of a stack.
+#[derive(Default)]
+struct Stage;
+
+const UNREAD: u64 = 1;
+const ANSWER: u64 = 2;
+
+impl Machine for Stage {
+    fn real_time(&self, monotonic: u64) -> Timestamp {
+        Timestamp(i64::try_from(monotonic).unwrap_or(i64::MAX))
+    }
+    fn tick(&self) -> Duration {
+        Duration::from_millis(4)
+    }
+    fn reset_reason(&self, number: u32) -> Option<String> {
+        (number == 1).then(|| "TCP_ABORT_ON_CLOSE".to_owned())
+    }
+    fn reset_path(&self, kernel_stack: &[u64]) -> ResetPath {
+        match kernel_stack.first() {
+            Some(&UNREAD) => ResetPath::CloseUnread,
+            Some(&ANSWER) => ResetPath::Answer,
+            _ => ResetPath::Other,
+        }
+    }
+    fn actor(&mut self, task: &Task, _: Option<ResetPath>) -> Actor {
+        Actor {
+            pid: task.pid,
+            ..Actor::default()
+        }
+    }
+    fn owner(&mut self, _: u64) -> Option<Actor> {
+        None
+    }
+    fn frames(&mut self, _: &Task, _: &UserStack) -> Vec<Frame> {
+        Vec::new()
+    }
+    fn listening(&mut self, _: u32, _: u16) -> Option<bool> {
+        None
+    }
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn event(kind: Kind, at: u64, local: u16, remote: u16) -> Event {
+    Event {
+        kind,
+        at,
+        cookie: u64::from(local),
+        local: Some(address(local)),
+        remote: Some(address(remote)),
+        tcp: Some(Tcp {
+            backlog: u32::from(local == 80),
+            ..Tcp::default()
+        }),
+        task: Task {
+            pid: u32::from(local),
+            call: 3,
+            ..Task::default()
+        },
+        ..Event::default()
+    }
+}
+
+fn unread(at: u64) -> Event {
+    let mut event = event(Kind::ResetSent, at, 80, 40_000);
+    event.kernel_stack = vec![UNREAD];
+    event.reason = Some(1);
+    event.task.acting = true;
+    event.tcp = event.tcp.map(|tcp| Tcp {
+        unread: 23,
+        fin_received: true,
+        received: 415,
+        sent: 700,
+        retransmitted: 100,
+        unacked: 600,
+        ..tcp
+    });
+    event
+}
+
+#[test]
+fn the_sender_decides_although_its_peer_was_heard_first() {
+    let mut docket = Docket::new();
+    docket.push(&event(Kind::ResetReceived, SECOND, 40_000, 80), &mut Stage);
+    docket.push(&unread(SECOND + 10), &mut Stage);
+    assert!(docket.ripe(SECOND + 20).is_empty());
+    let ripe = docket.ripe(2 * SECOND);
+    assert_eq!(ripe.len(), 1);
+    let hearing = &ripe[0];
+    assert_eq!((hearing.client.port, hearing.server.port), (40_000, 80));
+    assert_eq!(hearing.deciding.told, Told::ResetSent);
+    assert_eq!(hearing.deciding.side, Some(Side::Server));
+    assert_eq!(hearing.peer.as_ref().map(|peer| peer.side), Some(Some(Side::Client)));
+    // The FIN's sequence number is no byte, and retransmissions were not written twice.
+    assert_eq!(hearing.deciding.unread, Some(22));
+    assert_eq!(hearing.deciding.received, Some(414));
+    assert_eq!((hearing.deciding.acked, hearing.deciding.unacked), (Some(0), Some(600)));
+    assert_eq!(hearing.deciding.actor.as_ref().map(|actor| actor.pid), Some(80));
+    let counted = docket.counted();
+    assert_eq!(
+        (counted.resets_sent, counted.resets_received, counted.follow_ups),
+        (1, 1, 0)
+    );
+}
+
+#[test]
+fn what_late_segments_draw_is_no_second_story() {
+    let mut docket = Docket::new();
+    docket.push(&unread(SECOND), &mut Stage);
+    let mut late = event(Kind::ResetSent, SECOND + 5, 80, 40_000);
+    late.cookie = 0;
+    late.tcp = None;
+    late.kernel_stack = vec![ANSWER];
+    late.segment = Some(Segment {
+        source: address(40_000),
+        destination: address(80),
+        seq: 1,
+        ack: 1,
+        flags: 24,
+        len: 10,
+        window: 0,
+    });
+    docket.push(&late, &mut Stage);
+    assert_eq!(docket.ripe(2 * SECOND).len(), 1);
+    late.at = 30 * SECOND;
+    docket.push(&late, &mut Stage);
+    assert!(docket.ripe(u64::MAX).is_empty());
+    assert_eq!(docket.counted().follow_ups, 2);
+    // A SYN on the same ports is a new connection.
+    late.segment = late.segment.map(|segment| Segment { flags: 2, ..segment });
+    docket.push(&late, &mut Stage);
+    assert_eq!(docket.ripe(u64::MAX).len(), 1);
+}
+
+#[test]
+fn the_error_of_a_reset_is_the_same_story_and_its_owner_is_who_closes() {
+    let mut docket = Docket::new();
+    docket.push(&event(Kind::ResetReceived, SECOND, 40_000, 80), &mut Stage);
+    docket.push(&event(Kind::Failed, SECOND, 40_000, 80), &mut Stage);
+    let mut closed = event(Kind::Closed, SECOND + 100, 40_000, 80);
+    closed.task.pid = 99;
+    docket.push(&closed, &mut Stage);
+    let ripe = docket.ripe(u64::MAX);
+    assert_eq!(ripe.len(), 1);
+    let actor = ripe[0].deciding.actor.as_ref();
+    assert_eq!(
+        actor.map(|actor| (actor.pid, actor.known)),
+        Some((99, Known::ClosedLater))
+    );
+    assert_eq!(docket.counted().failures, 0);
+}
+
+#[test]
+fn whoever_ran_is_not_who_closed() {
+    let mut docket = Docket::new();
+    let mut late = event(Kind::ResetSent, SECOND, 80, 40_000);
+    late.tcp = None;
+    late.kernel_stack = vec![ANSWER];
+    late.task.pid = 7;
+    late.task.acting = true;
+    late.closing = Some(Closing {
+        at: SECOND / 2,
+        task: Task {
+            pid: 80,
+            ..Task::default()
+        },
+        backlog: 128,
+        ..Closing::default()
+    });
+    docket.push(&late, &mut Stage);
+    let ripe = docket.ripe(u64::MAX);
+    let by = &ripe[0].deciding;
+    assert_eq!(by.actor.as_ref().map(|actor| actor.pid), Some(80));
+    assert_eq!(by.side, Some(Side::Server));
+    assert_eq!(by.closed.as_ref().map(|closed| closed.at), Some(Timestamp(500_000_000)));
+}
+
+#[test]
+fn an_attempt_that_a_full_queue_drops_again_and_again_is_told_once() {
+    let mut docket = Docket::new();
+    for second in [1, 2, 4, 8] {
+        let mut drop = event(Kind::Dropped, second * SECOND, 80, 40_000);
+        drop.state = 10;
+        docket.push(&drop, &mut Stage);
+    }
+    let ripe = docket.ripe(u64::MAX);
+    assert_eq!(ripe.len(), 1);
+    assert_eq!(ripe[0].deciding.told, Told::Overflowed);
+    assert_eq!(docket.counted().follow_ups, 3);
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut docket = Docket::new();
+    for number in 0..40_000u32 {
+        let mut event = unread(u64::from(number));
+        event.remote = Some(SocketAddr::from((
+            [10, 0, (number >> 8) as u8, number as u8],
+            1 + (number >> 16) as u16,
+        )));
+        docket.push(&event, &mut Stage);
+        if number % 1000 == 0 {
+            docket.ripe(0);
+            assert!(docket.waiting.len() <= WAITING);
+        }
+    }
+    docket.ripe(u64::MAX);
+    assert!(docket.waiting.is_empty() && docket.by_ends.is_empty());
+    assert!(docket.told.moments.len() <= KEPT && docket.told.order.len() <= KEPT);
+}
