@@ -12,6 +12,10 @@ use crate::hearing::Hearing;
 use crate::testimony::{Act, Actor, ResetPath, Side, State, Testimony, Told};
 use crate::{Cause, Confidence, Evidence, Finding, Lost, Retry, Source, Weighed};
 
+/// What would decide between the server's causes, where only the client's kernel was heard.
+pub(crate) const OTHER_END: &str =
+    "the same on the server's machine: `bypeer watch` there names the process and the reason";
+
 /// The finding about what was heard; `None` when no cause has anything to say.
 pub fn decide(hearing: &Hearing) -> Option<Finding> {
     let weighed: Vec<(&'static Cause, Weighed)> = CAUSES

@@ -97,6 +97,20 @@ impl Hearing {
         (received && self.reset_sent().is_none()).then_some(&self.deciding)
     }
 
+    /// The client's end received a reset from elsewhere while an answer was due, or coming: all that its kernel can tell of the server's side.
+    pub fn cut_off_client(&self) -> Option<&Testimony> {
+        let by = self.reset_from_elsewhere().filter(|by| by.side == Some(Side::Client))?;
+        let wrote = by.acked.unwrap_or(0) + by.unacked.unwrap_or(0) + by.unsent.unwrap_or(0);
+        if by.state == Some(State::SynSent) || by.firewalled || by.peer_is_local || wrote == 0 {
+            return None;
+        }
+        let waiting = by.received == Some(0) || by.since_sent <= by.since_received;
+        let coming = by
+            .since_received
+            .is_some_and(|since| since <= RIGHT_AFTER + by.round_trip.unwrap_or_default() * 2);
+        (waiting || coming).then_some(by)
+    }
+
     /// The connection failed without a reset, with this error.
     pub fn failed(&self) -> Option<(&Testimony, i32)> {
         let failed = Some(&self.deciding).filter(|testimony| testimony.told == Told::Failed)?;

@@ -262,6 +262,8 @@ pub struct Actor {
     pub program: Option<String>,
     /// Its command line, at most 200 bytes, where it could be read. Arguments may hold secrets: not shown unless asked for.
     pub command: Option<String>,
+    /// Path of its cgroup.
+    pub cgroup: Option<String>,
     /// The container, as its cgroup names it.
     pub container: Option<String>,
     /// The Kubernetes pod's UID, as its cgroup names it.

@@ -74,6 +74,9 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     }
     let quiet = by.unread == Some(0) && by.unacked == Some(0) && by.unsent == Some(0);
     let untouched = by.acked == Some(0) && by.received == Some(0);
+    if hearing.cut_off_client().is_some() {
+        return None;
+    }
     let idle = match by.side? {
         Side::Client => by.received? > 0 && by.since_received < by.since_sent,
         Side::Server => by.acked? > 0 && by.since_sent < by.since_received,

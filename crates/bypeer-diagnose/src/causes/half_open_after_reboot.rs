@@ -1,7 +1,7 @@
 use bypeer_wire::Direction;
 use bypeer_wire::conn::ResetShape;
 
-use crate::heard;
+use crate::heard::{self, OTHER_END};
 use crate::testimony::{Side, State};
 use crate::causes::proof;
 use crate::story::{Maker, Stand, Story};
@@ -74,6 +74,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.cut_off_client().is_some_and(|by| by.since_sent <= by.since_received) {
+        return Some(
+            Weighed::of(Strength::Possible, Party::ServerKernel, "the server's host may have forgotten the connection")
+                .and(heard::proof(hearing))
+                .settled_by(OTHER_END),
+        );
+    }
     let (by, trigger) = hearing.unknown_here().filter(|(_, trigger)| !trigger.syn)?;
     let no_socket = by.state.is_none() || by.state == Some(State::Listen) && by.reason.as_deref() != Some("INVALID_SYN");
     if !no_socket || by.overflowed {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::heard;
+use crate::heard::{self, OTHER_END};
 use crate::testimony::Side;
 use crate::causes::{proof, reuse};
 use crate::story::Story;
@@ -58,6 +58,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.cut_off_client().is_some_and(|by| by.received > Some(0) && by.since_sent <= by.since_received) {
+        return Some(
+            Weighed::of(Strength::Possible, Party::Operator, "the request may have met the server's close of an idle connection")
+                .and(heard::proof(hearing))
+                .settled_by(OTHER_END),
+        );
+    }
     if hearing.death().is_some() || hearing.announced() == Some(true) || hearing.request_rest().is_some_and(|rest| rest > 0) {
         return None;
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::heard;
+use crate::heard::{self, OTHER_END};
 use crate::testimony::{Act, Side};
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story};
@@ -107,6 +107,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.cut_off_client().is_some() {
+        return Some(
+            Weighed::of(Strength::Possible, Party::ServerProgram, "the server process may have died")
+                .and(heard::proof(hearing))
+                .settled_by(OTHER_END),
+        );
+    }
     let by = hearing.reset_sent().unwrap_or(&hearing.deciding);
     let side = by.side?;
     let party = if side == Side::Server { Party::ServerProgram } else { Party::ClientProgram };

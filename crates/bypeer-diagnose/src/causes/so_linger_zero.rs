@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bypeer_wire::Direction;
 
-use crate::heard;
+use crate::heard::{self, OTHER_END};
 use crate::testimony::{ResetPath, Side};
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story, has_body};
@@ -79,6 +79,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.cut_off_client().is_some() {
+        return Some(
+            Weighed::of(Strength::Possible, Party::ServerProgram, "the server may have aborted on purpose")
+                .and(heard::proof(hearing))
+                .settled_by(OTHER_END),
+        );
+    }
     if hearing.death().is_some() {
         return None;
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bypeer_wire::app::Head;
 use bypeer_wire::conn::Reset;
 
-use crate::heard;
+use crate::heard::{self, OTHER_END};
 use crate::testimony::{Side, Told};
 use crate::causes::proof;
 use crate::story::{Stand, Story, has_body, response_head};
@@ -119,6 +119,13 @@ fn last_record_start(story: &Story<'_>) -> i64 {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.cut_off_client().is_some() {
+        return Some(
+            Weighed::of(Strength::Possible, Party::ServerProgram, "the server may have closed with the request, or a part of it, unread")
+                .and(heard::proof(hearing))
+                .settled_by(OTHER_END),
+        );
+    }
     let unread = hearing.closed_unread().filter(|unread| unread.side == Side::Server)?;
     if hearing.death().is_some() || unread.by.linger == Some(Some(Duration::ZERO)) || hearing.announced() == Some(true) {
         return None;

@@ -94,6 +94,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
             format!("the {side} closed with {} bytes unread, as many as a TLS good-bye (close_notify) has", unread.bytes),
         )
         .and(heard::proof(hearing))
+        .harmless(true)
         .settled_by("whether the connection speaks TLS: its port, or a capture"),
     )
 }
