@@ -1,0 +1,155 @@
+//! One watch: a source, what it tells, and what becomes of it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bypeer_diagnose::{Finding, Hearing, decide_heard};
+use bypeer_report::Exit;
+use bypeer_watch::docket::Docket;
+use bypeer_watch::heard::Hears;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::bpf::Bpf;
+use super::filter::Filter;
+use super::printer::Printer;
+use super::recorder::Recorder;
+use crate::output;
+
+/// How long to wait for something to come before looking at what has ripened.
+const PATIENCE: u16 = 100;
+
+/// Where it is heard.
+pub(super) enum Listening {
+    /// From the kernel part.
+    Bpf(Box<Bpf>),
+    /// From a source that gives testimonies.
+    Other(Box<dyn Source>),
+}
+
+/// A source that gives testimonies, and can be waited for.
+pub(super) trait Source: Hears {
+    fn fd(&self) -> BorrowedFd<'_>;
+}
+
+impl<S: Hears + AsFd> Source for S {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
+
+impl Listening {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listening::Bpf(bpf) => bpf.fd(),
+            Listening::Other(source) => source.fd(),
+        }
+    }
+
+    fn take(&mut self, docket: &mut Docket) -> anyhow::Result<()> {
+        match self {
+            Listening::Bpf(bpf) => bpf.take(docket),
+            Listening::Other(source) => {
+                let heard = source.take().context("the kernel tells no more")?;
+                let now = monotonic();
+                for heard in heard {
+                    docket.hear(heard.local, heard.remote, heard.cookie, now, heard.testimony);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was lost, by kind.
+    fn lost(&self) -> Vec<(&'static str, u64)> {
+        match self {
+            Listening::Bpf(bpf) => bpf.lost(),
+            Listening::Other(source) => vec![("times that the kernel's notes were lost (too many at once)", source.lost())],
+        }
+    }
+}
+
+/// Everything that a watch has besides its source.
+pub(super) struct Session {
+    pub(super) filter: Filter,
+    pub(super) printer: Printer,
+    pub(super) recorder: Recorder,
+    pub(super) how_long: Option<Duration>,
+}
+
+impl Session {
+    /// Listens until it is told to stop, its time is over, or nobody reads the output.
+    pub(super) fn run(mut self, mut listening: Listening, stop: &Arc<AtomicBool>) -> anyhow::Result<Exit> {
+        let end = self.how_long.map(|how_long| Instant::now() + how_long);
+        let mut docket = Docket::new();
+        self.printer.summary.began = output::now();
+        let outcome = loop {
+            let over = stop.load(Ordering::Relaxed) || end.is_some_and(|end| Instant::now() >= end);
+            if over {
+                break self.last(&mut listening, &mut docket);
+            }
+            let left = end.map_or(PATIENCE, |end| {
+                u16::try_from(end.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u16::MAX)
+            });
+            let mut fds = [PollFd::new(listening.fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::from(left.clamp(1, PATIENCE))) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => break Err(error).context("the kernel's events cannot be waited for"),
+            }
+            if let Err(error) = listening
+                .take(&mut docket)
+                .and_then(|()| self.tell(docket.ripe(monotonic()), &listening, &docket))
+            {
+                break Err(error);
+            }
+        };
+        match outcome {
+            Ok(()) => {}
+            // The reader has what it wanted: `| head`.
+            Err(error) if output::is_broken_pipe(&error) => return Ok(self.printer.exit()),
+            Err(error) => return Err(error),
+        }
+        let counted = docket.counted();
+        let summary = &mut self.printer.summary;
+        summary.ended = output::now();
+        summary.resets_sent = counted.resets_sent;
+        summary.resets_received = counted.resets_received;
+        summary.failed = counted.failures;
+        summary.follow_ups = counted.follow_ups;
+        summary.lost.extend(listening.lost().into_iter().filter(|(_, count)| *count > 0));
+        summary.notes.extend(self.recorder.end()?);
+        match self.printer.end() {
+            Ok(exit) => Ok(exit),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Findings),
+            Err(error) => Err(error).context("standard output"),
+        }
+    }
+
+    /// What is still on its way, and what had to wait.
+    fn last(&mut self, listening: &mut Listening, docket: &mut Docket) -> anyhow::Result<()> {
+        listening.take(docket)?;
+        self.tell(docket.ripe(u64::MAX), listening, docket)
+    }
+
+    fn tell(&mut self, hearings: Vec<Hearing>, listening: &Listening, docket: &Docket) -> anyhow::Result<()> {
+        for hearing in hearings {
+            let finding: Option<Finding> = decide_heard(&hearing);
+            if !self.filter.wants(&hearing) || !self.filter.wants_cause(finding.as_ref()) {
+                self.printer.summary.not_asked_for += 1;
+                continue;
+            }
+            self.recorder.note(&hearing, finding.as_ref())?;
+            self.printer.tell(&hearing, finding).context("standard output")?;
+        }
+        self.recorder.counted(&docket.counted(), &listening.lost());
+        self.printer.flush().context("standard output")
+    }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds: the clock of the kernel's events.
+pub(super) fn monotonic() -> u64 {
+    bypeer_watch::clock::monotonic()
+}
