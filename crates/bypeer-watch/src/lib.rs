@@ -5,6 +5,7 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod bpf;
 pub mod event;
 pub mod kernel;
 
