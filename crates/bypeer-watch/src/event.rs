@@ -41,7 +41,7 @@ pub struct Event {
     pub other: Option<OtherConnection>,
 }
 
-/// Kinds of events. The numbers are those of `bpf/event.h`.
+/// Kinds of events. The numbers are those of `bpf/event.h`, from 0 on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `tcp_send_reset`.
@@ -110,6 +110,8 @@ pub struct Tcp {
     pub waiting: u32,
     /// `sk_max_ack_backlog`: of a listener its backlog. A connection that was accepted inherits it; one that connected has 0.
     pub backlog: u32,
+    /// `rcv_nxt`: the sequence number that the peer's next byte has.
+    pub receive_next: u32,
 }
 
 /// A task at an event.
@@ -179,7 +181,11 @@ pub struct Closing {
     pub half: bool,
     /// It had been accepted: `sk_max_ack_backlog` was not 0.
     pub backlog: u32,
-    /// Where in the program the close was, where that was recorded.
+    /// The state that the close led to: FIN_WAIT1, or CLOSE where it reset the connection.
+    pub state: u32,
+    /// `rcv_nxt` at the close: a segment that is answered much later by a reset, and does not lie near, is of another connection.
+    pub receive_next: u32,
+    /// The program's stack at the close: only with [`Kind::Swapped`].
     pub user_stack: Option<UserStack>,
 }
 
@@ -192,7 +198,7 @@ pub struct History {
     pub deeds: Vec<RawDeed>,
     /// Deeds before those.
     pub let_go: u32,
-    /// Who read last.
+    /// Who read last: pid, tid, descriptor (0xffff where it is not known).
     pub reader: Option<(u32, u32, u32)>,
     /// Who wrote last: pid, tid, descriptor.
     pub writer: Option<(u32, u32, u32)>,
@@ -208,6 +214,9 @@ pub struct History {
     pub read_at: u64,
     /// When the last run of writes had its last.
     pub written_at: u64,
+    /// Reads and writes whose bytes could not be had, from tier [`Tier::Payload`](crate::Tier::Payload) on: `sendfile`, io_uring, memory
+    /// that was not there.
+    pub unreadable: u32,
 }
 
 /// One thing that happened to a socket.
@@ -219,7 +228,7 @@ pub struct RawDeed {
     pub what: RawDeedKind,
     /// Thread, 0 for none.
     pub tid: u32,
-    /// Descriptor.
+    /// Descriptor; `u16::MAX` where it is not known: other calls than those of the `read` and `write` families, io_uring.
     pub descriptor: u16,
     /// How many in a row.
     pub count: u8,
@@ -266,6 +275,8 @@ pub struct OtherConnection {
     pub read_at: u64,
     /// The descriptor that both had.
     pub descriptor: u32,
+    /// The thread had written to it after it last read from it.
+    pub answered: bool,
     /// Who closed that connection, if another thread did: the stray close.
     pub closed_by: Option<Closing>,
 }

@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 
 pub mod docket;
+pub mod bpf;
 pub mod event;
 pub mod kernel;
 pub mod witness;
