@@ -7,6 +7,8 @@
 
 pub mod event;
 pub mod kernel;
+mod recent;
+pub mod stack;
 
 /// How much the kernel part records, and what it costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
