@@ -7,6 +7,7 @@
 
 pub mod event;
 pub mod kernel;
+pub mod owner;
 mod recent;
 pub mod stack;
 
