@@ -5,10 +5,13 @@
 
 #![cfg(target_os = "linux")]
 
-pub mod docket;
 pub mod bpf;
+pub mod docket;
 pub mod event;
 pub mod kernel;
+pub mod owner;
+mod recent;
+pub mod stack;
 pub mod witness;
 
 /// How much the kernel part records, and what it costs.
