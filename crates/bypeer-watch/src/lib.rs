@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 
 pub mod event;
+pub mod heard;
 pub mod kernel;
 
 /// How much the kernel part records, and what it costs.
