@@ -8,6 +8,7 @@
 pub mod event;
 pub mod heard;
 pub mod kernel;
+pub mod sock_diag;
 
 /// How much the kernel part records, and what it costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,8 +13,10 @@ use nix::errno::Errno;
 
 use super::reset_event::unmapped;
 
-/// Without need nobody asks more often.
+/// For so long who listens is taken to go on doing so.
 const FRESH: Duration = Duration::from_secs(1);
+/// For so long who does not listen is taken not to begin. Clients that were reset come in bursts.
+const FRESH_ABSENCE: Duration = Duration::from_millis(5);
 /// Former listeners that are remembered.
 const FORMER: usize = 4096;
 /// `nlmsg_type`s of `linux/netlink.h`.
@@ -55,7 +57,8 @@ impl Listeners {
 
     /// Whether somebody listens for connections to this address, as of a second ago at the most. `None` when the kernel gives no answer.
     pub fn listening(&mut self, local: SocketAddr) -> Option<bool> {
-        if self.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
+        let limit = if covers(&self.now, local) { FRESH } else { FRESH_ABSENCE };
+        if self.asked.is_none_or(|asked| asked.elapsed() > limit) {
             self.ask().ok()?;
         }
         Some(covers(&self.now, local))
@@ -64,6 +67,14 @@ impl Listeners {
     /// Whether somebody was ever seen to listen there.
     pub fn listened(&self, local: SocketAddr) -> bool {
         covers(&self.ever, local)
+    }
+
+    /// Asks when the last answer is more than a second old: listeners are to be known before they go.
+    pub fn keep_up(&mut self) {
+        if self.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
+            // It is asked again when it matters.
+            let _ = self.ask();
+        }
     }
 
     /// A listener was seen.
