@@ -183,11 +183,18 @@ impl Surroundings {
         if in_order {
             return Ending::InOrder(testimony);
         }
-        testimony.listening = self
-            .listeners
-            .as_mut()
-            .and_then(|listeners| listeners.listening(death.local));
+        testimony.listening = self.listening(death.local);
         Ending::Broken(testimony)
+    }
+
+    /// Whether somebody listens there now.
+    pub(crate) fn listening(&mut self, local: SocketAddr) -> Option<bool> {
+        self.listeners.as_mut()?.listening(local)
+    }
+
+    /// Length of the kernel's tick.
+    pub(crate) fn tick(&self) -> Duration {
+        self.tick
     }
 
     fn side_by_port(&self, listened: Option<bool>, local: SocketAddr) -> Option<Side> {

@@ -9,6 +9,6 @@ mod tracefs;
 pub use bypeer_diagnose::testimony::ResetPath;
 pub use deaths::{Death, Deaths};
 pub use listeners::Listeners;
-pub use reset_event::{ResetEvent, path};
+pub use reset_event::{ResetEvent, TraceEvent, path};
 pub use tcp_info::TcpInfo;
 pub use tracefs::{ResetTrace, TraceUnavailable, find_tracefs, remove_instances_of, remove_leftovers};
