@@ -84,6 +84,8 @@ pub(crate) fn death(unread: Option<u32>) -> Death {
         state: "CLOSE",
         unread,
         unsent: None,
+        cookie: 0,
+        info: None,
     }
 }
 

@@ -8,10 +8,13 @@
 pub mod bpf;
 pub mod docket;
 pub mod event;
+pub mod heard;
 pub mod kernel;
 pub mod owner;
 mod recent;
+pub mod sock_diag;
 pub mod stack;
+pub mod tracefs;
 pub mod witness;
 
 /// How much the kernel part records, and what it costs.

@@ -11,10 +11,14 @@ use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 use nix::errno::Errno;
 
 use super::reset_event::unmapped;
+use super::tcp_info::TcpInfo;
 
 /// `enum sknetlink_groups` of `linux/sock_diag.h`: IPv4 and IPv6. A dual-stack socket that speaks IPv4 is told to the second.
 const TCP_DESTROY: u32 = 1;
 const TCP6_DESTROY: u32 = 3;
+/// Length of `struct inet_diag_msg`, and the attribute with `struct tcp_info` (`linux/inet_diag.h`).
+const HEADER: usize = 72;
+const INET_DIAG_INFO: u16 = 2;
 /// Of the netlink socket, for some 10 000 deaths; the kernel gives what `net.core.rmem_max` allows.
 const BUFFER: usize = 4 << 20;
 
@@ -40,6 +44,10 @@ pub struct Death {
     /// Bytes that it was given to send and that its peer had not acknowledged. `None` when the socket was disconnected first:
     /// what the kernel then says is no amount of data.
     pub unsent: Option<u32>,
+    /// The kernel's own number of the socket.
+    pub cookie: u64,
+    /// Its sums. The rest of what sock_diag could say (user, inode, shutdown flags) the kernel leaves out here, or says 0.
+    pub info: Option<TcpInfo>,
 }
 
 impl Death {
@@ -99,7 +107,6 @@ impl AsFd for Deaths {
 /// All messages of one datagram.
 fn read(mut bytes: &[u8], time: Timestamp, deaths: &mut Vec<Death>) {
     while let Ok(message) = NetlinkBuffer::new_checked(bytes) {
-        // The attributes behind the header (tcp_info, and what newer kernels add) are none of our concern.
         if message.message_type() == SOCK_DIAG_BY_FAMILY
             && let Ok(header) = InetResponseHeader::parse(message.payload())
         {
@@ -113,10 +120,26 @@ fn read(mut bytes: &[u8], time: Timestamp, deaths: &mut Vec<Death>) {
                 state: state(header.state),
                 unread: has_sums.then_some(header.recv_queue),
                 unsent: has_sums.then_some(header.send_queue),
+                cookie: u64::from_ne_bytes(id.cookie),
+                info: attribute(message.payload(), INET_DIAG_INFO).and_then(TcpInfo::parse),
             });
         }
         let length = (message.length() as usize).next_multiple_of(4);
         bytes = bytes.get(length..).unwrap_or_default();
+    }
+}
+
+/// An attribute (`struct nlattr`) behind `struct inet_diag_msg`.
+fn attribute(message: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut rest = message.get(HEADER..)?;
+    loop {
+        let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?));
+        let has_kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?);
+        let value = rest.get(4..length)?;
+        if has_kind == kind {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
     }
 }
 
@@ -328,7 +351,52 @@ mod tests {
             state: "CLOSE",
             unread: Some(22),
             unsent: Some(0),
+            cookie: 0,
+            info: None,
         };
         assert_eq!(deaths, [expected.clone(), expected]);
+    }
+
+    /// Cut anywhere, with any bytes behind the header: no panic, and no sums that are not there.
+    #[test]
+    fn any_bytes_are_survived() {
+        let deaths = Deaths::open().unwrap();
+        let (_, client, server) = pair();
+        drop((client, server));
+        let mut buffer = vec![0; 8 << 10];
+        let length = loop {
+            if let Ok(length) = deaths.socket.recv(&mut &mut buffer[..], 0) {
+                break length;
+            }
+        };
+        let message = &buffer[..length];
+        let mut whole = Vec::new();
+        read(message, Timestamp(1), &mut whole);
+        assert!(whole[0].info.is_some() && whole[0].cookie != 0, "{whole:?}");
+        for end in 0..length {
+            let mut bytes = message[..end].to_vec();
+            read(&bytes, Timestamp(1), &mut Vec::new());
+            // The same with a length that fits: the attributes are what is cut.
+            if end >= 16 {
+                bytes[..4].copy_from_slice(&u32::try_from(end).unwrap().to_ne_bytes());
+                let mut cut = Vec::new();
+                read(&bytes, Timestamp(1), &mut cut);
+                assert_eq!(cut.len(), usize::from(end >= 16 + HEADER), "{end}");
+                assert!(cut.iter().all(|death| death.info.is_none() || end == length), "{end}");
+            }
+        }
+        let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
+        for round in 0..20_000 {
+            let mut bytes = message.to_vec();
+            for _ in 0..1 + round % 8 {
+                // xorshift64
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                let at = (seed >> 16) as usize % bytes.len();
+                bytes[at] = seed as u8;
+            }
+            read(&bytes, Timestamp(1), &mut Vec::new());
+        }
     }
 }

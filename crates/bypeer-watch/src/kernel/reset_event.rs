@@ -26,6 +26,52 @@ pub struct ResetEvent {
     pub stack: Vec<String>,
 }
 
+/// Any event of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TraceEvent {
+    /// `tcp:tcp_send_reset`.
+    Sent {
+        /// It.
+        event: ResetEvent,
+        /// Name of the task that ran: who closed, or for an answer anybody.
+        task: String,
+        /// Its thread id, as the first process namespace counts.
+        tid: u32,
+    },
+    /// `tcp:tcp_receive_reset`: a reset came and was believed.
+    Received {
+        /// `CLOCK_REALTIME`.
+        time: Timestamp,
+        /// The socket's own end.
+        local: SocketAddr,
+        /// Its peer.
+        remote: SocketAddr,
+        /// The kernel's own number of the socket.
+        cookie: u64,
+    },
+    /// `sock:inet_sk_error_report` for TCP: the program will get an error. A reset that came makes one too.
+    Failed {
+        /// `CLOCK_REALTIME`.
+        time: Timestamp,
+        /// The socket's own end.
+        local: SocketAddr,
+        /// Its peer.
+        remote: SocketAddr,
+        /// `errno`.
+        error: i32,
+    },
+}
+
+impl TraceEvent {
+    /// When.
+    pub fn time(&self) -> Timestamp {
+        match self {
+            TraceEvent::Sent { event, .. } => event.time,
+            TraceEvent::Received { time, .. } | TraceEvent::Failed { time, .. } => *time,
+        }
+    }
+}
+
 impl ResetEvent {
     /// By which way through the kernel it came: from the stack, and from the reason where one way has several reasons or
     /// where there is no stack.
@@ -83,6 +129,8 @@ pub(super) struct TraceText {
     line: String,
     /// In the order of the trace.
     events: VecDeque<Read>,
+    /// Those that are no reset sent.
+    others: Vec<TraceEvent>,
     /// Where `=>` lines belong: to the event, or nowhere.
     stack_of: Option<usize>,
     /// How many events have been handed out, so that indices stay good.
@@ -120,6 +168,23 @@ impl TraceText {
         self.given += self.events.len();
         self.stack_of = None;
         self.events.drain(..).map(|read| read.event).collect()
+    }
+
+    /// The same with all other events.
+    pub(super) fn take_all(&mut self) -> Vec<TraceEvent> {
+        self.given += self.events.len();
+        self.stack_of = None;
+        let sent = self.events.drain(..).map(|read| {
+            let (task, tid) = read.task.rsplit_once('-').unwrap_or((&read.task, ""));
+            TraceEvent::Sent {
+                task: task.to_owned(),
+                tid: tid.parse().unwrap_or(0),
+                event: read.event,
+            }
+        });
+        let mut events: Vec<TraceEvent> = sent.chain(std::mem::take(&mut self.others)).collect();
+        events.sort_by_key(TraceEvent::time);
+        events
     }
 
     /// Events that the kernel says it dropped, stacks among them.
@@ -169,6 +234,21 @@ impl TraceText {
                 }),
                 None => self.unreadable = self.unreadable.saturating_add(1),
             }
+        } else if let Some((prefix, fields)) = line.split_once(" tcp_receive_reset: ") {
+            self.read_other(prefix, |time| received(time, fields), offset);
+        } else if let Some((prefix, fields)) = line.split_once(" inet_sk_error_report: ")
+            && fields.contains("protocol=IPPROTO_TCP ")
+        {
+            self.read_other(prefix, |time| failed(time, fields), offset);
+        }
+    }
+
+    fn read_other(&mut self, prefix: &str, parse: impl FnOnce(Timestamp) -> Option<TraceEvent>, offset: i64) {
+        let context = Context::parse(prefix.strip_suffix(':').unwrap_or(prefix));
+        let event = context.and_then(|context| parse(Timestamp(context.stamp.saturating_add(offset))));
+        match event {
+            Some(event) => self.others.push(event),
+            None => self.unreadable = self.unreadable.saturating_add(1),
         }
     }
 }
@@ -219,32 +299,61 @@ fn lost(line: &str) -> Option<(&str, u64)> {
 fn event(context: &Context<'_>, fields: &str, offset: i64) -> Option<ResetEvent> {
     // Layouts: Linux 4.16 and later have sport= dport= saddr= daddr= saddrv6= daddrv6=, 5.17 and later src= dest=, and
     // 6.10 and later reason= besides. Fields are found by name, so that new ones do no harm.
-    let field = |name: &str| {
-        let mut pairs = fields.split_ascii_whitespace().filter_map(|pair| pair.split_once('='));
-        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-    };
-    let end = |whole: &str, port: &str, v6: &str, v4: &str| match field(whole) {
-        // No family: the kernel prints an error in parentheses.
-        Some(text) => Some(text.parse().unwrap_or(UNKNOWN)),
-        None => {
-            let address: IpAddr = field(v6).or_else(|| field(v4))?.parse().ok()?;
-            Some(SocketAddr::new(address, field(port)?.parse().ok()?))
-        }
-    };
-    let source: SocketAddr = end("src", "sport", "saddrv6", "saddr")?;
-    let destination: SocketAddr = end("dest", "dport", "daddrv6", "daddr")?;
-    let state = field("state").unwrap_or("UNKNOWN");
+    let source = end(fields, "src", 's')?;
+    let destination = end(fields, "dest", 'd')?;
+    let state = field(fields, "state").unwrap_or("UNKNOWN");
     Some(ResetEvent {
         time: Timestamp(context.stamp.saturating_add(offset)),
         source: unmapped(source),
         destination: unmapped(destination),
         state: state.strip_prefix("TCP_").unwrap_or(state).to_owned(),
-        reason: field("reason").map(str::to_owned),
+        reason: field(fields, "reason").map(str::to_owned),
         // A null pointer is printed as noughts, or as "(null)" by old kernels; all others are hashed.
-        answers: field("skbaddr")
+        answers: field(fields, "skbaddr")
             .is_some_and(|address| address.bytes().any(|byte| matches!(byte, b'1'..=b'9' | b'a'..=b'f'))),
         stack: Vec::new(),
     })
+}
+
+fn received(time: Timestamp, fields: &str) -> Option<TraceEvent> {
+    let cookie = field(fields, "sock_cookie").and_then(|cookie| u64::from_str_radix(cookie, 16).ok());
+    Some(TraceEvent::Received {
+        time,
+        local: unmapped(end(fields, "src", 's')?),
+        remote: unmapped(end(fields, "dest", 'd')?),
+        cookie: cookie.unwrap_or(0),
+    })
+}
+
+fn failed(time: Timestamp, fields: &str) -> Option<TraceEvent> {
+    Some(TraceEvent::Failed {
+        time,
+        local: unmapped(end(fields, "src", 's')?),
+        remote: unmapped(end(fields, "dest", 'd')?),
+        error: field(fields, "error")?.parse().ok()?,
+    })
+}
+
+fn field<'a>(fields: &'a str, name: &str) -> Option<&'a str> {
+    let mut pairs = fields.split_ascii_whitespace().filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// One end: in one field, or in those with this letter.
+fn end(fields: &str, whole: &str, letter: char) -> Option<SocketAddr> {
+    match field(fields, whole) {
+        // No family: the kernel prints an error in parentheses.
+        Some(text) => Some(text.parse().unwrap_or(UNKNOWN)),
+        None => {
+            let address =
+                field(fields, &format!("{letter}addrv6")).or_else(|| field(fields, &format!("{letter}addr")))?;
+            let address: IpAddr = address.parse().ok()?;
+            Some(SocketAddr::new(
+                address,
+                field(fields, &format!("{letter}port"))?.parse().ok()?,
+            ))
+        }
+    }
 }
 
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

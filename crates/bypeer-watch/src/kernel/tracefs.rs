@@ -8,11 +8,15 @@ use nix::errno::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
-use super::reset_event::{ResetEvent, TraceText};
+use super::reset_event::{ResetEvent, TraceEvent, TraceText};
 
 /// Names of our instances begin with this; the process id of the lab follows.
 const INSTANCE: &str = "bypeer-lab-";
+/// The same of a watcher.
+const WATCH_INSTANCE: &str = "bypeer-watch-";
 const EVENT: &str = "events/tcp/tcp_send_reset";
+/// What a watcher wants besides, where the kernel has it: since Linux 4.16 and 5.10.
+const MORE_EVENTS: [&str; 2] = ["events/tcp/tcp_receive_reset", "events/sock/inet_sk_error_report"];
 /// Of each processor: about 1000 resets with their stacks between two calls of [`ResetTrace::take`].
 const BUFFER_KIB: &str = "512";
 /// The kernel writes a stack some 50 µs after its event; longer than this it takes on no machine that still does anything.
@@ -43,6 +47,8 @@ pub struct ResetTrace {
     pipe: Option<File>,
     text: TraceText,
     stacks: bool,
+    /// Of [`MORE_EVENTS`].
+    more: Vec<&'static str>,
 }
 
 /// Why the kernel's reset events cannot be had here. A round goes on without them.
@@ -93,11 +99,26 @@ impl ResetTrace {
     /// `PID-N` with a process id as the *machine* counts it (a process in a PID namespace is told by its parent) and a
     /// number that the process has not used before. Instances that dead labs left behind are removed.
     pub fn open(tracefs: &Path, id: &str) -> Result<ResetTrace, TraceUnavailable> {
+        ResetTrace::begin(tracefs, &format!("{INSTANCE}{id}"))
+    }
+
+    /// The same for a watcher: also resets that are received, and errors that sockets get.
+    pub fn open_all(tracefs: &Path, id: &str) -> Result<ResetTrace, TraceUnavailable> {
+        let mut trace = ResetTrace::begin(tracefs, &format!("{WATCH_INSTANCE}{id}"))?;
+        for event in MORE_EVENTS {
+            if trace.write(&format!("{event}/enable"), "1").is_ok() {
+                trace.more.push(event);
+            }
+        }
+        Ok(trace)
+    }
+
+    fn begin(tracefs: &Path, name: &str) -> Result<ResetTrace, TraceUnavailable> {
         let instances = tracefs.join("instances");
         if !tracefs.join(EVENT).exists() && fs::read_dir(tracefs.join("events")).is_ok() {
             return Err(TraceUnavailable::NoEvent(tracefs.join(EVENT)));
         }
-        let instance = instances.join(format!("{INSTANCE}{id}"));
+        let instance = instances.join(name);
         fs::create_dir(&instance).map_err(unavailable(&instance))?;
         // From here on, dropping it removes it.
         let mut trace = ResetTrace {
@@ -105,6 +126,7 @@ impl ResetTrace {
             pipe: None,
             text: TraceText::default(),
             stacks: false,
+            more: Vec::new(),
         };
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let path = trace.instance.join("trace_pipe");
@@ -126,9 +148,18 @@ impl ResetTrace {
     /// The resets since the last call, in the order of the trace. Does not wait, but for the stack of an event that is
     /// just being written (20 ms at the most).
     pub fn take(&mut self) -> io::Result<Vec<ResetEvent>> {
-        let Some(pipe) = &mut self.pipe else {
-            return Ok(Vec::new());
-        };
+        self.read()?;
+        Ok(self.text.take())
+    }
+
+    /// All events since the last call, with the tasks that ran, in the order of their times.
+    pub fn take_all(&mut self) -> io::Result<Vec<TraceEvent>> {
+        self.read()?;
+        Ok(self.text.take_all())
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let Some(pipe) = &mut self.pipe else { return Ok(()) };
         let offset = monotonic_to_real();
         let mut buffer = vec![0; 64 << 10];
         let mut waited = Duration::ZERO;
@@ -146,7 +177,7 @@ impl ResetTrace {
                 Err(error) => return Err(error),
             }
             if !self.text.is_waiting() || waited >= STACK_PATIENCE {
-                return Ok(self.text.take());
+                return Ok(());
             }
             let pause = Duration::from_millis(1);
             std::thread::sleep(pause);
@@ -165,6 +196,16 @@ impl ResetTrace {
         self.text.unreadable()
     }
 
+    /// Whether resets that are received are recorded too.
+    pub fn has_received(&self) -> bool {
+        self.more.contains(&MORE_EVENTS[0])
+    }
+
+    /// Whether errors of sockets are recorded too.
+    pub fn has_errors(&self) -> bool {
+        self.more.contains(&MORE_EVENTS[1])
+    }
+
     /// Whether events come with their stacks; without, only the reason tells one way from another.
     pub fn has_stacks(&self) -> bool {
         self.stacks
@@ -180,27 +221,36 @@ impl Drop for ResetTrace {
     fn drop(&mut self) {
         let _ = self.write(&format!("{EVENT}/enable"), "0");
         let _ = self.write(&format!("{EVENT}/trigger"), "!stacktrace");
+        for event in &self.more {
+            let _ = self.write(&format!("{event}/enable"), "0");
+        }
         // It is busy while its pipe is open.
         self.pipe = None;
         let _ = fs::remove_dir(&self.instance);
     }
 }
 
-/// Removes the instances of labs that are no more. One that is in use is busy and stays, also when its process is invisible
+/// Removes the instances of labs and watchers that are no more. One that is in use is busy and stays, also when its process is invisible
 /// from our PID namespace; that its process is gone is asked all the same, for one that is just being opened.
 fn remove_stale(instances: &Path) {
     let Ok(entries) = fs::read_dir(instances) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let id = name.to_str().and_then(|name| name.strip_prefix(INSTANCE));
-        let pid: Option<u32> = id.and_then(|id| id.split('-').next()).and_then(|pid| pid.parse().ok());
+        let strip = |name: &'_ str| -> Option<String> {
+            let id = name
+                .strip_prefix(INSTANCE)
+                .or_else(|| name.strip_prefix(WATCH_INSTANCE))?;
+            Some(id.to_owned())
+        };
+        let id = name.to_str().and_then(strip);
+        let pid: Option<u32> = id.and_then(|id| id.split('-').next()?.parse().ok());
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
             let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
-/// Removes what labs left behind that ended without tidying up. To be called where the processes of other labs can be seen.
+/// Removes what labs and watchers left behind that ended without tidying up. To be called where other processes can be seen.
 pub fn remove_leftovers() {
     if let Ok(tracefs) = find_tracefs() {
         remove_stale(&tracefs.join("instances"));

@@ -202,3 +202,61 @@ fn without_a_stack_the_reason_tells() {
         ResetPath::Answer
     );
 }
+
+/// As Linux 6.18 wrote it: a reset that came, the error that its program gets, a keep-alive that ran out, and one of another protocol.
+#[test]
+fn what_came_and_what_failed() {
+    let text = "\
+          <idle>-0       [000] ..s1.   100.000001: tcp_receive_reset: family=AF_INET sport=37728 dport=38691 saddr=127.0.0.1 daddr=127.0.0.1 saddrv6=::ffff:127.0.0.1 daddrv6=::ffff:127.0.0.1 sock_cookie=10a3
+          <idle>-0       [000] ..s1.   100.000002: inet_sk_error_report: family=AF_INET protocol=IPPROTO_TCP sport=37728 dport=38691 saddr=127.0.0.1 daddr=127.0.0.1 saddrv6=::ffff:127.0.0.1 daddrv6=::ffff:127.0.0.1 error=104
+      kworker/0:1-55     [000] ..s1.   101.000000: inet_sk_error_report: family=AF_INET6 protocol=IPPROTO_TCP sport=80 dport=4096 saddr=0.0.0.0 daddr=0.0.0.0 saddrv6=2001:db8::1 daddrv6=2001:db8::2 error=110
+      kworker/0:1-55     [000] ..s1.   101.000000: inet_sk_error_report: family=AF_INET protocol=IPPROTO_SCTP sport=80 dport=4096 saddr=0.0.0.0 daddr=0.0.0.0 saddrv6=2001:db8::1 daddrv6=2001:db8::2 error=110
+      kworker/0:1-55     [000] ..s1.   102.000000: tcp_receive_reset: family=AF_INET6 what=ever
+";
+    let mut trace = TraceText::default();
+    trace.push(&format!("{text}{TRACE}"), 0, true);
+    let events = trace.take_all();
+    assert_eq!(trace.unreadable(), 1);
+    let [received, error, timeout, sent, late] = &events[..] else {
+        panic!("{events:#?}")
+    };
+    let (local, remote) = ("127.0.0.1:37728".parse().unwrap(), "127.0.0.1:38691".parse().unwrap());
+    let time = Timestamp(100_000_001_000);
+    let cookie = 0x10a3;
+    assert_eq!(
+        *received,
+        TraceEvent::Received {
+            time,
+            local,
+            remote,
+            cookie
+        }
+    );
+    let time = Timestamp(100_000_002_000);
+    assert_eq!(
+        *error,
+        TraceEvent::Failed {
+            time,
+            local,
+            remote,
+            error: 104
+        }
+    );
+    assert_eq!(
+        *timeout,
+        TraceEvent::Failed {
+            time: Timestamp(101_000_000_000),
+            local: "[2001:db8::1]:80".parse().unwrap(),
+            remote: "[2001:db8::2]:4096".parse().unwrap(),
+            error: 110
+        }
+    );
+    for event in [sent, late] {
+        let TraceEvent::Sent { event, task, tid } = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!((task.as_str(), *tid), ("python3", 5436));
+        assert!(!event.stack.is_empty());
+    }
+    assert_eq!(trace.take_all(), []);
+}
