@@ -7,6 +7,7 @@
 
 pub mod event;
 pub mod kernel;
+pub mod ring;
 
 /// How much the kernel part records, and what it costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
