@@ -12,6 +12,7 @@ pub mod heard;
 pub mod kernel;
 pub mod owner;
 mod recent;
+pub mod ring;
 pub mod sock_diag;
 pub mod stack;
 pub mod tracefs;

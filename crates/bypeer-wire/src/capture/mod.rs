@@ -17,7 +17,7 @@ pub(crate) mod build;
 pub use error::{CaptureError, Looks};
 pub use interface::Interface;
 pub use link::LinkType;
-pub use write::{PacketDirection, PcapngWriter};
+pub use write::{About, PacketDirection, PcapngWriter};
 
 use crate::{Issue, Issues, PacketRef, Timestamp};
 

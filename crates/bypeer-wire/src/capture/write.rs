@@ -5,6 +5,9 @@ use crate::Timestamp;
 /// Option codes of draft-ietf-opsawg-pcapng: any block, then interfaces, then packets.
 const END_OF_OPTIONS: u16 = 0;
 const COMMENT: u16 = 1;
+const SHB_HARDWARE: u16 = 2;
+const SHB_OS: u16 = 3;
+const SHB_USERAPPL: u16 = 4;
 const IF_NAME: u16 = 2;
 const IF_DESCRIPTION: u16 = 3;
 const IF_TSRESOL: u16 = 9;
@@ -17,6 +20,19 @@ pub enum PacketDirection {
     Inbound,
     /// The interface sent it.
     Outbound,
+}
+
+/// What a section says of itself. Texts that are empty are not written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About<'a> {
+    /// The machine that captured: "x86_64".
+    pub hardware: &'a str,
+    /// Its operating system: "Linux 6.18.0".
+    pub os: &'a str,
+    /// The program that writes: "bypeer 0.1.0".
+    pub application: &'a str,
+    /// What a reader should know of all packets.
+    pub comment: &'a str,
 }
 
 /// Writes pcapng, one section in little-endian order, into memory. Times keep their nanoseconds.
@@ -33,8 +49,13 @@ impl Default for PcapngWriter {
 }
 
 impl PcapngWriter {
-    /// A section without interfaces.
+    /// A section without interfaces, and without a word about itself.
     pub fn new() -> PcapngWriter {
+        PcapngWriter::with(&About::default())
+    }
+
+    /// A section without interfaces.
+    pub fn with(about: &About<'_>) -> PcapngWriter {
         let mut writer = PcapngWriter {
             bytes: Vec::new(),
             interfaces: 0,
@@ -45,16 +66,33 @@ impl PcapngWriter {
             bytes.extend(0_u16.to_le_bytes());
             // The section's length: not told.
             bytes.extend([0xff; 8]);
+            let texts = [
+                (SHB_HARDWARE, about.hardware),
+                (SHB_OS, about.os),
+                (SHB_USERAPPL, about.application),
+                (COMMENT, about.comment),
+            ];
+            for (code, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+                option(bytes, code, text.as_bytes());
+            }
+            if *about != About::default() {
+                option(bytes, END_OF_OPTIONS, &[]);
+            }
         });
         writer
     }
 
     /// Describes the next Ethernet interface, and returns its number: 0 for the first.
     pub fn interface(&mut self, name: &str, description: Option<&str>) -> u32 {
+        self.interface_of(LinkType::ETHERNET, name, description)
+    }
+
+    /// Describes the next interface, whose packets begin as `link` says, and returns its number: 0 for the first.
+    pub fn interface_of(&mut self, link: LinkType, name: &str, description: Option<&str>) -> u32 {
         self.block(INTERFACE, |bytes| {
-            bytes.extend(LinkType::ETHERNET.0.to_le_bytes());
+            bytes.extend(link.0.to_le_bytes());
             bytes.extend([0; 2]);
-            // No snap length: packets are whole.
+            // No snap length: each packet says how much of it there is.
             bytes.extend([0; 4]);
             option(bytes, IF_NAME, name.as_bytes());
             if let Some(description) = description {
@@ -78,10 +116,26 @@ impl PcapngWriter {
         direction: PacketDirection,
         comment: Option<&str>,
     ) {
+        self.cut_packet(interface, time, data, data.len() as u32, direction, comment);
+    }
+
+    /// Adds what there is of a packet that had `original_len` bytes on the wire.
+    ///
+    /// As for [`packet`](PcapngWriter::packet).
+    pub fn cut_packet(
+        &mut self,
+        interface: u32,
+        time: Timestamp,
+        data: &[u8],
+        original_len: u32,
+        direction: PacketDirection,
+        comment: Option<&str>,
+    ) {
         let ticks = time.0.max(0) as u64;
         let length = data.len() as u32;
         self.block(ENHANCED_PACKET, |bytes| {
-            for word in [interface, (ticks >> 32) as u32, ticks as u32, length, length] {
+            let original_len = original_len.max(length);
+            for word in [interface, (ticks >> 32) as u32, ticks as u32, length, original_len] {
                 bytes.extend(word.to_le_bytes());
             }
             bytes.extend_from_slice(data);
@@ -98,7 +152,12 @@ impl PcapngWriter {
         });
     }
 
-    /// The file.
+    /// What was written since this was asked last: whole blocks. All of them one behind the other are the file.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// The file, or what [`take`](PcapngWriter::take) left of it.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -114,9 +173,12 @@ impl PcapngWriter {
     }
 }
 
-/// An option; its text is cut where 16 bits cannot tell its length.
+/// An option; its text is cut where 16 bits cannot tell its length, between two characters.
 fn option(bytes: &mut Vec<u8>, code: u16, value: &[u8]) {
-    let value = &value[..value.len().min(usize::from(u16::MAX))];
+    let value = match std::str::from_utf8(value) {
+        Ok(text) => &value[..text.floor_char_boundary(usize::from(u16::MAX))],
+        Err(_) => &value[..value.len().min(usize::from(u16::MAX))],
+    };
     bytes.extend(code.to_le_bytes());
     bytes.extend((value.len() as u16).to_le_bytes());
     bytes.extend_from_slice(value);
@@ -168,6 +230,56 @@ mod tests {
             (1, 0, LinkType::ETHERNET, vec![]),
         ];
         assert_eq!(frames, expected);
+    }
+
+    #[test]
+    fn what_is_taken_piece_by_piece_is_the_file() {
+        let about = About {
+            application: "bypeer",
+            comment: "ä comment",
+            ..About::default()
+        };
+        let mut writer = PcapngWriter::with(&about);
+        let mut whole = writer.clone();
+        let mut pieces = writer.take();
+        for (index, writer) in [&mut writer, &mut whole].into_iter().enumerate() {
+            writer.interface_of(LinkType::RAW, "lo", None);
+            if index == 0 {
+                pieces.extend(writer.take());
+            }
+            writer.cut_packet(
+                0,
+                Timestamp(TIMES[0]),
+                &[0x45; 40],
+                1500,
+                PacketDirection::Inbound,
+                None,
+            );
+        }
+        pieces.extend(writer.take());
+        assert_eq!(pieces, whole.into_bytes());
+        let (mut parser, mut at, mut lengths) = (Parser::new(), 0, Vec::new());
+        while at < pieces.len() {
+            match parser.next(&pieces[at..]).unwrap() {
+                Step::Frame { consumed, frame } => {
+                    lengths.push((frame.link, frame.data.len(), frame.original_len));
+                    at += consumed;
+                }
+                Step::Skipped { consumed } => at += consumed,
+                Step::NeedMore { .. } => panic!("a torn block at {at} of {}", pieces.len()),
+            }
+        }
+        assert_eq!(lengths, [(LinkType::RAW, 40, 1500)]);
+        assert_eq!(parser.issues().iter().count(), 0);
+    }
+
+    #[test]
+    fn a_text_too_long_is_cut_between_characters() {
+        let mut bytes = Vec::new();
+        option(&mut bytes, COMMENT, "€".repeat(30_000).as_bytes());
+        let length = usize::from(u16::from_le_bytes([bytes[2], bytes[3]]));
+        assert_eq!(length, 65_535 / 3 * 3);
+        assert!(std::str::from_utf8(&bytes[4..4 + length]).is_ok());
     }
 
     #[test]
