@@ -105,7 +105,7 @@ impl Docket {
             || self.overflowed.within(&remote, event.at, OVERFLOW_REPEATS);
         testimony.peer_is_local = remote.ip().is_loopback() || remote.ip() == local.ip();
         if testimony.path == Some(ResetPath::Answer) && testimony.listening.is_none() {
-            testimony.listening = machine.listening(event.netns, local.port());
+            testimony.listening = machine.listening(event.netns, local);
         }
         if let Some(waiting) = self.with_ends(&ends) {
             if waiting.hear(event, local, testimony) {

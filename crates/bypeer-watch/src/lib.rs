@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 
 pub mod bpf;
+pub mod clock;
 pub mod docket;
 pub mod event;
 pub mod heard;

@@ -1,5 +1,6 @@
 //! One event → one testimony: the kernel's raw figures, in the terms that causes ask for.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bypeer_diagnose::testimony::{
@@ -26,8 +27,10 @@ pub trait Machine {
     fn owner(&mut self, inode: u64) -> Option<Actor>;
     /// Where in the program of this process it was.
     fn frames(&mut self, task: &Task, stack: &UserStack) -> Vec<bypeer_diagnose::testimony::Frame>;
-    /// Whether somebody listens on a local port, in the namespace that is watched; `None` where that cannot be asked.
-    fn listening(&mut self, netns: u32, port: u16) -> Option<bool>;
+    /// Whether somebody listens at a local address, in the network namespace with this inode; `None` where that cannot be asked.
+    fn listening(&mut self, netns: u32, local: SocketAddr) -> Option<bool>;
+    /// Whether somebody was ever seen to listen there.
+    fn listened(&self, netns: u32, local: SocketAddr) -> bool;
 }
 
 /// Linux gives ephemeral ports from here on, unless it was told otherwise (`net.ipv4.ip_local_port_range`).
@@ -125,7 +128,10 @@ fn side(event: &Event, machine: &mut dyn Machine) -> Option<Side> {
         });
     }
     let (local, remote) = (event.local?, event.remote?);
-    match machine.listening(event.netns, local.port()) {
+    if machine.listened(event.netns, local) {
+        return Some(Side::Server);
+    }
+    match machine.listening(event.netns, local) {
         Some(true) => Some(Side::Server),
         _ if backlog.is_some() => Some(Side::Client),
         _ if local.port() < FIRST_EPHEMERAL && remote.port() >= FIRST_EPHEMERAL => Some(Side::Server),

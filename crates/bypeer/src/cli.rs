@@ -11,7 +11,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::lab::arguments::Lab;
-use crate::{lab, output};
+use crate::watch::arguments::Watch;
+use crate::{lab, output, watch};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -25,13 +26,15 @@ const LONG_ABOUT: &str = "\
 \"Connection reset by peer\": by whom exactly, why, what was lost, and what to change, with proof.
 
 `explain` reads packet captures and explains the end of every TCP connection in them; it changes nothing and sends \
-nothing. `lab` makes each cause happen on this machine's kernel, in network namespaces of its own, and measures what helps.";
+nothing. `watch` tells of this machine's connections as they die, and which line of which program did it. `lab` makes each \
+cause happen on this machine's kernel, in network namespaces of its own, and measures what helps.";
 
 const EXAMPLES: &str = "\
 Examples:
   bypeer explain                            the capture command that you need
   bypeer explain web.pcap                   explain a capture
   tcpdump -U -w - tcp | bypeer explain -    explain connections as they end
+  sudo bypeer watch                         explain the resets of this machine as they happen
   bypeer causes unread-request-body         the manual page of a cause";
 
 const EXPLAIN_LONG: &str = "\
@@ -92,6 +95,10 @@ pub enum Command {
     /// Make a cause happen on this machine, show it, measure what helps
     #[command(long_about = lab::arguments::LONG_ABOUT)]
     Lab(Lab),
+
+    /// Tell of every reset on this machine as it happens, with the process and the line of code
+    #[command(long_about = watch::arguments::LONG_ABOUT)]
+    Watch(Watch),
 
     /// List the causes, or print the manual page of one
     #[command(after_help = "Example:\n  bypeer causes keepalive-race-unannounced-close")]

@@ -17,6 +17,11 @@ mod moment;
 mod output;
 mod progress;
 pub mod selection;
+#[cfg(target_os = "linux")]
+mod watch;
+#[cfg(not(target_os = "linux"))]
+#[path = "watch_elsewhere.rs"]
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -64,6 +69,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
     match &arguments.command {
         Command::Explain(explain) => explain::run(explain, color),
         Command::Lab(lab) => lab::run(lab, color),
+        Command::Watch(watch) => watch::run(watch, color),
         Command::Causes { id } => causes::run(id.as_deref(), color),
         Command::Completions { shell } => cli::completions(*shell),
         Command::Man { page } => cli::manual_page(page),

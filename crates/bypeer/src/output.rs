@@ -29,6 +29,14 @@ pub(crate) fn look(color: Color) -> Look {
     }
 }
 
+/// The moment, by the machine's clock.
+pub(crate) fn now() -> bypeer_wire::Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    bypeer_wire::Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
 /// Whether the reader of our output went away: `bypeer … | head`.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error

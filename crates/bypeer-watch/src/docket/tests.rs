@@ -39,8 +39,11 @@ impl Machine for Stage {
     fn frames(&mut self, _: &Task, _: &UserStack) -> Vec<Frame> {
         Vec::new()
     }
-    fn listening(&mut self, _: u32, _: u16) -> Option<bool> {
+    fn listening(&mut self, _: u32, _: SocketAddr) -> Option<bool> {
         None
+    }
+    fn listened(&self, _: u32, _: SocketAddr) -> bool {
+        false
     }
 }
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use super::reset_event::{ResetEvent, TraceEvent, TraceText};
+use crate::clock::monotonic_to_real;
 
 /// Names of our instances begin with this; the process id of the lab follows.
 const INSTANCE: &str = "bypeer-lab-";
@@ -275,22 +275,6 @@ fn unavailable(path: &Path) -> impl FnOnce(io::Error) -> TraceUnavailable {
         Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => TraceUnavailable::NotPermitted(path),
         _ => TraceUnavailable::Failed { path, source },
     }
-}
-
-/// What to add to `CLOCK_MONOTONIC` for `CLOCK_REALTIME`, in nanoseconds, as of now: the two are read within a microsecond.
-fn monotonic_to_real() -> i64 {
-    let nanoseconds = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
-    };
-    let sample = || {
-        let before = nanoseconds(ClockId::Monotonic);
-        let real = nanoseconds(ClockId::Realtime);
-        let took = nanoseconds(ClockId::Monotonic).saturating_sub(before);
-        (took, real.saturating_sub(before).saturating_sub(took / 2))
-    };
-    // Of several the one that nothing interrupted.
-    (0..5).map(|_| sample()).min().map_or(0, |(_, offset)| offset)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use bypeer_diagnose::{Finding, Hearing, decide_heard};
 use bypeer_report::Exit;
 use bypeer_watch::docket::Docket;
 use bypeer_watch::heard::Hears;
+use bypeer_watch::sock_diag::SockDiag;
+use bypeer_watch::tracefs::Tracefs;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -30,21 +32,28 @@ pub(super) enum Listening {
     Other(Box<dyn Source>),
 }
 
-/// A source that gives testimonies, and can be waited for.
+/// A source that gives testimonies.
 pub(super) trait Source: Hears {
-    fn fd(&self) -> BorrowedFd<'_>;
+    /// Readable when something has come; `None` where one has to ask.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
-impl<S: Hears + AsFd> Source for S {
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.as_fd()
+impl Source for SockDiag {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+}
+
+impl Source for Tracefs {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }
 
 impl Listening {
-    fn fd(&self) -> BorrowedFd<'_> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Listening::Bpf(bpf) => bpf.fd(),
+            Listening::Bpf(bpf) => Some(bpf.fd()),
             Listening::Other(source) => source.fd(),
         }
     }
@@ -67,7 +76,10 @@ impl Listening {
     fn lost(&self) -> Vec<(&'static str, u64)> {
         match self {
             Listening::Bpf(bpf) => bpf.lost(),
-            Listening::Other(source) => vec![("times that the kernel's notes were lost (too many at once)", source.lost())],
+            Listening::Other(source) => vec![(
+                "times that the kernel's notes were lost (too many at once)",
+                source.lost(),
+            )],
         }
     }
 }
@@ -94,7 +106,8 @@ impl Session {
             let left = end.map_or(PATIENCE, |end| {
                 u16::try_from(end.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u16::MAX)
             });
-            let mut fds = [PollFd::new(listening.fd(), PollFlags::POLLIN)];
+            let fd = listening.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let mut fds: Vec<PollFd<'_>> = fd.into_iter().collect();
             match poll(&mut fds, PollTimeout::from(left.clamp(1, PATIENCE))) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => break Err(error).context("the kernel's events cannot be waited for"),
@@ -119,7 +132,9 @@ impl Session {
         summary.resets_received = counted.resets_received;
         summary.failed = counted.failures;
         summary.follow_ups = counted.follow_ups;
-        summary.lost.extend(listening.lost().into_iter().filter(|(_, count)| *count > 0));
+        summary
+            .lost
+            .extend(listening.lost().into_iter().filter(|(_, count)| *count > 0));
         summary.notes.extend(self.recorder.end()?);
         match self.printer.end() {
             Ok(exit) => Ok(exit),
@@ -141,9 +156,10 @@ impl Session {
                 self.printer.summary.not_asked_for += 1;
                 continue;
             }
-            self.recorder.note(&hearing, finding.as_ref())?;
+            self.recorder.note(&hearing, finding.as_ref());
             self.printer.tell(&hearing, finding).context("standard output")?;
         }
+        self.recorder.write(false)?;
         self.recorder.counted(&docket.counted(), &listening.lost());
         self.printer.flush().context("standard output")
     }
