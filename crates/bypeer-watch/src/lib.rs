@@ -7,6 +7,7 @@
 
 pub mod event;
 pub mod kernel;
+pub mod metrics;
 pub mod ring;
 
 /// How much the kernel part records, and what it costs.

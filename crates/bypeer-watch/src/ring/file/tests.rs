@@ -306,9 +306,16 @@ fn a_real_connection_is_whole_in_the_file() {
             let (connections, findings) = explain(&path);
             assert_eq!(connections.len(), 2, "{address} {payload}");
             for connection in &connections {
-                assert!(connection.seen_from_start() && connection.established(), "{address} {payload}");
+                assert!(
+                    connection.seen_from_start() && connection.established(),
+                    "{address} {payload}"
+                );
                 let flow = &connection.to_server;
-                assert_eq!((flow.sent, flow.missed), (REQUEST.len() as u64 + 5000, 0), "{address} {payload}");
+                assert_eq!(
+                    (flow.sent, flow.missed),
+                    (REQUEST.len() as u64 + 5000, 0),
+                    "{address} {payload}"
+                );
                 assert!(connection.resets_total > 0);
             }
             for finding in &findings {
