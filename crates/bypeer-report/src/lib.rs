@@ -1,7 +1,8 @@
-//! Findings → text for a terminal, and JSON Lines whose schema is versioned and kept in `docs/schema`.
+//! Findings → text for a terminal, packet comments, metrics, and JSON Lines whose schema is versioned and kept in `docs/schema`.
 //!
 //! Gives back strings and writes into writers it is handed; opens nothing, asks no terminal, reads no environment.
 
+mod annotation;
 mod escape;
 mod group;
 mod heard;
@@ -10,10 +11,12 @@ mod ladder;
 mod layout;
 mod look;
 mod manual;
+mod metrics;
 mod summary;
 mod terminal;
 mod time;
 
+pub use annotation::packet_comment;
 pub use escape::escape;
 pub use group::{Group, Groups, Seen};
 pub use heard::{WatchSummary, heard_line, unexplained_line, watch_report};
@@ -21,6 +24,7 @@ pub use ladder::segment_text::segment_text;
 pub use ladder::{Ladder, LadderRow, PacketKind};
 pub use look::Look;
 pub use manual::{cause_table, manual_page};
+pub use metrics::Metrics;
 pub use summary::{Exit, Summary};
 pub use terminal::{brief, report};
 pub use time::utc;

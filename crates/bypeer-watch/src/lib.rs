@@ -11,6 +11,7 @@ pub mod docket;
 pub mod event;
 pub mod heard;
 pub mod kernel;
+pub mod metrics;
 pub mod owner;
 mod recent;
 pub mod ring;
