@@ -28,7 +28,7 @@ enum bpf_map_type {
     BPF_MAP_TYPE_SK_STORAGE = 24,
     BPF_MAP_TYPE_RINGBUF = 27,
 };
-enum { BPF_ANY = 0, BPF_F_NO_PREALLOC = 1, BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_F_USER_STACK = 256 };
+enum { BPF_ANY = 0, BPF_F_NO_PREALLOC = 1, BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_F_USER_STACK = 256, BPF_RB_AVAIL_DATA = 0 };
 
 /* include/net/tcp_states.h */
 enum {
@@ -206,6 +206,7 @@ enum call {
     CALL_READV = 19,
     CALL_WRITEV = 20,
     CALL_SENDFILE = 40,
+    CALL_CONNECT = 42,
     CALL_SENDTO = 44,
     CALL_RECVFROM = 45,
     CALL_SENDMSG = 46,

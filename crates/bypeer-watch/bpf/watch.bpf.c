@@ -44,8 +44,12 @@ struct {
     __type(value, __u64);
 } losses SEC(".maps");
 
-/* Copies of stacks are let off when they come in storms. */
+/*
+ * Copies of stacks are left out when they come in storms: they are most of what an event weighs, and alike. Also when they fill more of
+ * the ring than this, so that events without them are not lost for their sake.
+ */
 #define STACKS_A_SECOND 500
+#define RING_FOR_STACKS (1 << 20)
 struct storm {
     __u64 second;
     __u64 stacks;
@@ -346,8 +350,8 @@ static __always_inline bool is_storm(__u64 now)
     __u32 zero = 0;
     struct storm *storm = bpf_map_lookup_elem(&storms, &zero);
 
-    if (!storm)
-        return false;
+    if (!storm || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > RING_FOR_STACKS)
+        return true;
     /* A second of 2^30 ns will do. */
     if (storm->second != now >> 30) {
         storm->second = now >> 30;
@@ -410,7 +414,8 @@ static __noinline int emit(void *ctx, struct sock *sk, struct sk_buff *skb, __u6
         if (state != TCP_LISTEN && kind != CLOSED && (kind != RESET_SENT || !acting))
             bpf_sk_storage_get(&awaited, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
     }
-    if (with_stacks && acting && has_user_stack()) {
+    /* The others are not what the task does, but what it comes upon. */
+    if (with_stacks && acting && (kind == RESET_SENT || kind == CLOSED) && has_user_stack()) {
         stack = !is_storm(now);
         if (!stack)
             count(LOST_STACK);
@@ -546,6 +551,18 @@ int destroyed(__u64 *ctx)
     return emit(ctx, sk, NULL, CLOSED);
 }
 
+/* Who connects with a descriptor knows that it is another connection than before. */
+static __always_inline void forget_descriptor(void)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+    __u32 tid = task->pid;
+    struct reading *reading = bpf_map_lookup_elem(&readings, &tid);
+
+    if (reading && (CALL(regs) != CALL_CONNECT || ARGUMENT_0(regs) == reading->descriptor))
+        reading->cookie = 0;
+}
+
 static __always_inline void add_deed(struct history *history, __u8 what, __u32 tid, __u16 descriptor, __u64 value, __u64 now)
 {
     struct deed *deed = &history->deed[(history->deeds - 1) % DEEDS];
@@ -628,11 +645,8 @@ int state_changed(__u64 *ctx)
             __u32 tid = owned ? (__u32)bpf_get_current_pid_tgid() : 0;
             add_deed(&record->history, DEED_STATE, tid, NO_DESCRIPTOR, old << 8 | new, bpf_ktime_get_ns());
         }
-        /* Who connects anew has done with what it read before. */
-        if (new == TCP_SYN_SENT && owned) {
-            __u32 tid = bpf_get_current_pid_tgid();
-            bpf_map_delete_elem(&readings, &tid);
-        }
+        if (new == TCP_SYN_SENT && owned)
+            forget_descriptor();
     }
     /* A task ends it first. An error set means that the other end did, and that a task only happened to hold the lock. */
     if (!owned || sk->sk_err)
@@ -778,7 +792,7 @@ static __noinline int append_buffers(struct run *run, const struct pt_regs *regs
     return true;
 }
 
-/* A thread answers on another connection than it read from, under the same descriptor. */
+/* A thread answers on another connection than it read from, under the same descriptor. So rare that storms are no matter. */
 static __noinline int emit_swap(void *ctx, struct sock *sk, struct record *record, struct reading *reading)
 {
     __u64 size = sizeof(struct event) + sizeof(struct history) + STACK + sizeof(struct other) + STRAY_STACK;

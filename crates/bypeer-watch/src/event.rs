@@ -80,7 +80,7 @@ pub struct Tcp {
     pub unsent: u32,
     /// `snd_nxt` − `snd_una`, wrapping.
     pub unacked: u32,
-    /// `bytes_received`.
+    /// `bytes_received`: a FIN counts as one.
     pub received: u64,
     /// `bytes_acked`.
     pub acked: u64,

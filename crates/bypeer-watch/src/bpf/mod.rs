@@ -69,7 +69,8 @@ pub struct Losses {
     pub events: u64,
     /// Events that happened while the same processor was at another of their kind: the kernel runs no program within itself.
     pub nested: u64,
-    /// Stacks of programs left out because events came in a storm (more than 500 a second on a processor).
+    /// Stacks of programs left out because events came in a storm: more than 500 a second on a processor, or more
+    /// than a quarter of the ring waits to be taken.
     pub stacks: u64,
     /// Records of the ring that could not be read: never, but for a fault of ours.
     pub unreadable: u64,
