@@ -9,6 +9,7 @@ pub mod event;
 pub mod heard;
 pub mod kernel;
 pub mod sock_diag;
+pub mod source;
 pub mod tracefs;
 
 /// How much the kernel part records, and what it costs.

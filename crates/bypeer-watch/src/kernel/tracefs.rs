@@ -293,6 +293,18 @@ fn monotonic_to_real() -> i64 {
     (0..5).map(|_| sample()).min().map_or(0, |(_, offset)| offset)
 }
 
+/// Mounts tracefs where the machine has it nowhere: for the calling thread alone, as long as that lives.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn see_tracefs() {
+    if find_tracefs().is_err() {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        let mount = "mount --make-rprivate / && mount -t tracefs tracefs /sys/kernel/tracing";
+        let mounted = std::process::Command::new("sh").args(["-c", mount]).status();
+        assert!(mounted.unwrap().success());
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -304,6 +316,7 @@ mod tests {
     use crate::kernel::ResetPath;
 
     fn trace(number: u32) -> ResetTrace {
+        see_tracefs();
         let id = format!("{}-{number}", std::process::id());
         ResetTrace::open(&find_tracefs().unwrap(), &id).unwrap()
     }
@@ -419,6 +432,7 @@ mod tests {
     #[test]
     #[ignore = "needs root"]
     fn stale_instances_go_and_living_ones_stay() {
+        see_tracefs();
         let instances = find_tracefs().unwrap().join("instances");
         // No process has this id: the kernel's highest is 4194304.
         let stale = instances.join(format!("{INSTANCE}4194999-1"));
