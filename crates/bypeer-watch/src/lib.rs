@@ -8,6 +8,7 @@
 pub mod event;
 pub mod heard;
 pub mod kernel;
+pub mod privileges;
 pub mod sock_diag;
 pub mod source;
 pub mod tracefs;
