@@ -32,6 +32,7 @@
 //! | closed in order, by C or S first; half close | 0 or 1 | 0 | S 1, C 2 | FIN acknowledged and closed | nothing |
 //! | a process that never read: FIN only, closed | 1 | 0 | S 1, C 2 | FIN acknowledged | nothing |
 //! | kill -9, nothing unread | 0 | 0 | S 1, C 2 | FIN acknowledged | nothing: it is in order |
+//! | C closes last, S's TIME_WAIT was dropped (`TCPTimeWaitOverflow`) and a reset answers the FIN | 0 | 1 | 2 | at once | nothing |
 //! | C half-closed, closes with 6 bytes unread | 6 or 7 | 0 | 2 | at once | Destroyed, unread 6 |
 //! | refused, SYN unanswered, never connected, a listener | | | | when closed | nothing |
 //! | `ss -K` (needs CONFIG_INET_DIAG_DESTROY), 22 unread | 22 | 0 | 0 | when S closes | Destroyed, unread 22 |
@@ -267,7 +268,8 @@ impl Sums {
             _ => Some(rq),
         };
         let refused_data = info.received == Some(0) && info.data_segments_in.is_some_and(|segments| segments > 0);
-        let nothing_left = wq == 0 && unread == Some(0);
+        // A FIN that nobody acknowledged is no loss: its peer may have been done and gone.
+        let nothing_left = unsent + unacked == 0 && unread == Some(0);
         let is_in_order = match fin_sent {
             Some(sent) => sent && nothing_left && !refused_data,
             // An old kernel, or a port that may be either's: only what was left counts, without what may be a FIN.

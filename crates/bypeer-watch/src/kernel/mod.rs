@@ -11,4 +11,6 @@ pub use deaths::{Death, Deaths};
 pub use listeners::Listeners;
 pub use reset_event::{ResetEvent, TraceEvent, path};
 pub use tcp_info::TcpInfo;
+#[cfg(test)]
+pub(crate) use tracefs::see_tracefs;
 pub use tracefs::{ResetTrace, TraceUnavailable, find_tracefs, remove_instances_of, remove_leftovers};

@@ -359,8 +359,9 @@ fn a_close_with_bytes_unread_after_a_shutdown() {
 
 #[test]
 fn nothing_is_told_of_what_ends_in_order() {
+    type Order = (&'static str, fn(&mut Scene));
     for family in FAMILIES {
-        let orders: [(&str, fn(&mut Scene)); 8] = [
+        let orders: [Order; 8] = [
             ("the server closes first", |scene| {
                 scene.server = None;
                 a_moment();
@@ -552,6 +553,9 @@ fn timeouts_by_their_sums() {
     assert_eq!(ended(&death(0, 6, 3, 20, 15)), Some((None, Some(0), Some(6), Some(3))));
     let sums = Sums::of(&death(0, 6, 3, 20, 15), server).unwrap();
     assert_eq!((sums.unacked, sums.is_in_order), (Some(5), false));
+
+    // The last FIN, unanswered: nothing is lost.
+    assert!(Sums::of(&death(0, 1, 3, 0, 0), server).unwrap().is_in_order);
 
     // Segments that our own firewall dropped spoil the sums; what is left in the queue does not go away.
     let spoilt = death(0, 5, 2, 15, 0);
