@@ -277,24 +277,6 @@ fn unavailable(path: &Path) -> impl FnOnce(io::Error) -> TraceUnavailable {
     }
 }
 
-<<<<<<< HEAD
-=======
-/// What to add to `CLOCK_MONOTONIC` for `CLOCK_REALTIME`, in nanoseconds, as of now: the two are read within a microsecond.
-fn monotonic_to_real() -> i64 {
-    let nanoseconds = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
-    };
-    let sample = || {
-        let before = nanoseconds(ClockId::Monotonic);
-        let real = nanoseconds(ClockId::Realtime);
-        let took = nanoseconds(ClockId::Monotonic).saturating_sub(before);
-        (took, real.saturating_sub(before).saturating_sub(took / 2))
-    };
-    // Of several the one that nothing interrupted.
-    (0..5).map(|_| sample()).min().map_or(0, |(_, offset)| offset)
-}
-
 /// Mounts tracefs where the machine has it nowhere: for the calling thread alone, as long as that lives.
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -307,7 +289,6 @@ pub(crate) fn see_tracefs() {
     }
 }
 
->>>>>>> h-nobpf
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
