@@ -42,6 +42,7 @@ const MOST_MEMORY: usize = 256 << 20;
 #[derive(Debug)]
 pub struct Stacks {
     modules: Recent<Identity, Module>,
+    longest: Duration,
 }
 
 impl Default for Stacks {
@@ -64,6 +65,7 @@ impl Stacks {
     pub fn new() -> Stacks {
         Stacks {
             modules: Recent::new(MOST_MODULES, MOST_MEMORY),
+            longest: LONGEST,
         }
     }
 
@@ -72,7 +74,7 @@ impl Stacks {
     /// `pid` is the process as `/proc` here knows it. Empty when it is gone, when `/proc` may not tell what it has mapped, or when it is
     /// another one: the stack's instruction pointer is in no code of it.
     pub fn frames(&mut self, pid: u32, stack: &UserStack) -> Vec<Frame> {
-        let deadline = Instant::now() + LONGEST;
+        let deadline = Instant::now() + self.longest;
         let maps = Maps::read(pid);
         if maps.of(stack.ip).is_none() {
             return Vec::new();
@@ -169,7 +171,11 @@ impl Stacks {
         };
         let file = open_mapped(pid, mapping)?;
         let identity = Identity::of(&file)?;
-        if self.modules.get(&identity).is_none() {
+        if self
+            .modules
+            .get(&identity)
+            .is_none_or(|module| module.is_worth_another_try())
+        {
             let module = Module::read(file, pid, path, deadline);
             let weight = module.weight();
             self.modules.insert(identity, module, weight);

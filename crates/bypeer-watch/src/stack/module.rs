@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::elf::{Elf, Segment};
 use super::lines::{Lines, Place};
@@ -14,6 +14,8 @@ use super::unwind::{Processor, Tables};
 
 /// Places of one module that are remembered.
 const MOST_PLACES: usize = 4096;
+/// A file that could not be read in time is read again after this: by then the system may have it in memory.
+const RETRY: Duration = Duration::from_secs(30);
 /// A separate file is summed up only when nothing better tells whether it belongs.
 const LARGEST_SUMMED: u64 = 256 << 20;
 /// Where separate debug information is installed.
@@ -48,6 +50,8 @@ pub(super) struct Module {
     segments: Vec<Segment>,
     symbols: Vec<Symbols>,
     lines: Option<Lines>,
+    /// When reading it was given up for want of time.
+    given_up: Option<Instant>,
     /// By address in the file.
     places: HashMap<u64, Vec<Place>>,
 }
@@ -61,6 +65,7 @@ impl Module {
             segments: Vec::new(),
             symbols: Vec::new(),
             lines: None,
+            given_up: None,
             places: HashMap::new(),
         };
         let Some(elf) = Elf::read(file) else {
@@ -78,7 +83,13 @@ impl Module {
             module.lines = Lines::read(&separate, deadline);
         }
         module.segments = elf.segments;
+        module.given_up = Some(Instant::now()).filter(|now| *now >= deadline);
         module
+    }
+
+    /// Something of it is missing for want of time, and it is time to try again.
+    pub(super) fn is_worth_another_try(&self) -> bool {
+        self.given_up.is_some_and(|at| at.elapsed() >= RETRY)
     }
 
     /// Bytes of memory, roughly.
@@ -119,6 +130,11 @@ impl Module {
         }
         if let Some(outermost) = places.last_mut() {
             outermost.function = self.name(address, outermost.function.take());
+        }
+        // glibc's `read` has part of itself inlined under another name.
+        let has_own_name = |place: &Place| !place.function.as_deref().unwrap_or_default().starts_with("__GI_");
+        if places.last().is_some_and(has_own_name) {
+            places.retain(has_own_name);
         }
         if Instant::now() < deadline {
             if self.places.len() >= MOST_PLACES {

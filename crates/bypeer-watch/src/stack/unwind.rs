@@ -307,3 +307,94 @@ fn evaluate(
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// `.eh_frame` with one function from 0x1000 to 0x1100, whose rules are given.
+    fn tables(rules: &[u8]) -> Tables {
+        // Version 1, no augmentation, factors 1 and -8, return address in register 16.
+        let cie = [&[0, 0, 0, 0, 1, 0, 1, 0x78, 16][..], &[0; 3]].concat();
+        let distance = (4 + cie.len() + 4) as u32;
+        let mut fde = [distance.to_le_bytes().to_vec(), 0x1000_u64.to_le_bytes().to_vec()].concat();
+        fde.extend(0x100_u64.to_le_bytes());
+        fde.extend(rules);
+        fde.resize(fde.len().next_multiple_of(4), 0);
+        let mut frames = Vec::new();
+        for entry in [cie, fde] {
+            frames.extend((entry.len() as u32).to_le_bytes());
+            frames.extend(entry);
+        }
+        frames.extend([0; 4]);
+        Tables {
+            frames,
+            index: Vec::new(),
+            index_address: 0,
+            bases: BaseAddresses::default().set_eh_frame(0x5000),
+        }
+    }
+
+    /// Numbers 0x100, 0x101, … on the stack.
+    fn stack() -> UserStack {
+        let mut stack = UserStack {
+            ip: 0x1010,
+            sp: 0x9000,
+            bp: 0x9010,
+            ..UserStack::default()
+        };
+        for number in 0x100_u64..0x120 {
+            stack.bytes.extend(number.to_le_bytes());
+        }
+        stack
+    }
+
+    fn step(rules: &[u8]) -> Option<Step> {
+        let stack = stack();
+        tables(rules).step(0x1010, &mut Registers::of(&stack, &X86_64))
+    }
+
+    #[test]
+    fn rules_are_followed() {
+        // The frame ends at sp + 16, the return address lies 8 below.
+        assert_eq!(step(&[0x0c, 7, 16, 0x90, 1]), Some(Step::Caller(0x101)));
+        // At bp + 16.
+        assert_eq!(step(&[0x0c, 6, 16, 0x90, 1]), Some(Step::Caller(0x103)));
+        // By an expression: sp, 24, plus. As the linker's stubs have it.
+        assert_eq!(step(&[0x0f, 4, 0x77, 0, 0x23, 24, 0x90, 1]), Some(Step::Caller(0x102)));
+        // No rule for the return address.
+        assert_eq!(step(&[0x0c, 7, 16]), Some(Step::Root));
+        // A register that nobody knows; an address out of the copy.
+        assert_eq!(step(&[0x0c, 3, 16, 0x90, 1]), Some(Step::Lost));
+        assert_eq!(step(&[0x0c, 7, 0xff, 0x7f, 0x90, 1]), Some(Step::Lost));
+        // It must lead upwards.
+        assert_eq!(step(&[0x0c, 7, 0, 0x90, 0]), Some(Step::Lost));
+        assert_eq!(tables(&[]).step(0x1100, &mut Registers::of(&stack(), &X86_64)), None);
+    }
+
+    #[test]
+    fn an_expression_that_jumps_back_for_ever_is_left() {
+        assert_eq!(step(&[0x0f, 3, 0x2f, 0xfd, 0xff, 0x90, 1]), Some(Step::Lost));
+        // One that asks for a register each time.
+        assert_eq!(
+            step(&[0x0f, 6, 0x77, 0, 0x13, 0x2f, 0xfa, 0xff, 0x90, 1]),
+            Some(Step::Lost)
+        );
+    }
+
+    #[test]
+    fn code_without_tables_is_left_by_frame_pointer() {
+        let stack = stack();
+        let mut registers = Registers::of(&stack, &X86_64);
+        // What lies on top is no code: bp leads on, then to what is no place on the stack.
+        assert_eq!(registers.step_by_frame_pointer(|_| false), Step::Caller(0x103));
+        assert_eq!(registers.step_by_frame_pointer(|_| true), Step::Lost);
+        let mut registers = Registers::of(&stack, &X86_64);
+        assert_eq!(
+            registers.step_by_frame_pointer(|address| address == 0x100),
+            Step::Caller(0x100)
+        );
+        assert_eq!(registers.step_by_frame_pointer(|_| true), Step::Caller(0x103));
+    }
+}
