@@ -314,7 +314,9 @@ function handleRequest() { return finishResponse(); }
 fs.writeSync(1, 'ready\\n');
 handleRequest();
 ";
-    let node = Waiting::start(Command::new("node").args([
+    // It leaves logs where it runs.
+    let folder = tempfile::tempdir().unwrap();
+    let node = Waiting::start(Command::new("node").current_dir(folder.path()).args([
         "--perf-basic-prof",
         "--interpreted-frames-native-stack",
         "-e",
