@@ -187,6 +187,9 @@ fn lost(hearing: &Hearing, harmless: bool) -> Lost {
             requests: 1,
             what: format!("{undelivered} response bytes were written and not acknowledged when it ended"),
         },
+        Some(Side::Server) if by.received == Some(0) && by.acked == Some(0) => {
+            nothing("the connection; nothing had been said on it")
+        }
         Some(Side::Server) => {
             let unanswered = by.acked == Some(0) || hearing.late().is_some();
             let in_hand = client.and_then(|client| client.unread).filter(|unread| *unread > 0);

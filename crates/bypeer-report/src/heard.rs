@@ -126,8 +126,26 @@ fn place(hearing: &Hearing) -> String {
 }
 
 /// `finish_response srv.c:11 < handle_request srv.c:18 < main srv.c:40`, at most [`FRAMES_SHOWN`] of those that have a name.
+///
+/// The C library's own frames say what the call says already, and what calls `main` is nobody's.
 pub(crate) fn stack(frames: &[Frame]) -> String {
-    let named: Vec<String> = frames.iter().filter_map(frame).collect();
+    let is_main = |frame: &&Frame| matches!(frame.function.as_deref(), Some("main"));
+    let end = frames
+        .iter()
+        .position(|frame| is_main(&frame))
+        .map_or(frames.len(), |main| main + 1);
+    let of_libc = |frame: &&Frame| {
+        let module = frame.module.as_deref().unwrap_or_default();
+        ["libc.so", "libc-", "libpthread", "ld-"]
+            .iter()
+            .any(|name| module.starts_with(name))
+    };
+    let named: Vec<String> = frames
+        .iter()
+        .take(end)
+        .filter(|frame| !of_libc(frame))
+        .filter_map(frame)
+        .collect();
     let more = named.len().saturating_sub(FRAMES_SHOWN);
     let mut text = named.iter().take(FRAMES_SHOWN).cloned().collect::<Vec<_>>().join(" < ");
     if more > 0 {

@@ -94,6 +94,11 @@ impl Docket {
             self.follow_ups += 1;
             return;
         };
+        // tcp_disconnect() wipes the peer's port, and tells of the error after the reset.
+        if event.kind == Kind::Failed && (remote.port() == 0 || local.port() == 0) {
+            self.follow_ups += 1;
+            return;
+        }
         let ends = ends(local, remote);
         if event.kind == Kind::Dropped {
             return self.dropped(event, ends, machine);

@@ -151,7 +151,9 @@ fn add_sums(testimony: &mut Testimony, tcp: &Tcp, tick: Duration) {
     let in_flight = sane(tcp.unacked);
     let queued = sane(tcp.unsent);
     let fin_in_flight = fin_sent && in_flight.is_some_and(|bytes| bytes > 0) && queued == Some(0);
-    testimony.unacked = in_flight.map(|bytes| bytes - u64::from(fin_in_flight).min(bytes));
+    // So has a SYN.
+    let syn_in_flight = matches!(state, Some(State::SynSent | State::SynReceived));
+    testimony.unacked = in_flight.map(|bytes| bytes - u64::from(fin_in_flight || syn_in_flight).min(bytes));
     testimony.unsent = queued.map(|bytes| bytes - u64::from(fin_sent && bytes > 0).min(bytes));
     testimony.received = Some(tcp.received.saturating_sub(u64::from(tcp.fin_received)));
     // bytes_acked counts the SYN of one that connected, and the FIN; what was sent counts payload alone.

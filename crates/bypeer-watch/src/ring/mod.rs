@@ -136,19 +136,39 @@ struct Shared {
     failure: Mutex<Option<io::Error>>,
 }
 
-impl Ring {
-    /// Begins to record in the calling thread's network namespace.
+/// Packets that come from now on wait in the kernel until [`Prepared::start`] reads them: to be opened with privileges that are given up
+/// before there are threads.
+#[derive(Debug)]
+pub struct Prepared {
+    socket: PacketSocket,
+    options: Options,
+}
+
+impl Prepared {
+    /// Opens the socket in the calling thread's network namespace.
     ///
     /// # Errors
-    /// The socket is refused, most often for want of CAP_NET_RAW.
-    pub fn start(options: &Options) -> Result<Ring, RingError> {
-        let mut socket = PacketSocket::open(options).map_err(|error| match error.raw_os_error() {
+    /// It is refused, most often for want of CAP_NET_RAW.
+    pub fn open(options: &Options) -> Result<Prepared, RingError> {
+        let socket = PacketSocket::open(options).map_err(|error| match error.raw_os_error() {
             Some(nix::libc::EPERM | nix::libc::EACCES) => RingError::NotAllowed,
             Some(nix::libc::EAFNOSUPPORT | nix::libc::EPROTONOSUPPORT) => RingError::NotSupported,
             _ => RingError::Socket(error),
         })?;
+        Ok(Prepared {
+            socket,
+            options: options.clone(),
+        })
+    }
+
+    /// Begins to read, in a thread of its own.
+    ///
+    /// # Errors
+    /// No thread or pipe can be had.
+    pub fn start(self) -> Result<Ring, RingError> {
+        let Prepared { mut socket, options } = self;
         let shared = Arc::new(Shared {
-            store: Mutex::new(Store::new(options)),
+            store: Mutex::new(Store::new(&options)),
             dropped: AtomicU64::new(0),
             unusable: AtomicU64::new(0),
             failure: Mutex::new(None),
@@ -168,6 +188,16 @@ impl Ring {
             stop: Some(stop),
             reader: Some(reader),
         })
+    }
+}
+
+impl Ring {
+    /// Begins to record in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// The socket is refused, most often for want of CAP_NET_RAW.
+    pub fn start(options: &Options) -> Result<Ring, RingError> {
+        Prepared::open(options)?.start()
     }
 
     /// The packets that are kept of the connection between two ends, from `since` on, in order of time. Addresses are those on the wire.

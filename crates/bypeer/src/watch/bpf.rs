@@ -17,6 +17,8 @@ use bypeer_watch::witness::Machine;
 use bypeer_watch::{clock, kernel};
 use bypeer_wire::Timestamp;
 
+use super::session::Lost;
+
 /// Stacks that are unwound in a second: more would keep the ring from being read. The first of a storm tell what the others would.
 const STACKS_A_SECOND: usize = 200;
 
@@ -106,21 +108,15 @@ impl Bpf {
         }
     }
 
-    /// What was lost on the way, by kind.
-    pub(super) fn lost(&self) -> Vec<(&'static str, u64)> {
+    /// What was lost on the way.
+    pub(super) fn lost(&self) -> Lost {
         let losses = self.live.losses();
-        vec![
-            ("events lost: they found no room in the ring", losses.events),
-            (
-                "events missed: the kernel was telling of another at that moment",
-                losses.nested,
-            ),
-            ("events that could not be read", losses.unreadable),
-            (
-                "stacks left out: too many events in a second",
-                losses.stacks + self.host.not_unwound,
-            ),
-        ]
+        Lost {
+            events: losses.events,
+            missed: losses.nested,
+            unreadable: losses.unreadable,
+            stacks: losses.stacks + self.host.not_unwound,
+        }
     }
 }
 

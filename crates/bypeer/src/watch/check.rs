@@ -1,63 +1,74 @@
 //! `bypeer watch --check`: what this kernel and this caller allow.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use bypeer_report::{Exit, escape};
 use bypeer_watch::bpf::{Capabilities, HookState};
 use bypeer_watch::kernel::Deaths;
-use bypeer_watch::ring::{Options, Ring};
+use bypeer_watch::ring::{Options, Prepared};
+use bypeer_watch::source::{Availability, Facts, Source, availabilities, best, refuse};
 use bypeer_watch::tracefs::Tracefs;
-use bypeer_watch::{sock_diag, tracefs};
 
-use crate::cli::Color;
 use crate::output;
 
 /// Prints it. The exit status is that of trouble only when nothing at all can be listened to.
-pub(super) fn run(_: Color) -> anyhow::Result<Exit> {
-    let mut text = String::new();
-    let bpf = bpf(&mut text);
-    let tracefs = line(
-        &mut text,
-        "tracefs",
-        Tracefs::open(std::process::id()).err().map(|error| error.to_string()),
-        &tracefs::UNKNOWN,
-    );
-    let sock_diag = line(
-        &mut text,
-        "sock-diag",
-        Deaths::open().err().map(|error| error.to_string()),
-        &sock_diag::UNKNOWN,
-    );
-    let packets = Ring::start(&Options::default()).err().map(|error| error.to_string());
-    line(&mut text, "packets (--write)", packets, &[]);
-    let best = match (bpf, tracefs, sock_diag) {
-        (true, _, _) => "bpf",
-        (_, true, _) => "tracefs",
-        (_, _, true) => "sock-diag",
-        _ => "nothing",
-    };
-    let _ = writeln!(text, "\n`bypeer watch` would listen by {best}");
+pub(super) fn run() -> anyhow::Result<Exit> {
+    let facts = Facts::read();
+    let mut sources = availabilities(&facts);
+    // Who tries knows better than any list of conditions.
+    let hooks = Capabilities::probe().map_err(|error| refuse(&mut sources, Source::Bpf, &error.to_string()));
+    if let Err(error) = Tracefs::open(std::process::id()) {
+        refuse(&mut sources, Source::Tracefs, &error.to_string());
+    }
+    if let Err(error) = Deaths::open() {
+        refuse(&mut sources, Source::SockDiag, &error.to_string());
+    }
+    let mut lines = vec![format!("Linux {}", facts.release.trim()), String::new()];
+    for availability in &sources {
+        describe(availability, &mut lines);
+        if let (Source::Bpf, Ok(capabilities)) = (availability.source, &hooks) {
+            describe_hooks(capabilities, &mut lines);
+        }
+    }
+    lines.push(match Prepared::open(&Options::default()) {
+        Ok(_) => "--write    can be had: packets of this network namespace".to_owned(),
+        Err(error) => format!("--write    not to be had: {}", escape(&error.to_string())),
+    });
+    let best = best(&sources);
+    lines.push(String::new());
+    lines.push(match best {
+        Some(source) => format!("`bypeer watch` listens by {}", source.name()),
+        None => "`bypeer watch` cannot listen to anything here".to_owned(),
+    });
     let mut out = output::stdout();
-    out.write_all(text.as_bytes())?;
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
     out.flush()?;
-    Ok(if best == "nothing" {
-        Exit::Trouble
-    } else {
-        Exit::Nothing
-    })
+    Ok(best.map_or(Exit::Trouble, |_| Exit::Nothing))
 }
 
-/// The kernel part, hook by hook; whether it can be had.
-fn bpf(text: &mut String) -> bool {
-    let capabilities = match Capabilities::probe() {
-        Ok(capabilities) => capabilities,
-        Err(error) => {
-            let _ = writeln!(text, "bpf                not to be had: {}", escape(&error.to_string()));
-            return false;
+fn describe(availability: &Availability, lines: &mut Vec<String>) {
+    let name = availability.source.name();
+    if availability.is_available() {
+        lines.push(format!("{name:<10} can be had"));
+        let unknown = availability.source.unknown().iter();
+        lines.extend(unknown.map(|unknown| format!("           not told: {unknown}")));
+        let limits = availability.limits.iter();
+        lines.extend(limits.map(|limit| format!("           limited: {limit}")));
+        return;
+    }
+    lines.push(format!("{name:<10} not to be had"));
+    for obstacle in &availability.obstacles {
+        lines.push(format!("           {}", escape(&obstacle.to_string())));
+        if let Some(help) = obstacle.help() {
+            lines.push(format!("           what helps: {help}"));
         }
-    };
-    let _ = writeln!(text, "bpf                can be had");
+    }
+}
+
+/// The places in the kernel where the kernel part looks.
+fn describe_hooks(capabilities: &Capabilities, lines: &mut Vec<String>) {
     for hook in &capabilities.hooks {
         let state = match &hook.state {
             HookState::Attached => "looks there".to_owned(),
@@ -65,26 +76,8 @@ fn bpf(text: &mut String) -> bool {
             HookState::Missing => format!("this kernel has none; lost: {}", hook.lost),
             HookState::Refused(words) => format!("refused ({}); lost: {}", escape(words), hook.lost),
         };
-        let _ = writeln!(text, "  {:<28} {state}", hook.name);
+        lines.push(format!("           {:<22} {state}", hook.name));
     }
-    for note in &capabilities.notes {
-        let _ = writeln!(text, "  note: {}", escape(&note.to_string()));
-    }
-    true
-}
-
-/// One of the other sources; whether it can be had.
-fn line(text: &mut String, name: &str, refusal: Option<String>, unknown: &[&str]) -> bool {
-    match &refusal {
-        None => {
-            let _ = writeln!(text, "{name:<18} can be had");
-            for unknown in unknown {
-                let _ = writeln!(text, "  not told: {unknown}");
-            }
-        }
-        Some(refusal) => {
-            let _ = writeln!(text, "{name:<18} not to be had: {}", escape(refusal));
-        }
-    }
-    refusal.is_none()
+    let notes = capabilities.notes.iter();
+    lines.extend(notes.map(|note| format!("           note: {}", escape(&note.to_string()))));
 }

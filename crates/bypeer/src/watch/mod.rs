@@ -12,14 +12,16 @@ use anyhow::{Context as _, anyhow, bail};
 use bypeer_report::Exit;
 use bypeer_watch::Tier;
 use bypeer_watch::bpf::Settings;
-use bypeer_watch::sock_diag::{self, SockDiag};
-use bypeer_watch::tracefs::{self, Tracefs};
+use bypeer_watch::privileges::{Plan, drop_privileges};
+use bypeer_watch::sock_diag::SockDiag;
+use bypeer_watch::source::Source;
+use bypeer_watch::tracefs::Tracefs;
 
 use self::arguments::{SourceChoice, Watch};
 use self::bpf::Bpf;
 use self::filter::Filter;
 use self::printer::Printer;
-use self::recorder::Recorder;
+use self::recorder::Opened;
 use self::session::{Listening, Session};
 use crate::cli::{Color, Format};
 use crate::interrupt;
@@ -27,23 +29,31 @@ use crate::interrupt;
 /// `bypeer watch`.
 pub(crate) fn run(arguments: &Watch, color: Color) -> anyhow::Result<Exit> {
     if arguments.check {
-        return check::run(color);
+        return check::run();
     }
     let filter = Filter::of(arguments)?;
     let stop = interrupt::flag()?;
     // Packets first: what comes between belongs to connections that die later.
-    let recorder = Recorder::of(arguments)?;
+    let opened = Opened::of(arguments)?;
     let (listening, heard) = listen(arguments)?;
-    if filter.asks_for_processes() && heard.source != "bpf" {
+    let mut notes = Vec::new();
+    if !arguments.keep_privileges {
+        let held = drop_privileges(&Plan::of(heard.source))
+            .context("privileges cannot be given up (--keep-privileges keeps them)")?;
+        notes.extend(held.refused);
+    }
+    let recorder = opened.start(heard.source.name())?;
+    if filter.asks_for_processes() && heard.source != Source::Bpf {
         bail!(
-            "--pid and --cgroup need the kernel part: {} does not tell of processes",
-            heard.source
+            "--pid and --cgroup need the kernel part: {} does not tell of all processes",
+            heard.source.name()
         );
     }
     let mut printer = Printer::new(arguments, color);
-    printer.summary.source = heard.source;
+    printer.summary.source = heard.source.name();
     printer.summary.tier = heard.tier;
     printer.summary.unknown = heard.unknown;
+    printer.summary.notes = notes;
     if arguments.format == Format::Text {
         eprintln!("{}", heard.words);
     }
@@ -58,7 +68,7 @@ pub(crate) fn run(arguments: &Watch, color: Color) -> anyhow::Result<Exit> {
 
 /// What is known of a source when it was opened.
 struct Heard {
-    source: &'static str,
+    source: Source,
     tier: Option<&'static str>,
     unknown: Vec<String>,
     /// Said first, to people.
@@ -84,7 +94,7 @@ fn listen(arguments: &Watch) -> anyhow::Result<(Listening, Heard)> {
             Ok(bpf) => {
                 let tier = tier_name(tier);
                 let heard = Heard {
-                    source: "bpf",
+                    source: Source::Bpf,
                     tier: Some(tier),
                     unknown: bpf.unknown(),
                     words: format!("listening in the kernel (bpf, tier {tier}); Ctrl-C ends it"),
@@ -102,36 +112,36 @@ fn listen(arguments: &Watch) -> anyhow::Result<(Listening, Heard)> {
     }
     if wanted(SourceChoice::Tracefs) {
         match Tracefs::open(std::process::id()) {
-            Ok(source) => return Ok(other(Box::new(source), "tracefs", &tracefs::UNKNOWN, &refusals)),
+            Ok(source) => return Ok(other(Box::new(source), Source::Tracefs, &refusals)),
             Err(error) => refusals.push(format!("tracefs: {error}")),
         }
     }
     if wanted(SourceChoice::SockDiag) {
         match SockDiag::open() {
-            Ok(source) => return Ok(other(Box::new(source), "sock-diag", &sock_diag::UNKNOWN, &refusals)),
+            Ok(source) => return Ok(other(Box::new(source), Source::SockDiag, &refusals)),
             Err(error) => refusals.push(format!("sock-diag: {error}")),
         }
     }
     Err(anyhow!("{}", refusals.join("; "))).context("nothing can be listened to here")
 }
 
-fn other(
-    source: Box<dyn session::Source>,
-    name: &'static str,
-    unknown: &[&str],
-    refusals: &[String],
-) -> (Listening, Heard) {
-    let mut words = format!("listening by {name}; Ctrl-C ends it. Not told: {}", unknown.join("; "));
+fn other(listening: Box<dyn session::Source>, source: Source, refusals: &[String]) -> (Listening, Heard) {
+    let unknown = source.unknown();
+    let mut words = format!(
+        "listening by {}; Ctrl-C ends it. Not told: {}",
+        source.name(),
+        unknown.join("; ")
+    );
     for refusal in refusals {
         words.push_str(&format!("\n(better, but not to be had: {refusal})"));
     }
     let heard = Heard {
-        source: name,
+        source,
         tier: None,
         unknown: unknown.iter().map(|text| (*text).to_owned()).collect(),
         words,
     };
-    (Listening::Other(source), heard)
+    (Listening::Other(listening), heard)
 }
 
 fn tier_name(tier: Tier) -> &'static str {

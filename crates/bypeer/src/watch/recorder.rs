@@ -1,14 +1,19 @@
 //! What is kept beside the output: packets of dead connections, and counts for Prometheus.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bypeer_diagnose::{Finding, Hearing};
+use bypeer_report::{Metrics, packet_comment};
 use bypeer_watch::docket::Counted;
-use bypeer_watch::ring::{CaptureFile, LARGEST_FILE, Options, Ring, Written};
+use bypeer_watch::metrics::MetricsServer;
+use bypeer_watch::ring::{CaptureFile, LARGEST_FILE, Options, Prepared, Ring, Written};
 use bypeer_wire::{Endpoint, Timestamp};
 
 use super::arguments::Watch;
+use super::session::Lost;
 
 /// Packets from so long before the end belong to the connection, unless its beginning is known.
 const BEFORE: Duration = Duration::from_secs(3600);
@@ -17,6 +22,14 @@ const BEFORE: Duration = Duration::from_secs(3600);
 #[derive(Default)]
 pub(super) struct Recorder {
     packets: Option<Packets>,
+    metrics: Option<Served>,
+}
+
+/// Counts, and who hands them out.
+struct Served {
+    metrics: Arc<Metrics>,
+    _server: MetricsServer,
+    told: Counted,
 }
 
 struct Packets {
@@ -37,33 +50,72 @@ struct Due {
     comment: String,
 }
 
-impl Recorder {
-    /// Opens what the options ask for. To be called before privileges are given up.
-    pub(super) fn of(arguments: &Watch) -> anyhow::Result<Recorder> {
-        let Some(path) = &arguments.write else {
-            return Ok(Recorder::default());
+/// What was opened while there were privileges.
+#[derive(Default)]
+pub(super) struct Opened {
+    packets: Option<(Prepared, CaptureFile)>,
+    metrics: Option<SocketAddr>,
+}
+
+impl Opened {
+    /// Opens what the options ask for.
+    pub(super) fn of(arguments: &Watch) -> anyhow::Result<Opened> {
+        let packets = match &arguments.write {
+            None => None,
+            Some(path) => {
+                let options = Options {
+                    ports: arguments.port.clone(),
+                    payload: arguments.payload,
+                    ..Options::default()
+                };
+                let prepared = Prepared::open(&options)?;
+                Some((prepared, CaptureFile::create(path, &options, LARGEST_FILE)?))
+            }
         };
-        let options = Options {
-            ports: arguments.port.clone(),
-            payload: arguments.payload,
-            ..Options::default()
-        };
-        let ring = Ring::start(&options)?;
-        let file = CaptureFile::create(path, &options, LARGEST_FILE)?;
-        Ok(Recorder {
-            packets: Some(Packets {
-                ring,
+        Ok(Opened {
+            packets,
+            metrics: arguments.metrics,
+        })
+    }
+
+    /// Begins, now that there may be threads.
+    pub(super) fn start(self, source: &str) -> anyhow::Result<Recorder> {
+        let packets = match self.packets {
+            None => None,
+            Some((prepared, file)) => Some(Packets {
+                ring: prepared.start()?,
                 file,
                 waiting: VecDeque::new(),
                 connections: 0,
                 without: 0,
                 full: 0,
             }),
-        })
+        };
+        let metrics = match self.metrics {
+            None => None,
+            Some(address) => {
+                let metrics = Arc::new(Metrics::new(source, env!("CARGO_PKG_VERSION")));
+                let rendered = Arc::clone(&metrics);
+                let server =
+                    MetricsServer::start(&address.to_string(), Metrics::CONTENT_TYPE, move || rendered.render())?;
+                eprintln!("counts are at http://{}/metrics", server.address());
+                Some(Served {
+                    metrics,
+                    _server: server,
+                    told: Counted::default(),
+                })
+            }
+        };
+        Ok(Recorder { packets, metrics })
     }
+}
 
+impl Recorder {
     /// A connection died.
     pub(super) fn note(&mut self, hearing: &Hearing, finding: Option<&Finding>) {
+        if let (Some(served), Some(finding)) = (&self.metrics, finding) {
+            served.metrics.finding(finding);
+        }
         let Some(packets) = &mut self.packets else { return };
         let ended = hearing.deciding.at;
         let before = i64::try_from(BEFORE.as_nanos()).unwrap_or(i64::MAX);
@@ -98,7 +150,24 @@ impl Recorder {
     }
 
     /// Takes the counts of the moment.
-    pub(super) fn counted(&mut self, _: &Counted, _: &[(&'static str, u64)]) {}
+    pub(super) fn counted(&mut self, counted: &Counted, lost: &Lost) {
+        let Some(served) = &mut self.metrics else { return };
+        let times = |now: u64, before: u64, count: &dyn Fn(&Metrics)| {
+            for _ in before..now {
+                count(&served.metrics);
+            }
+        };
+        times(counted.resets_sent, served.told.resets_sent, &Metrics::reset_sent);
+        times(
+            counted.resets_received,
+            served.told.resets_received,
+            &Metrics::reset_received,
+        );
+        times(counted.failures, served.told.failures, &Metrics::connection_failed);
+        served.told = *counted;
+        served.metrics.set_events_lost(lost.events);
+        served.metrics.set_stacks_left_out(lost.stacks);
+    }
 
     /// The last of it, and what there is to say about it.
     pub(super) fn end(&mut self) -> anyhow::Result<Vec<String>> {
@@ -137,22 +206,15 @@ impl Recorder {
 /// What Wireshark shows beside the connection's last packet.
 fn comment(hearing: &Hearing, finding: Option<&Finding>) -> String {
     let by = hearing.reset_sent().unwrap_or(&hearing.deciding);
-    let mut text = match finding {
-        Some(finding) => format!(
-            "bypeer: {} {}: {}",
-            finding.confidence, finding.cause.id, finding.verdict
-        ),
-        None => "bypeer: it ended in a way that no cause describes".to_owned(),
-    };
-    if let Some(reason) = &by.reason {
-        text.push_str(&format!("\nkernel's reason: {reason}"));
-    }
-    if let Some(actor) = &by.actor {
+    let process = by.actor.as_ref().map(|actor| {
         let call = actor
             .call
             .as_deref()
             .map_or_else(String::new, |call| format!(", {call}"));
-        text.push_str(&format!("\nprocess: {} (pid {}){call}", actor.name, actor.pid));
+        format!("{} (pid {}){call}", actor.name, actor.pid)
+    });
+    match finding {
+        Some(finding) => packet_comment(finding, process.as_deref()),
+        None => "bypeer: it ended in a way that no cause describes".to_owned(),
     }
-    text
 }

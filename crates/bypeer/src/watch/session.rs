@@ -32,6 +32,37 @@ pub(super) enum Listening {
     Other(Box<dyn Source>),
 }
 
+/// What was lost on the way from the kernel.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lost {
+    /// Events that found no room.
+    pub(super) events: u64,
+    /// Events that the kernel could not tell of, because it was telling of another on that processor.
+    pub(super) missed: u64,
+    /// Events that could not be read.
+    pub(super) unreadable: u64,
+    /// Stacks left out in a storm.
+    pub(super) stacks: u64,
+}
+
+impl Lost {
+    /// In words, what there is of it.
+    fn words(self) -> Vec<(&'static str, u64)> {
+        [
+            ("events lost: they came faster than they were read", self.events),
+            (
+                "events missed: the kernel was telling of another at that moment",
+                self.missed,
+            ),
+            ("events that could not be read", self.unreadable),
+            ("stacks left out: too many events in a second", self.stacks),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .collect()
+    }
+}
+
 /// A source that gives testimonies.
 pub(super) trait Source: Hears {
     /// Readable when something has come; `None` where one has to ask.
@@ -72,14 +103,21 @@ impl Listening {
         Ok(())
     }
 
-    /// What was lost, by kind.
-    fn lost(&self) -> Vec<(&'static str, u64)> {
+    fn lost(&self) -> Lost {
         match self {
             Listening::Bpf(bpf) => bpf.lost(),
-            Listening::Other(source) => vec![(
-                "times that the kernel's notes were lost (too many at once)",
-                source.lost(),
-            )],
+            Listening::Other(source) => Lost {
+                events: source.lost(),
+                ..Lost::default()
+            },
+        }
+    }
+
+    /// What was not understood, in words.
+    fn complaints(&self) -> Vec<String> {
+        match self {
+            Listening::Bpf(_) => Vec::new(),
+            Listening::Other(source) => source.complaints(),
         }
     }
 }
@@ -132,9 +170,8 @@ impl Session {
         summary.resets_received = counted.resets_received;
         summary.failed = counted.failures;
         summary.follow_ups = counted.follow_ups;
-        summary
-            .lost
-            .extend(listening.lost().into_iter().filter(|(_, count)| *count > 0));
+        summary.lost = listening.lost().words();
+        summary.notes.extend(listening.complaints());
         summary.notes.extend(self.recorder.end()?);
         match self.printer.end() {
             Ok(exit) => Ok(exit),
