@@ -628,6 +628,21 @@ static __noinline int note_closing(void *ctx, struct sock *sk, struct tcp_sock *
     return 0;
 }
 
+/* Whether a change of state may be the end that a task makes. A connection changes its state ten times: this comes first. */
+static __always_inline bool may_close(__u32 old, __u32 new)
+{
+    switch (new) {
+    case TCP_FIN_WAIT1:
+        return true;
+    case TCP_CLOSE:
+        return old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT;
+    case TCP_LAST_ACK:
+        /* The peer has closed before, and expects no answer to what it still sends: of use for strays alone. */
+        return tier >= TIER_CALLS;
+    }
+    return false;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int state_changed(__u64 *ctx)
 {
@@ -636,6 +651,8 @@ int state_changed(__u64 *ctx)
     struct tcp_sock *tp;
     bool owned;
 
+    if (tier < TIER_CALLS && !may_close(old, new))
+        return 0;
     if (sk->sk_protocol != IPPROTO_TCP || old == TCP_LISTEN || new == TCP_LISTEN || is_elsewhere(sk))
         return 0;
     owned = sk->sk_lock.owned != 0;
@@ -648,11 +665,8 @@ int state_changed(__u64 *ctx)
         if (new == TCP_SYN_SENT && owned)
             forget_descriptor();
     }
-    /* A task ends it first. An error set means that the other end did, and that a task only happened to hold the lock. */
-    if (!owned || sk->sk_err)
-        return 0;
-    if (new != TCP_FIN_WAIT1 && !(new == TCP_CLOSE && (old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT)) &&
-        !(tier >= TIER_CALLS && new == TCP_LAST_ACK))
+    /* An error set means that the other end ended it, and that a task only happened to hold the lock. */
+    if (!owned || sk->sk_err || !may_close(old, new))
         return 0;
     tp = bpf_skc_to_tcp_sock(sk);
     return tp ? note_closing(ctx, sk, tp, new) : 0;

@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,12 @@ const CALL_CONNECT: i64 = 42;
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 
-/// A machine's events, of which a test takes those of its own ports: other tests run at the same time.
+/// One at a time: a storm that one test makes fills the rings of the others.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A machine's events, of which a test takes those of its own ports: others may run tests at the same time.
 struct Watched {
+    _alone: MutexGuard<'static, ()>,
     live: Live,
     events: Vec<Event>,
 }
@@ -42,6 +47,7 @@ impl Watched {
             stacks: true,
         };
         Watched {
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
             live: Live::load(&settings).unwrap(),
             events: Vec::new(),
         }
