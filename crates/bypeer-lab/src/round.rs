@@ -338,7 +338,12 @@ impl<'a> Stage<'a> {
     fn play(&mut self) -> Result<(), RoundError> {
         let hosts = self.bench.plan.hosts.clone();
         let clients = |host: &&HostDoes| host.name.starts_with("client");
-        for host in hosts.iter().filter(|host| !clients(host)) {
+        // Whoever else connects must not come before there is something to connect to.
+        let (first, then): (Vec<_>, Vec<_>) = hosts
+            .iter()
+            .filter(|host| !clients(host))
+            .partition(|host| host.does.listens());
+        for host in first.into_iter().chain(then) {
             for _ in 0..host.count {
                 self.start(host)?;
             }
@@ -373,17 +378,11 @@ impl<'a> Stage<'a> {
         let machine = self.bench.sandbox.host(&host.name);
         let Some(machine) = machine else { return Ok(()) };
         let events = &self.bench.events.0;
-        let (process, scripted, waits) = match &host.does {
+        let (process, scripted) = match &host.does {
             Does::Nothing => return Ok(()),
             Does::Script(script) => {
-                let script = self.fill(script);
-                let waits = script.lines().any(|line| line.trim_start().starts_with("listen"));
-                let job = self.job(script, machine.address, number);
-                (
-                    Process::actor(machine, &self.bench.program, &job, number, events),
-                    true,
-                    waits,
-                )
+                let job = self.job(self.fill(script), machine.address, number);
+                (Process::actor(machine, &self.bench.program, &job, number, events), true)
             }
             Does::Command(line) => {
                 let line = self.fill(line);
@@ -396,7 +395,6 @@ impl<'a> Stage<'a> {
                         events,
                     ),
                     false,
-                    true,
                 )
             }
         };
@@ -413,7 +411,7 @@ impl<'a> Stage<'a> {
             lived: (now(), None),
             ..Account::default()
         });
-        if waits && !host.name.starts_with("client") {
+        if host.does.listens() && !host.name.starts_with("client") {
             self.until_it_listens(index, host)?;
         }
         Ok(())
