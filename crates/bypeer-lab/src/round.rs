@@ -21,7 +21,7 @@ use crate::leftovers;
 use crate::process::{ActorProgram, Event, Process};
 use crate::sandbox::{HostPlan, Sandbox};
 use crate::scenario::{Does, HostDoes, Plan};
-use crate::verdict::Verdict;
+use crate::verdict::{Told, Verdict};
 use crate::wire::Recording;
 
 pub use crate::round_error::RoundError;
@@ -230,8 +230,16 @@ impl Bench {
             lost_events,
             verdict: Verdict::default(),
         };
-        round.verdict = Verdict::of(&round, &self.plan.truth, self.trace.is_ok());
+        round.verdict = Verdict::of(&round, &self.plan.truth, self.told());
         Ok(round)
+    }
+
+    fn told(&self) -> Told {
+        match &self.trace {
+            Ok(trace) if trace.tells_of_those_without_a_socket() => Told::All,
+            Ok(_) => Told::OfSockets,
+            Err(_) => Told::Nothing,
+        }
     }
 
     fn counters(&self) -> Result<BTreeMap<String, Counters>, RoundError> {
