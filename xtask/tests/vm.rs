@@ -6,7 +6,7 @@ use std::process::Command;
 #[test]
 #[ignore = "needs long, qemu-system-x86_64, busybox, apt-get, dpkg, ldd"]
 fn an_old_kernel_boots_and_the_lab_runs_on_it() {
-    let job = "uname -r; id -u; bypeer --version; bypeer lab run so-linger-zero --rounds 1; exit 7";
+    let job = "uname -r; id -u; bypeer --version; bypeer lab run closed-port --rounds 1; exit 7";
     let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
         .args(["vm", "--kernel", "6.1", "--", "sh", "-c", job])
         .output()
