@@ -1,9 +1,10 @@
-//! Chores of the project: `cargo xtask score`, `cargo xtask bench explain`, `cargo xtask answers`.
+//! Chores of the project: `cargo xtask score`, `cargo xtask bench explain`, `cargo xtask answers`, `cargo xtask vm`.
 
 mod answers;
 mod bench;
 mod bypeer;
 mod score;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Write docs/answers.md from measurements of the lab.
     Answers(answers::Arguments),
+    /// Run bypeer as root on other kernels, in virtual machines.
+    Vm(vm::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -34,5 +37,6 @@ fn main() -> Result<ExitCode> {
         Chore::Score(arguments) => score::run(&arguments),
         Chore::Bench(bench::Bench::Explain(arguments)) => bench::run(&arguments),
         Chore::Answers(arguments) => answers::run(&arguments),
+        Chore::Vm(arguments) => vm::run(&arguments),
     }
 }

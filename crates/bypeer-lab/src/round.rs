@@ -21,7 +21,7 @@ use crate::leftovers;
 use crate::process::{ActorProgram, Event, Process};
 use crate::sandbox::{HostPlan, Sandbox};
 use crate::scenario::{Does, HostDoes, Plan};
-use crate::verdict::Verdict;
+use crate::verdict::{Told, Verdict};
 use crate::wire::Recording;
 
 pub use crate::round_error::RoundError;
@@ -230,8 +230,16 @@ impl Bench {
             lost_events,
             verdict: Verdict::default(),
         };
-        round.verdict = Verdict::of(&round, &self.plan.truth, self.trace.is_ok());
+        round.verdict = Verdict::of(&round, &self.plan.truth, self.told());
         Ok(round)
+    }
+
+    fn told(&self) -> Told {
+        match &self.trace {
+            Ok(trace) if trace.tells_of_those_without_a_socket() => Told::All,
+            Ok(_) => Told::OfSockets,
+            Err(_) => Told::Nothing,
+        }
     }
 
     fn counters(&self) -> Result<BTreeMap<String, Counters>, RoundError> {
@@ -338,7 +346,12 @@ impl<'a> Stage<'a> {
     fn play(&mut self) -> Result<(), RoundError> {
         let hosts = self.bench.plan.hosts.clone();
         let clients = |host: &&HostDoes| host.name.starts_with("client");
-        for host in hosts.iter().filter(|host| !clients(host)) {
+        // Whoever else connects must not come before there is something to connect to.
+        let (first, then): (Vec<_>, Vec<_>) = hosts
+            .iter()
+            .filter(|host| !clients(host))
+            .partition(|host| host.does.listens());
+        for host in first.into_iter().chain(then) {
             for _ in 0..host.count {
                 self.start(host)?;
             }
@@ -373,17 +386,11 @@ impl<'a> Stage<'a> {
         let machine = self.bench.sandbox.host(&host.name);
         let Some(machine) = machine else { return Ok(()) };
         let events = &self.bench.events.0;
-        let (process, scripted, waits) = match &host.does {
+        let (process, scripted) = match &host.does {
             Does::Nothing => return Ok(()),
             Does::Script(script) => {
-                let script = self.fill(script);
-                let waits = script.lines().any(|line| line.trim_start().starts_with("listen"));
-                let job = self.job(script, machine.address, number);
-                (
-                    Process::actor(machine, &self.bench.program, &job, number, events),
-                    true,
-                    waits,
-                )
+                let job = self.job(self.fill(script), machine.address, number);
+                (Process::actor(machine, &self.bench.program, &job, number, events), true)
             }
             Does::Command(line) => {
                 let line = self.fill(line);
@@ -396,7 +403,6 @@ impl<'a> Stage<'a> {
                         events,
                     ),
                     false,
-                    true,
                 )
             }
         };
@@ -413,7 +419,7 @@ impl<'a> Stage<'a> {
             lived: (now(), None),
             ..Account::default()
         });
-        if waits && !host.name.starts_with("client") {
+        if host.does.listens() && !host.name.starts_with("client") {
             self.until_it_listens(index, host)?;
         }
         Ok(())

@@ -617,6 +617,17 @@ pub enum Does {
     Nothing,
 }
 
+impl Does {
+    /// Whether others may connect to it once it is ready. Of a program it is taken for granted.
+    pub fn listens(&self) -> bool {
+        match self {
+            Does::Script(script) => script.lines().any(|line| line.trim_start().starts_with("listen")),
+            Does::Command(_) => true,
+            Does::Nothing => false,
+        }
+    }
+}
+
 /// Replaces `{name}` by values, which may hold names themselves. Braces around anything else stay: configuration files have them.
 fn fill(text: &str, values: &BTreeMap<String, Text>) -> String {
     let mut text = text.to_owned();

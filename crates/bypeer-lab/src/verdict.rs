@@ -1,8 +1,22 @@
 //! Whether a round shows what its scenario claims: judged by the accounts of actors and kernels, never by bypeer's findings.
 
 use crate::actor::Deed;
+use crate::kernel::ResetPath;
 use crate::round::{Account, Round};
 use crate::scenario::{KernelClaim, Truth};
+
+const WITHOUT_A_SOCKET: &str = "this kernel does not tell of those that no socket sends";
+
+/// Of which resets the kernel tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Of all.
+    All,
+    /// Of those that a socket sends which is not in TIME_WAIT: Linux before 6.10.
+    OfSockets,
+    /// Its events cannot be read.
+    Nothing,
+}
 
 /// What is true of a round.
 #[derive(Clone, Debug, Default)]
@@ -26,14 +40,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Looks at a round. `traced`: the kernel's reset events could be read.
-    pub fn of(round: &Round, truth: &Truth, traced: bool) -> Verdict {
+    /// Looks at a round.
+    pub fn of(round: &Round, truth: &Truth, told: Told) -> Verdict {
         let mut verdict = Verdict::default();
         for account in round.accounts.iter().filter(|account| account.is_client()) {
             verdict.add(account);
         }
         verdict.check_clients(round, truth);
-        verdict.check_kernel(round, truth, traced);
+        verdict.check_kernel(round, truth, told);
         verdict.check_counts(round, truth);
         verdict
     }
@@ -110,8 +124,8 @@ impl Verdict {
         }
     }
 
-    fn check_kernel(&mut self, round: &Round, truth: &Truth, traced: bool) {
-        if !traced {
+    fn check_kernel(&mut self, round: &Round, truth: &Truth, told: Told) {
+        if told == Told::Nothing {
             if !truth.kernel.is_empty() || truth.no_reset || !truth.no_reset_by.is_empty() {
                 self.unchecked
                     .push("the kernel's reasons: its reset events cannot be read here".to_owned());
@@ -125,11 +139,11 @@ impl Verdict {
             return;
         }
         for claim in &truth.kernel {
-            let told = round
+            let fitting = round
                 .resets
                 .iter()
                 .filter(|(host, event)| fits(claim, host, round, event));
-            let mut unknown = told.map(|(_, event)| not_told(claim, event)).collect::<Vec<_>>();
+            let mut unknown = fitting.map(|(_, event)| not_told(claim, event)).collect::<Vec<_>>();
             unknown.sort_by_key(Vec::len);
             if let Some(parts) = unknown.first()
                 && !parts.is_empty()
@@ -140,7 +154,13 @@ impl Verdict {
                     claim.host
                 ));
             }
-            if !round.resets.iter().any(|(host, event)| fits(claim, host, round, event)) {
+            if round.resets.iter().any(|(host, event)| fits(claim, host, round, event)) {
+                continue;
+            }
+            if told == Told::OfSockets && needs_no_socket(claim) {
+                let host = &claim.host;
+                self.unchecked.push(format!("{host}'s reset: {WITHOUT_A_SOCKET}"));
+            } else {
                 let seen: Vec<String> = round
                     .resets
                     .iter()
@@ -179,6 +199,10 @@ impl Verdict {
         if truth.no_reset && !round.resets.is_empty() {
             self.complaints
                 .push(format!("{} resets were sent, and none should be", round.resets.len()));
+        }
+        if told == Told::OfSockets && (truth.no_reset || !truth.no_reset_by.is_empty()) {
+            self.unchecked
+                .push(format!("that no reset was sent: {WITHOUT_A_SOCKET}"));
         }
     }
 
@@ -236,6 +260,16 @@ fn fits(claim: &KernelClaim, host: &str, round: &Round, event: &crate::kernel::R
         && (claim.state.is_empty() || claim.state.contains(&event.state))
         // A kernel may give no stack.
         && (claim.path.is_empty() || event.stack.is_empty() || claim.path.iter().any(|path| path == event.path().name()))
+}
+
+/// Whether the reset that is claimed may be one that no socket sends, or one in TIME_WAIT.
+fn needs_no_socket(claim: &KernelClaim) -> bool {
+    let may_be = |claimed: &[String], names: &[&str]| {
+        claimed.is_empty() || claimed.iter().any(|claimed| names.contains(&claimed.as_str()))
+    };
+    may_be(&claim.reason, &["NO_SOCKET", "TCP_TIMEWAIT_SOCKET"])
+        && may_be(&claim.state, &["UNKNOWN", "TIME_WAIT"])
+        && may_be(&claim.path, &[ResetPath::Answer.name()])
 }
 
 /// What a claim says that the kernel said nothing of.

@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::*;
 use crate::sample::{cut, death, nowhere, program, reset, well};
 use crate::scenario::{Claim, Truth};
-use crate::verdict::Verdict;
+use crate::verdict::{Told, Verdict};
 
 #[path = "../../../bypeer-report/src/json/schema_check.rs"]
 mod schema_check;
@@ -51,7 +51,7 @@ fn full() -> Round {
     round.resets.push(("server".to_owned(), listeners));
     round.deaths.push(("server".to_owned(), death(None)));
     round.accounts[0].deeds[0].local = None;
-    round.verdict = Verdict::of(&round, &Truth::default(), false);
+    round.verdict = Verdict::of(&round, &Truth::default(), Told::Nothing);
     round.verdict.complaints.push("it did not come true".to_owned());
     round.verdict.unchecked.push("it could not be looked at".to_owned());
     round

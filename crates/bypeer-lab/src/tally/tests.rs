@@ -1,14 +1,14 @@
 use super::*;
 use crate::sample::{at, cut, program, well};
 use crate::scenario::Truth;
-use crate::verdict::Verdict;
+use crate::verdict::{Told, Verdict};
 
 fn judged(mut round: Round) -> Round {
     let truth = Truth {
         lost: Some(true),
         ..Truth::default()
     };
-    round.verdict = Verdict::of(&round, &truth, true);
+    round.verdict = Verdict::of(&round, &truth, Told::All);
     round
 }
 

@@ -35,7 +35,7 @@ fn claim(host: &str) -> KernelClaim {
 }
 
 fn complaints(round: &Round, truth: &Truth) -> Vec<String> {
-    Verdict::of(round, truth, true).complaints
+    Verdict::of(round, truth, Told::All).complaints
 }
 
 /// One complaint, which holds these words.
@@ -48,7 +48,7 @@ fn check(round: &Round, truth: &Truth, words: &[&str]) {
 
 #[test]
 fn a_round_that_is_as_claimed_shows_it() {
-    let verdict = Verdict::of(&cut(), &truth(), true);
+    let verdict = Verdict::of(&cut(), &truth(), Told::All);
     assert_eq!(verdict.complaints, [""; 0]);
     assert_eq!(verdict.unchecked, [""; 0]);
     assert!(verdict.shows() && verdict.failed());
@@ -60,7 +60,7 @@ fn a_round_that_is_as_claimed_shows_it() {
 
 #[test]
 fn a_round_in_which_nothing_happened_shows_nothing() {
-    let verdict = Verdict::of(&well(), &truth(), true);
+    let verdict = Verdict::of(&well(), &truth(), Told::All);
     assert!(!verdict.shows() && !verdict.failed());
     assert_eq!(verdict.endings, ["ok"]);
     // Of the client, the loss, the reset, the counter and the socket.
@@ -75,10 +75,10 @@ fn a_reset_of_a_kernel_that_must_send_none_is_a_complaint() {
         ..Truth::default()
     };
     // In this round the server's kernel sends one.
-    assert!(Verdict::of(&cut(), &by("client"), true).shows());
-    let verdict = Verdict::of(&cut(), &by("server"), true);
+    assert!(Verdict::of(&cut(), &by("client"), Told::All).shows());
+    let verdict = Verdict::of(&cut(), &by("server"), Told::All);
     assert_eq!(verdict.complaints.len(), 1, "{:#?}", verdict.complaints);
-    let blind = Verdict::of(&cut(), &by("server"), false);
+    let blind = Verdict::of(&cut(), &by("server"), Told::Nothing);
     assert!(
         blind.shows() && blind.unchecked.len() == 1,
         "what cannot be read is no complaint"
@@ -88,7 +88,7 @@ fn a_reset_of_a_kernel_that_must_send_none_is_a_complaint() {
 #[test]
 fn no_claim_is_met_by_every_round() {
     for round in [well(), cut()] {
-        assert!(Verdict::of(&round, &Truth::default(), true).shows());
+        assert!(Verdict::of(&round, &Truth::default(), Told::All).shows());
     }
 }
 
@@ -110,7 +110,7 @@ fn one_client_of_several_is_enough() {
     let mut round = cut();
     round.accounts.push(account("client-2", vec![deed(3, "connect", None)]));
     assert_eq!(complaints(&round, &truth()), [""; 0]);
-    assert_eq!(Verdict::of(&round, &truth(), true).endings, ["ECONNRESET", "ok"]);
+    assert_eq!(Verdict::of(&round, &truth(), Told::All).endings, ["ECONNRESET", "ok"]);
 }
 
 #[test]
@@ -164,6 +164,37 @@ fn an_old_kernel_gives_no_reason_and_some_give_no_stack() {
 }
 
 #[test]
+fn an_old_kernel_does_not_tell_of_resets_that_no_socket_sends() {
+    let mut round = cut();
+    round.resets.clear();
+    let verdict = |round: &Round, reasons: &[&str], told: Told| {
+        let truth = Truth {
+            kernel: vec![KernelClaim {
+                host: "server".to_owned(),
+                reason: names(reasons),
+                state: Vec::new(),
+                path: Vec::new(),
+            }],
+            ..Truth::default()
+        };
+        let verdict = Verdict::of(round, &truth, told);
+        (verdict.complaints.len(), verdict.unchecked.len())
+    };
+    let closed = ["NO_SOCKET", "TCP_FLAGS"];
+    assert_eq!(verdict(&round, &closed, Told::All), (1, 0));
+    assert_eq!(verdict(&round, &closed, Told::OfSockets), (0, 1));
+    let unread = ["TCP_ABORT_ON_CLOSE"];
+    assert_eq!(verdict(&round, &unread, Told::OfSockets), (1, 0), "a socket sends it");
+    assert_eq!(verdict(&cut(), &unread, Told::OfSockets), (0, 0));
+    let none = Truth {
+        no_reset: true,
+        ..Truth::default()
+    };
+    assert_eq!(Verdict::of(&round, &none, Told::OfSockets).unchecked.len(), 1);
+    assert!(!Verdict::of(&cut(), &none, Told::OfSockets).shows(), "one was told of");
+}
+
+#[test]
 fn without_a_trace_the_kernels_reasons_are_unchecked() {
     for truth in [
         truth(),
@@ -175,12 +206,12 @@ fn without_a_trace_the_kernels_reasons_are_unchecked() {
     ] {
         let mut round = cut();
         round.resets.clear();
-        let verdict = Verdict::of(&round, &truth, false);
+        let verdict = Verdict::of(&round, &truth, Told::Nothing);
         assert!(verdict.shows(), "{:#?}", verdict.complaints);
         assert_eq!(verdict.unchecked.len(), 1);
     }
     // Of what is not claimed nothing is said.
-    let verdict = Verdict::of(&well(), &Truth::default(), false);
+    let verdict = Verdict::of(&well(), &Truth::default(), Told::Nothing);
     assert_eq!(verdict.unchecked, [""; 0]);
 }
 
@@ -220,11 +251,11 @@ fn counters_and_unread_bytes_are_lower_bounds() {
 fn a_response_of_another_is_counted() {
     let mut round = cut();
     round.accounts[1].deeds[2].error = Some("another's response".to_owned());
-    let verdict = Verdict::of(&round, &Truth::default(), true);
+    let verdict = Verdict::of(&round, &Truth::default(), Told::All);
     assert_eq!((verdict.misdelivered, verdict.responses_lost), (1, 1));
     // One that was tried again does not count.
     round.accounts[1].deeds[2].counts = false;
-    let verdict = Verdict::of(&round, &Truth::default(), true);
+    let verdict = Verdict::of(&round, &Truth::default(), Told::All);
     assert_eq!((verdict.misdelivered, verdict.responses_lost), (0, 0));
     assert!(!verdict.failed());
 }
@@ -242,7 +273,7 @@ fn a_server_that_waited_in_vain_is_a_complaint() {
 fn a_program_has_an_exit_status_and_no_errno() {
     let mut round = cut();
     round.accounts[1] = program("client", "exit 56", "curl: (56) Recv failure: Connection reset by peer");
-    let verdict = Verdict::of(&round, &truth(), true);
+    let verdict = Verdict::of(&round, &truth(), Told::All);
     assert!(verdict.shows() && verdict.failed(), "{:#?}", verdict.complaints);
     assert_eq!(
         verdict.unchecked.len(),
@@ -268,7 +299,10 @@ fn a_program_has_an_exit_status_and_no_errno() {
 fn a_client_without_an_end_is_unfinished_and_one_that_was_killed_says_so() {
     let mut round = well();
     round.accounts[1].lived = (at(0), None);
-    assert_eq!(Verdict::of(&round, &Truth::default(), true).endings, ["unfinished"]);
+    assert_eq!(
+        Verdict::of(&round, &Truth::default(), Told::All).endings,
+        ["unfinished"]
+    );
     round.accounts[1].ended = Some("signal 9".to_owned());
-    assert_eq!(Verdict::of(&round, &Truth::default(), true).endings, ["signal 9"]);
+    assert_eq!(Verdict::of(&round, &Truth::default(), Told::All).endings, ["signal 9"]);
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::sample::{cut, well};
 use crate::scenario::{Claim, Truth};
 use crate::tally::Variant;
-use crate::verdict::Verdict;
+use crate::verdict::{Told, Verdict};
 
 fn tally(fix: Option<(&str, Claim)>, rounds: &[crate::round::Round]) -> Tally {
     let fix = fix.map(|(id, claim)| (id.to_owned(), "server".to_owned(), "a change".to_owned(), claim));
@@ -18,7 +18,7 @@ fn tally(fix: Option<(&str, Claim)>, rounds: &[crate::round::Round]) -> Tally {
             lost: Some(true),
             ..Truth::default()
         };
-        round.verdict = Verdict::of(&round, &truth, true);
+        round.verdict = Verdict::of(&round, &truth, Told::All);
         tally.add(&round);
     }
     tally

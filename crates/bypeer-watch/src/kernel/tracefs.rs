@@ -49,6 +49,7 @@ pub struct ResetTrace {
     stacks: bool,
     /// Of [`MORE_EVENTS`].
     more: Vec<&'static str>,
+    without_sockets: bool,
 }
 
 /// Why the kernel's reset events cannot be had here. A round goes on without them.
@@ -127,6 +128,7 @@ impl ResetTrace {
             text: TraceText::default(),
             stacks: false,
             more: Vec::new(),
+            without_sockets: false,
         };
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let path = trace.instance.join("trace_pipe");
@@ -140,6 +142,8 @@ impl ResetTrace {
         let _ = trace.write("buffer_size_kb", BUFFER_KIB);
         trace.write("trace_clock", "mono")?;
         trace.stacks = trace.write(&format!("{EVENT}/trigger"), "stacktrace").is_ok();
+        let format = fs::read_to_string(trace.instance.join(EVENT).join("format"));
+        trace.without_sockets = format.is_ok_and(|format| gives_reasons(&format));
         trace.write(&format!("{EVENT}/enable"), "1")?;
         trace.write("tracing_on", "1")?;
         Ok(trace)
@@ -211,6 +215,12 @@ impl ResetTrace {
         self.stacks
     }
 
+    /// Whether resets are told that no socket sends, or one in TIME_WAIT: the answers of a closed port among them. Without, that an event
+    /// is missing proves nothing of those.
+    pub fn tells_of_those_without_a_socket(&self) -> bool {
+        self.without_sockets
+    }
+
     fn write(&self, file: &str, value: &str) -> Result<(), TraceUnavailable> {
         let path = self.instance.join(file);
         fs::write(&path, value).map_err(unavailable(&path))
@@ -228,6 +238,13 @@ impl Drop for ResetTrace {
         self.pipe = None;
         let _ = fs::remove_dir(&self.instance);
     }
+}
+
+/// Does an event's format have the reason? It came with Linux 6.10, together with events of those without a socket, of which nothing in the
+/// format tells: until then tcp_v4_send_reset() had the event for `sk_fullsock(sk)` alone.
+fn gives_reasons(format: &str) -> bool {
+    let is_reason = |line: &str| line.split(';').next().is_some_and(|field| field.ends_with(" reason"));
+    format.lines().any(is_reason)
 }
 
 /// Removes the instances of labs and watchers that are no more. One that is in use is busy and stays, also when its process is invisible
@@ -432,6 +449,15 @@ mod tests {
         let paths = [hidden.instance.clone(), own.instance.clone()];
         drop((hidden, own));
         assert!(paths.iter().all(|path| !path.exists()));
+    }
+
+    #[test]
+    fn old_kernels_give_no_reasons() {
+        let old = "name: tcp_send_reset\nID: 1427\nformat:\n\tfield:const void * skbaddr;\toffset:8;\tsize:8;\tsigned:0;\n\
+                   \tfield:int state;\toffset:24;\tsize:4;\tsigned:1;\n\nprint fmt: \"skbaddr=%p\", REC->skbaddr\n";
+        assert!(!gives_reasons(old));
+        let line = "\tfield:enum sk_rst_reason reason;\toffset:28;\tsize:4;\tsigned:0;\n";
+        assert!(gives_reasons(&old.replace("\n\nprint", &format!("\n{line}\nprint"))));
     }
 
     #[test]
