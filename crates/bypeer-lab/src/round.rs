@@ -32,6 +32,8 @@ const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 const STRIDE: u16 = 16;
 /// Looked at again this often, where nobody tells.
 const GLANCE: Duration = Duration::from_millis(2);
+/// How long the kernel may take to tell of a socket's death.
+const DEATHS_WITHIN: Duration = Duration::from_millis(500);
 /// Ports of the rounds: below those that kernels choose for clients.
 const PORTS: std::ops::Range<u16> = 8000..30000;
 /// What a shell ends with when it cannot start a program: it is not executable, or not there (POSIX, 2.8.2).
@@ -109,6 +111,17 @@ pub struct Round {
     pub lost_events: u64,
     /// Whether it shows what its scenario claims.
     pub verdict: Verdict,
+}
+
+/// What kernels told of a round.
+#[derive(Debug)]
+struct KernelEvents {
+    /// With the host that sent it.
+    resets: Vec<(String, ResetEvent)>,
+    /// With the host whose it was.
+    deaths: Vec<(String, Death)>,
+    /// Events that could not be handed over.
+    lost: u64,
 }
 
 /// A scenario with its hosts, ready for rounds.
@@ -201,7 +214,13 @@ impl Bench {
         stage.play()?;
         let (accounts, marks) = (stage.accounts(), std::mem::take(&mut stage.marks));
         // While the rules still hold: without them a retransmission may come through and be answered.
-        let (resets, deaths, lost_events) = stage.bench.kernel_events()?;
+        let mut told = stage.bench.kernel_events()?;
+        stage.bench.await_deaths(&before, &mut told)?;
+        let KernelEvents {
+            resets,
+            deaths,
+            lost: lost_events,
+        } = told;
         let after = stage.bench.counters()?;
         let recording = stage.bench.sandbox.wire.end();
         drop(stage);
@@ -253,9 +272,31 @@ impl Bench {
         Ok(all)
     }
 
+    /// Waits for the deaths of sockets that were closed with data unread, as many as the hosts' counters tell of: the kernel reports
+    /// a death from a work queue, on a busy machine later than a round may take.
+    fn await_deaths(&mut self, before: &BTreeMap<String, Counters>, told: &mut KernelEvents) -> Result<(), RoundError> {
+        let end = Instant::now() + DEATHS_WITHIN;
+        loop {
+            let counters = self.counters()?;
+            let complete = counters.iter().all(|(host, counters)| {
+                let count = |counters: &Counters| counters.get("TCPAbortOnClose").unwrap_or(0);
+                let closed = count(counters) - before.get(host).map_or(0, count);
+                let died = told.deaths.iter().filter(|(of, _)| of == host);
+                closed <= died.filter(|(_, death)| death.unread != Some(0)).count() as u64
+            });
+            if complete || Instant::now() >= end {
+                return Ok(());
+            }
+            thread::sleep(GLANCE);
+            let KernelEvents { resets, deaths, lost } = self.kernel_events()?;
+            told.resets.extend(resets);
+            told.deaths.extend(deaths);
+            told.lost += lost;
+        }
+    }
+
     /// What the kernel told since the last call.
-    #[allow(clippy::type_complexity)]
-    fn kernel_events(&mut self) -> Result<(Vec<(String, ResetEvent)>, Vec<(String, Death)>, u64), RoundError> {
+    fn kernel_events(&mut self) -> Result<KernelEvents, RoundError> {
         let mut lost = 0;
         let mut resets = Vec::new();
         if let Ok(trace) = &mut self.trace {
@@ -272,16 +313,17 @@ impl Bench {
         for host in &mut self.sandbox.hosts {
             let (died, missed) = host.deaths.take().map_err(system("read which sockets died"))?;
             lost += missed;
-            deaths.extend(died.into_iter().map(|death| (host.name.clone(), death)));
+            let of_this = died
+                .into_iter()
+                .filter(|death| !is_earlier(self.port, [&death.local, &death.remote]));
+            deaths.extend(of_this.map(|death| (host.name.clone(), death)));
         }
-        Ok((resets, deaths, lost))
+        Ok(KernelEvents { resets, deaths, lost })
     }
 
     /// Whose kernel sent a reset; none: another lab's, or the machine's own.
     fn sender_of(&self, event: &ResetEvent) -> Option<String> {
-        // Rounds have one port after the other: the last one's sockets may have been ended late.
-        let earlier = |address: &SocketAddr| PORTS.contains(&address.port()) && address.port() < self.port;
-        if earlier(&event.source) || earlier(&event.destination) {
+        if is_earlier(self.port, [&event.source, &event.destination]) {
             return None;
         }
         let ours = |address: &SocketAddr| self.sandbox.hosts.iter().find(|host| host.address == address.ip());
@@ -293,6 +335,12 @@ impl Bench {
         let addressed = ours(&event.destination).is_some() || event.destination.ip().is_unspecified();
         (unnamed && addressed).then(|| "server".to_owned())
     }
+}
+
+/// Whether it is of a round before the one at `port`: they have one port after the other, and the last one's sockets may have been
+/// ended, or told of, late.
+fn is_earlier(port: u16, ends: [&SocketAddr; 2]) -> bool {
+    ends.iter().any(|end| PORTS.contains(&end.port()) && end.port() < port)
 }
 
 fn host_plan(host: &HostDoes) -> HostPlan {

@@ -181,6 +181,9 @@ pub struct Truth {
     /// Findings that one capture alone may fairly make instead, by capture.
     #[serde(default)]
     pub also: BTreeMap<String, Vec<String>>,
+    /// What the change that is tried puts in the cause's place, by capture: [`Fix::finds`].
+    #[serde(skip)]
+    pub finds_instead: BTreeMap<String, Vec<String>>,
 }
 
 /// A reset that a kernel sent.
@@ -238,6 +241,9 @@ pub struct Fix {
     /// What it sets.
     #[serde(default)]
     pub set: BTreeMap<String, Text>,
+    /// Where it puts another trouble in the cause's place: the findings that are then right, by capture.
+    #[serde(default)]
+    pub finds: BTreeMap<String, Vec<String>>,
 }
 
 /// What a fix is said to do.
@@ -484,6 +490,9 @@ impl Scenario {
         }
         self.plan(&BTreeMap::new(), None).map(drop)?;
         for fix in &self.fixes {
+            if let Some(unknown) = fix.finds.keys().find(|host| !self.hosts.contains_key(*host)) {
+                return Err(self.contradiction(format!("[[fix]] {} speaks of {unknown}, which is no host", fix.id)));
+            }
             self.plan(&fix.set, None)?;
         }
         for real in &self.reals {

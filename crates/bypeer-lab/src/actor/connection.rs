@@ -185,9 +185,11 @@ impl Connection {
             }
             let stands_still = count == seen;
             seen = count;
-            if glance.ended && stands_still || count == 0 {
-                let failure = self.take_error().unwrap_or(Failure::EndOfFile);
-                return Err((failure, count));
+            if count == 0 {
+                return Err((Failure::EndOfFile, 0));
+            }
+            if glance.ended && stands_still {
+                return Err((self.what_reading_meets(), count));
             }
             pause(deadline).map_err(|failure| (failure, seen))?;
         }
@@ -252,7 +254,7 @@ impl Connection {
                 return Ok(unread);
             }
             if glance.ended {
-                return Err(self.take_error().unwrap_or(Failure::EndOfFile));
+                return Err(self.what_reading_meets());
             }
             pause(deadline)?;
         }
@@ -337,6 +339,17 @@ impl Connection {
             error: flags.contains(PollFlags::ERR),
             hung_up: flags.contains(PollFlags::HUP),
         })
+    }
+
+    /// What a `recv` would end with, once it had taken what still lies there.
+    ///
+    /// After a FIN it is the end of file, also where a reset came behind it: the kernel keeps EPIPE for that (`tcp_reset`), and
+    /// tells only writers and who asks for SO_ERROR.
+    fn what_reading_meets(&self) -> Failure {
+        match self.take_error() {
+            None | Some(Failure::Errno(Errno::EPIPE)) => Failure::EndOfFile,
+            Some(failure) => failure,
+        }
     }
 
     fn take_error(&self) -> Option<Failure> {

@@ -151,6 +151,15 @@ fn an_abort_before_the_response_and_one_within_its_head() {
     }
 }
 
+/// Whether the reader comes before the reset or after it: `recv` returns 0 either way.
+#[test]
+fn a_fin_that_a_reset_follows_is_an_end_of_file() {
+    let mut round = Round::server("listen\naccept\nclose");
+    let deeds = round.client("connect\nawait fin\nrequest GET /\nawait reset\nread response");
+    assert_eq!(counting(&deeds), [("read response", Some("EOF"))]);
+    round.over();
+}
+
 #[test]
 fn a_response_that_ends_early_is_an_end_of_file() {
     let mut round = Round::server("listen\naccept\nread request\nrespond 200 size 10 declare 11\nclose");

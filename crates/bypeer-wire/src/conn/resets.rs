@@ -105,11 +105,13 @@ impl Scene<'_> {
         // What is under way at once is bounded by the receiver's window.
         let most = self.own.acked.saturating_add(i64::from(self.peer.window).max(64 << 10));
         let ahead = reset.seq > self.own.sent as i64 && reset.seq <= most;
-        self.own.timestamps && segment.window > 0 && ahead && reset.ack >= self.peer.acked
+        let stamped = self.own.timestamps && segment.options.timestamps.is_some();
+        segment.flags.has(Flags::ACK) && stamped && segment.window > 0 && ahead && reset.ack >= self.peer.acked
     }
 
     /// RFC 5961 §3.2, as seen from the capture point: what was sent without a gap counts as arrived, unless the receiver
-    /// has not acknowledged it: then a number between says `Unknown`.
+    /// has not acknowledged it: then a number between says `Unknown`. So does one ahead of data that it overtook: they may be there
+    /// when it comes, and where they are not, it is the sender's own all the same.
     fn validity(&self, segment: &Segment<'_>, note: &SegmentNote, refusal: bool) -> ResetValidity {
         if refusal {
             return ResetValidity::Exact;
@@ -131,7 +133,10 @@ impl Scene<'_> {
             } else {
                 ResetValidity::OutOfWindow
             }
-        } else if note.seq == self.own.next() || self.own.contiguous() < self.own.next() {
+        } else if note.seq == self.own.next()
+            || self.own.contiguous() < self.own.next()
+            || self.overtakes(segment, note)
+        {
             ResetValidity::Unknown
         } else if note.seq < window_end {
             ResetValidity::InWindow

@@ -66,6 +66,40 @@ fn a_sockets_own_reset_may_overtake_its_last_data() {
     );
 }
 
+/// As captured on a server that closed with 100 bytes unread, while ACKs came in: the reset left from one processor, the last
+/// segment from another, and each ACK that came later drew a bare RST.
+#[test]
+fn a_reset_that_overtook_its_last_data_counts_and_not_the_answers_to_late_acks() {
+    let mut wire = established();
+    wire.send(stamped(from_server(ACK, 0, 7, &[b'x'; 1448]), 3));
+    wire.send(stamped(from_client(ACK, 7, 0, b""), 3));
+    wire.send(stamped(from_server(ACK, 1448, 7, &[b'x'; 1448]), 3));
+    wire.send(stamped(from_client(ACK, 7, 1448, b""), 4));
+    let mut reset = stamped(from_server(RST_ACK, 4344, 7, b""), 4);
+    reset.window = 64;
+    wire.send(reset);
+    wire.send(stamped(from_server(ACK, 2896, 7, &[b'x'; 1448]), 4));
+    wire.send(from_server(RST, 1448, 0, b""));
+    wire.send(stamped(from_client(ACK, 7, 2896, b""), 5));
+    wire.send(from_server(RST, 2896, 0, b""));
+    let resets = wire.only().resets;
+    let seen: Vec<_> = resets.iter().map(|reset| (reset.shape, reset.validity)).collect();
+    assert_eq!(
+        seen,
+        [
+            (ResetShape::Active, ResetValidity::Unknown),
+            (ResetShape::Passive, ResetValidity::Unknown),
+            (ResetShape::Passive, ResetValidity::Unknown),
+        ]
+    );
+    assert!(resets.iter().all(|reset| reset.sender_went_on.is_none()));
+
+    // A forger's guess ahead of what was sent has neither timestamps nor window.
+    let mut wire = established();
+    wire.send(from_server(RST_ACK, 400, 7, b""));
+    assert_eq!(wire.only().resets[0].validity, ResetValidity::InWindow);
+}
+
 #[test]
 fn an_active_reset_may_follow_its_own_fin() {
     let mut wire = established();

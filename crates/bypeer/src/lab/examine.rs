@@ -51,7 +51,7 @@ pub(super) struct Happened {
 /// Holds the findings of `host`'s capture against the truth; the words tell of a wrong one.
 ///
 /// A round that a change cured, or that chance spared, has nothing to find: any accusation is wrong then. A retry cures the client and leaves
-/// the reset: that may still be found.
+/// the reset: that may still be found. So may what the change puts in the cause's place.
 pub(super) fn judge(
     outcome: &Outcome,
     host: &str,
@@ -60,7 +60,8 @@ pub(super) fn judge(
     happened: Happened,
 ) -> (Explained, Option<String>) {
     let empty = Vec::new();
-    let right: Vec<&str> = match truth.finds.get(host) {
+    let instead = truth.finds_instead.get(host);
+    let right: Vec<&str> = match instead.or(truth.finds.get(host)) {
         Some(finds) => finds.iter().map(String::as_str).collect(),
         None => cause.into_iter().collect(),
     };
@@ -85,7 +86,9 @@ pub(super) fn judge(
         }
     }
     let nothing_happened = !happened.failed && !happened.shown && !happened.reset;
-    let accused = outcome.findings.iter().find(|finding| !finding.harmless);
+    let is_put_there = |id: &str| instead.is_some_and(|instead| instead.iter().any(|put| put == id));
+    let accuses = |finding: &&Finding| !finding.harmless && !is_put_there(finding.cause.id);
+    let accused = outcome.findings.iter().find(accuses);
     if let (true, Some(accused)) = (nothing_happened, accused) {
         wrong = Some(words(accused));
     }
@@ -151,6 +154,16 @@ mod tests {
         assert_eq!(verdict_of_silence(&truth, SPARED), Explained::Right);
         let otherwise = Happened { shown: false, ..FAILED };
         assert_eq!(verdict_of_silence(&truth, otherwise), Explained::Silent);
+    }
+
+    #[test]
+    fn a_change_may_put_another_trouble_in_the_causes_place() {
+        let instead = Truth {
+            finds_instead: BTreeMap::from([("client".to_owned(), vec!["silent-drop".to_owned()])]),
+            ..Truth::default()
+        };
+        assert_eq!(verdict_of_silence(&instead, FAILED), Explained::Silent);
+        assert_eq!(verdict_of_silence(&instead, SPARED), Explained::Right);
     }
 
     #[test]

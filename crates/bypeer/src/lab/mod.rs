@@ -286,7 +286,8 @@ impl Chosen {
                 host.folder = std::env::current_dir().ok();
             }
         }
-        let plan = scenario.plan(&set, real)?;
+        let mut plan = scenario.plan(&set, real)?;
+        plan.truth.finds_instead = fix.map(|fix| fix.finds.clone()).unwrap_or_default();
         let variant = Variant {
             scenario: scenario.id.clone(),
             cause: scenario.cause.clone(),

@@ -40,6 +40,13 @@ fn scenarios_speak_of_causes_that_exist() {
         for Truth { finds, also, .. } in truths.chain([&scenario.truth]) {
             named.extend(finds.values().chain(also.values()).flatten().cloned());
         }
+        named.extend(
+            scenario
+                .fixes
+                .iter()
+                .flat_map(|fix| fix.finds.values().flatten())
+                .cloned(),
+        );
         for id in named {
             if CAUSES.iter().all(|cause| cause.id != id) {
                 complaints.add(&scenario.id, format!("no cause is called {id}"));
