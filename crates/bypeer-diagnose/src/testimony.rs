@@ -73,10 +73,23 @@ pub struct Testimony {
     /// A listener of this machine dropped a packet of this connection, or of another of its own within the last second, because its queue
     /// was full.
     pub overflowed: bool,
+    /// The listener's queue, when it was full.
+    pub queue: Option<Queue>,
     /// Somebody listens on the local port now.
     pub listening: Option<bool>,
     /// Whether resets that this machine's kernel sends are all seen: then one that was received and not sent here came from elsewhere.
     pub peer_is_local: bool,
+}
+
+/// An accept queue that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Connections that wait for `accept`.
+    pub waiting: u32,
+    /// How many may wait: one fewer than fit.
+    pub backlog: u32,
+    /// Attempts dropped since the last look, where they can only be of this listener.
+    pub dropped: Option<u64>,
 }
 
 /// A message's head, and how far the program got with the message.

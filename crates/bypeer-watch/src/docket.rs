@@ -155,7 +155,8 @@ impl Docket {
             }
             return;
         }
-        if is_follow_up(&testimony) && self.told.within(&ends, at, REMEMBERED) {
+        let again = testimony.told == Told::Overflowed && self.told.within(&ends, at, OVERFLOW_REPEATS);
+        if again || is_follow_up(&testimony) && self.told.within(&ends, at, REMEMBERED) {
             self.follow_ups += 1;
             return;
         }

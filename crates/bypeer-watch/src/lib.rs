@@ -5,6 +5,7 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod backlog;
 pub mod bpf;
 pub mod clock;
 pub mod docket;

@@ -9,7 +9,7 @@ use bypeer_diagnose::testimony::{
 use bypeer_wire::Timestamp;
 use bypeer_wire::app::{sole_request, sole_response};
 
-use crate::event::{Closing, Event, History, Kind, RawDeed, RawDeedKind, Task, Tcp, UserStack};
+use crate::event::{Closing, Event, History, Kind, RawDeed, RawDeedKind, Segment, Task, Tcp, UserStack};
 
 /// What is asked about an event beyond its figures: names, owners, places in programs. The machine answers, or a test.
 pub trait Machine {
@@ -78,7 +78,7 @@ pub fn testimony(event: &Event, number: u64, machine: &mut dyn Machine) -> Testi
     if let Some(tcp) = &event.tcp {
         add_sums(&mut testimony, tcp, tick);
     }
-    if let Some(closing) = &event.closing {
+    if let Some(closing) = closing(event) {
         testimony.closed = Some(closed(closing, tick, machine));
     }
     add_actor(&mut testimony, event, path, machine);
@@ -86,6 +86,20 @@ pub fn testimony(event: &Event, number: u64, machine: &mut dyn Machine) -> Testi
         add_history(&mut testimony, history, machine);
     }
     testimony
+}
+
+/// A segment further from what the closed connection expected than this is of another one, on the same addresses and ports.
+const SAME_CONNECTION: u32 = 1 << 24;
+
+/// How the connection had been closed. The kernel part knows it by addresses and ports alone; sequence numbers tell whether it is the same one.
+fn closing(event: &Event) -> Option<&Closing> {
+    let closing = event.closing.as_ref()?;
+    let far = |segment: &Segment| {
+        let distance = segment.seq.wrapping_sub(closing.receive_next);
+        distance.min(distance.wrapping_neg()) > SAME_CONNECTION
+    };
+    let other = closing.receive_next != 0 && event.tcp.is_none() && event.segment.as_ref().is_some_and(far);
+    (!other).then_some(closing)
 }
 
 /// By its stack; by the reason where there is none (a timer that fires on an idle processor has none).
@@ -107,7 +121,7 @@ fn side(event: &Event, machine: &mut dyn Machine) -> Option<Side> {
     let backlog = event
         .tcp
         .map(|tcp| tcp.backlog)
-        .or(event.closing.as_ref().map(|closing| closing.backlog));
+        .or(closing(event).map(|closing| closing.backlog));
     if backlog.is_some_and(|backlog| backlog > 0) {
         return Some(Side::Server);
     }
@@ -193,7 +207,7 @@ fn add_actor(testimony: &mut Testimony, event: &Event, path: Option<ResetPath>, 
         }
         actor.known = Known::InCall;
         testimony.actor = Some(actor);
-    } else if let Some(closing) = &event.closing {
+    } else if let Some(closing) = closing(event) {
         let mut actor = machine.actor(&closing.task, None);
         if let Some(stack) = &closing.user_stack {
             actor.frames = machine.frames(&closing.task, stack);

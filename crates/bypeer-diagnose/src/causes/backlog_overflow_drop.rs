@@ -3,7 +3,7 @@ use std::time::Duration;
 use bypeer_wire::{Direction, PacketRef};
 
 use crate::heard;
-use crate::testimony::{State, Told};
+use crate::testimony::{Queue, State, Told};
 use crate::heard::errno::ETIMEDOUT;
 use crate::causes::proof;
 use crate::story::Story;
@@ -114,10 +114,14 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     let settle = "nstat -az TcpExtListenOverflows TcpExtListenDrops on the server; ss -ltn (Recv-Q above Send-Q)";
     let by = &hearing.deciding;
     if by.told == Told::Overflowed {
-        return Some(
-            Weighed::of(Strength::Proven, Party::Operator, "the server's accept queue was full: its kernel dropped the attempt")
-                .and(heard::proof(hearing)),
-        );
+        let verdict = match by.queue {
+            Some(Queue { waiting, backlog, dropped }) => {
+                let dropped = dropped.map_or_else(|| "attempts".to_owned(), |dropped| format!("{dropped} attempts"));
+                format!("the server's accept queue is full ({waiting} wait, with a backlog of {backlog}): its kernel dropped {dropped}")
+            }
+            None => "the server's accept queue was full: its kernel dropped the attempt".to_owned(),
+        };
+        return Some(Weighed::of(Strength::Proven, Party::Operator, verdict).and(heard::proof(hearing)));
     }
     // A half-open connection that the server's kernel gave up, and the client still believes in.
     if let Some((by, trigger)) = hearing.unknown_here()

@@ -108,6 +108,11 @@ impl Bpf {
         }
     }
 
+    /// A process that holds the socket with this inode.
+    pub(super) fn owner(&mut self, inode: u64) -> Option<Actor> {
+        self.host.owner(inode)
+    }
+
     /// What was lost on the way.
     pub(super) fn lost(&self) -> Lost {
         let losses = self.live.losses();
@@ -117,6 +122,17 @@ impl Bpf {
             unreadable: losses.unreadable,
             stacks: losses.stacks + self.host.not_unwound,
         }
+    }
+}
+
+impl Host {
+    fn owner(&mut self, inode: u64) -> Option<Actor> {
+        let pid = *self.owners.of_inode(inode).first()?;
+        let actor = self.owners.of_pid(pid)?;
+        Some(Actor {
+            act: Act::Owned,
+            ..actor
+        })
     }
 }
 
@@ -154,12 +170,7 @@ impl Machine for Interpreter<'_> {
     }
 
     fn owner(&mut self, inode: u64) -> Option<Actor> {
-        let pid = *self.host.owners.of_inode(inode).first()?;
-        let actor = self.host.owners.of_pid(pid)?;
-        Some(Actor {
-            act: Act::Owned,
-            ..actor
-        })
+        self.host.owner(inode)
     }
 
     fn frames(&mut self, task: &Task, stack: &UserStack) -> Vec<Frame> {

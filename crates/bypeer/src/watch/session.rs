@@ -1,5 +1,6 @@
 //! One watch: a source, what it tells, and what becomes of it.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bypeer_diagnose::{Finding, Hearing, decide_heard};
 use bypeer_report::Exit;
+use bypeer_watch::backlog::{self, Backlogs};
 use bypeer_watch::docket::Docket;
 use bypeer_watch::heard::Hears;
 use bypeer_watch::sock_diag::SockDiag;
@@ -122,6 +124,42 @@ impl Listening {
     }
 }
 
+/// Full accept queues, looked for every now and then.
+struct Queues {
+    backlogs: Option<Backlogs>,
+    looked: Instant,
+}
+
+impl Queues {
+    fn new() -> Queues {
+        Queues {
+            backlogs: Backlogs::open().ok(),
+            looked: Instant::now(),
+        }
+    }
+
+    fn look(&mut self, docket: &mut Docket, listening: &mut Listening) {
+        const EVERY: Duration = Duration::from_millis(250);
+        let Some(backlogs) = self.backlogs.as_mut().filter(|_| self.looked.elapsed() >= EVERY) else {
+            return;
+        };
+        self.looked = Instant::now();
+        for full in backlogs.look(output::now()) {
+            let mut testimony = full.testimony;
+            if let Listening::Bpf(bpf) = listening {
+                testimony.actor = bpf.owner(full.listener.inode);
+            }
+            let local = SocketAddr::new(full.listener.local.ip().to_canonical(), full.listener.local.port());
+            docket.hear(local, backlog::nobody(), 0, monotonic(), testimony);
+        }
+    }
+
+    fn note(&self) -> Option<String> {
+        let count = self.backlogs.as_ref()?.unattributed();
+        (count > 0).then(|| format!("{count} connection attempts more were dropped because a listener's queue was full; which one's is not known"))
+    }
+}
+
 /// Everything that a watch has besides its source.
 pub(super) struct Session {
     pub(super) filter: Filter,
@@ -135,6 +173,7 @@ impl Session {
     pub(super) fn run(mut self, mut listening: Listening, stop: &Arc<AtomicBool>) -> anyhow::Result<Exit> {
         let end = self.how_long.map(|how_long| Instant::now() + how_long);
         let mut docket = Docket::new();
+        let mut queues = Queues::new();
         self.printer.summary.began = output::now();
         let outcome = loop {
             let over = stop.load(Ordering::Relaxed) || end.is_some_and(|end| Instant::now() >= end);
@@ -150,6 +189,7 @@ impl Session {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => break Err(error).context("the kernel's events cannot be waited for"),
             }
+            queues.look(&mut docket, &mut listening);
             if let Err(error) = listening
                 .take(&mut docket)
                 .and_then(|()| self.tell(docket.ripe(monotonic()), &listening, &docket))
@@ -172,6 +212,7 @@ impl Session {
         summary.follow_ups = counted.follow_ups;
         summary.lost = listening.lost().words();
         summary.notes.extend(listening.complaints());
+        summary.notes.extend(queues.note());
         summary.notes.extend(self.recorder.end()?);
         match self.printer.end() {
             Ok(exit) => Ok(exit),
