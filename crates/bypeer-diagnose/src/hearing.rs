@@ -201,6 +201,12 @@ impl Hearing {
         Some(request.length?.saturating_sub(request.passed))
     }
 
+    /// The server's port is one at which TLS is spoken from the first byte.
+    pub fn is_a_tls_port(&self) -> bool {
+        const PORTS: [u16; 10] = [443, 465, 563, 636, 853, 989, 990, 993, 995, 8443];
+        PORTS.contains(&self.server.port)
+    }
+
     /// Status of the last response, where its head was recorded.
     pub fn status(&self) -> Option<u16> {
         let by = self.reset_sent().unwrap_or(&self.deciding);
@@ -233,6 +239,12 @@ impl Unread<'_> {
     /// As long as a TLS record that holds an alert, so perhaps a close_notify.
     pub fn may_be_a_good_bye(&self) -> bool {
         self.read > 0 && TLS_ALERTS.contains(&self.bytes)
+    }
+
+    /// It lay there for longer than a close takes that happens at the same time: nobody came to read it.
+    pub fn waited(&self) -> bool {
+        let limit = self.by.round_trip.unwrap_or_default() * 2 + Duration::from_millis(250) + self.by.tick;
+        self.by.since_received.is_some_and(|since| since > limit)
     }
 
     /// It may have come in one segment.

@@ -224,10 +224,25 @@ fn the_next_request_lay_unread() {
         verdict(closed_unread(31, 600, 600, 0, 3000)),
         "likely unread-tls-record (harmless)"
     );
+    // In the same ticks it may be that, or the rest of the request.
+    assert_eq!(
+        verdict(closed_unread(31, 600, 600, 0, 0)),
+        "undecided unread-request-body | unread-tls-record"
+    );
+    // Long unread: no close that crossed it, but a server that did not look.
+    assert_eq!(
+        verdict(closed_unread(78, 156, 600, 2000, 5000)),
+        "likely unread-request-body"
+    );
     let announced = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
     assert_eq!(
         verdict(with_heads(GET, 27, announced, closed_unread(78, 105, 600, 0, 20))),
         "certain keepalive-race-announced-close"
+    );
+    // A pipelined one had been sent before the announcement could be read.
+    assert_eq!(
+        verdict(with_heads(GET, 27, announced, closed_unread(78, 105, 600, 40, 8))),
+        "likely unread-trailing-bytes"
     );
     // Recorded deeds are finer than ticks.
     let mut fine = closed_unread(78, 156, 600, 0, 0);
@@ -358,7 +373,15 @@ fn what_came_after_a_close() {
         verdict(late(Side::Server, 22, 392, 600, 1, 2)),
         "likely late-data-after-close"
     );
-    // A TLS good-bye, on either side.
+    // Perhaps a TLS good-bye: at a port of TLS that is what it is.
+    assert_eq!(
+        verdict(late(Side::Server, 24, 900, 600, 1, 2)),
+        "undecided late-data-after-close | tls-close-notify-answer-rst"
+    );
+    let mut tls = hearing(late(Side::Server, 24, 900, 600, 1, 2));
+    tls.server.port = 443;
+    assert!(decide_heard(&tls).unwrap().harmless);
+    // And of a client that has left, whatever the port.
     assert_eq!(
         verdict(late(Side::Client, 24, 900, 600, 1, 2)),
         "likely tls-close-notify-answer-rst (harmless)"

@@ -113,7 +113,11 @@ impl Docket {
             testimony.listening = machine.listening(event.netns, local);
         }
         if let Some(waiting) = self.with_ends(&ends) {
+            let was_received = waiting.deciding.told == Told::ResetReceived && waiting.local == local;
             if waiting.hear(event, local, testimony) {
+                if was_received && waiting.deciding.told == Told::ResetSent {
+                    self.resets_received = self.resets_received.saturating_sub(1);
+                }
                 return;
             }
             self.follow_ups += 1;
@@ -242,7 +246,8 @@ impl Docket {
 
     /// The task that destroyed a socket was its owner.
     fn owner(&mut self, event: &Event, machine: &mut dyn Machine) {
-        if event.cookie == 0 || !event.task.acting && event.task.call < 0 {
+        // A socket that is destroyed in an interrupt was closed by somebody else than who ran.
+        if event.cookie == 0 || !event.task.acting {
             return;
         }
         let Some(waiting) = self
@@ -275,32 +280,42 @@ impl Docket {
 impl Waiting {
     /// Takes what the other end, or the same end once more, says; false when it adds nothing.
     fn hear(&mut self, event: &Event, local: SocketAddr, testimony: Testimony) -> bool {
-        let same_socket = event.cookie != 0 && self.cookies.iter().any(|(cookie, _)| *cookie == event.cookie);
-        let same_end = same_socket || local == self.local && self.local != self.remote;
-        if !same_end {
-            if self.peer.is_some() {
-                return false;
+        let same_end = |own: SocketAddr| local == own && self.local != self.remote;
+        let known = self
+            .cookies
+            .iter()
+            .find(|(cookie, _)| event.cookie != 0 && *cookie == event.cookie)
+            .map(|(_, number)| *number);
+        let speaks_again = |before: &Testimony, own| known == Some(before.number) || same_end(own);
+        if speaks_again(&self.deciding, self.local) {
+            let corrects = corrects(&self.deciding, &testimony);
+            if corrects {
+                self.cookies.push((event.cookie, testimony.number));
+                self.deciding = testimony;
             }
-            self.cookies.push((event.cookie, testimony.number));
-            // Who sent the reset decides, whoever was heard first.
-            if testimony.told == Told::ResetSent && self.deciding.told != Told::ResetSent {
-                std::mem::swap(&mut self.local, &mut self.remote);
-                self.peer = Some(std::mem::replace(&mut self.deciding, testimony));
-            } else {
-                self.peer = Some(testimony);
+            return corrects;
+        }
+        if let Some(peer) = &self.peer {
+            let corrects = speaks_again(peer, self.remote) && corrects(peer, &testimony);
+            if corrects {
+                self.cookies.push((event.cookie, testimony.number));
+                self.decide_by_peer(testimony);
             }
-            return true;
+            return corrects;
         }
-        // A socket that had failed: what is sent afterwards is its kernel's tidying up. One that sends a reset after a failure was told of
-        // by its failure; a keep-alive reset comes before its error.
-        if testimony.told == Told::ResetSent && self.deciding.told == Told::Overflowed {
-            self.deciding = Testimony {
-                overflowed: true,
-                ..testimony
-            };
-            return true;
+        self.cookies.push((event.cookie, testimony.number));
+        // Who sent the reset decides, whoever was heard first.
+        if testimony.told == Told::ResetSent && self.deciding.told != Told::ResetSent {
+            self.decide_by_peer(testimony);
+        } else {
+            self.peer = Some(testimony);
         }
-        false
+        true
+    }
+
+    fn decide_by_peer(&mut self, testimony: Testimony) {
+        std::mem::swap(&mut self.local, &mut self.remote);
+        self.peer = Some(std::mem::replace(&mut self.deciding, testimony));
     }
 
     fn into_hearing(self, number: u32) -> Hearing {
@@ -328,6 +343,14 @@ impl Waiting {
             peer,
         }
     }
+}
+
+/// Whether what a socket says now stands in place of what it said before.
+///
+/// One that its program has closed calls `tcp_reset()` on itself when data comes, before it sends its reset: the kernel tells of a reset
+/// received that nobody sent.
+fn corrects(before: &Testimony, now: &Testimony) -> bool {
+    now.told == Told::ResetSent && matches!(before.told, Told::ResetReceived | Told::Overflowed)
 }
 
 fn other(side: Side) -> Side {

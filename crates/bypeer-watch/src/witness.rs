@@ -76,6 +76,11 @@ pub fn testimony(event: &Event, number: u64, machine: &mut dyn Machine) -> Testi
         ..Testimony::default()
     };
     if let Some(tcp) = &event.tcp {
+        // The error is told when the socket is taken apart already; one that connected and never sent or got a byte was still connecting.
+        let never_spoke = tcp.sent == 0 && tcp.received == 0 && tcp.unsent == 0 && tcp.backlog == 0;
+        if told == Told::Failed && never_spoke && testimony.state == Some(State::Closed) {
+            testimony.state = Some(State::SynSent);
+        }
         add_sums(&mut testimony, tcp, tick);
     }
     if let Some(closing) = closing(event) {

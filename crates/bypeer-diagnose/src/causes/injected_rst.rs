@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bypeer_wire::conn::{Reset, ResetShape};
 
-use crate::heard;
+use crate::heard::{self, OTHER_END};
 use crate::testimony::{Side, State};
 use crate::causes::proof;
 use crate::story::{Stand, Story};
@@ -106,6 +106,13 @@ fn both_at_once(story: &Story<'_>) -> Option<bypeer_wire::PacketRef> {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if hearing.cut_off_client().is_some() {
+        return Some(
+            Weighed::of(Strength::Possible, Party::Between, "somebody in between may have forged the reset")
+                .and(heard::proof(hearing))
+                .settled_by(OTHER_END),
+        );
+    }
     // Where all kernels of a connection are heard and none sent it, somebody else did.
     let by = hearing.reset_from_elsewhere().filter(|by| by.peer_is_local && !by.firewalled && by.state != Some(State::SynSent))?;
     let side = by.side.map_or("this", |side| if side == Side::Client { "server" } else { "client" });

@@ -2,7 +2,7 @@ use crate::heard;
 use crate::testimony::Side;
 use crate::causes::{proof, reuse};
 use crate::story::Story;
-use crate::{Cause, Hearing, Party, Strength, Weighed};
+use crate::{Came, Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "keepalive-race-announced-close",
@@ -38,7 +38,10 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     if hearing.death().is_some() || hearing.announced() != Some(true) || hearing.request_rest().is_some_and(|rest| rest > 0) {
         return None;
     }
-    let by_server = hearing.closed_unread().is_some_and(|unread| unread.side == Side::Server && unread.wrote > 0 && unread.bytes > 2)
+    let by_server = hearing.closed_unread().is_some_and(|unread| {
+        // What came before the last of the answer was sent before its announcement could be read.
+        unread.side == Side::Server && unread.wrote > 0 && unread.bytes > 2 && unread.came != Came::Before
+    })
         || hearing.late().is_some_and(|late| late.side == Side::Server && late.closed.sent > 0 && late.trigger.len > 2);
     by_server.then(|| {
         Weighed::of(

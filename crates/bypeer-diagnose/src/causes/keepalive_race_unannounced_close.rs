@@ -88,7 +88,7 @@ fn unread_race(hearing: &Hearing) -> Option<(Strength, String)> {
         Came::NothingSent | Came::Before => return None,
     };
     let known = hearing.request_rest() == Some(0);
-    let strength = if unread.is_too_short_for_a_request() || unread.may_be_a_good_bye() && !known {
+    let strength = if unread.waited() || unread.is_too_short_for_a_request() || unread.may_be_a_good_bye() && !known {
         Strength::Possible
     } else if known || unread.is_one_segment() || unread.repeats() {
         Strength::Fits

@@ -90,7 +90,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         Some(rest) if rest > 0 => Strength::Proven,
         Some(_) => return None,
         None if late.closed.sent == 0 => Strength::Proven,
-        None if late.repeats() => Strength::Possible,
+        None if late.repeats() || late.may_be_a_good_bye() && hearing.is_a_tls_port() => Strength::Possible,
         None => Strength::Fits,
     };
     let before = proof::time(late.after());

@@ -42,7 +42,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
             let soon = unread.closed_after().is_some_and(|after| after <= RIGHT_AFTER + unread.by.tick);
             let after_answer = matches!(unread.came, Came::After(_) | Came::CannotTell);
             unread.side == Side::Server && unread.read > 0 && after_answer && soon && !unread.is_too_short_for_a_request()
-                && !unread.may_be_a_good_bye() && unread.is_one_segment()
+                && !unread.may_be_a_good_bye() && !unread.waited() && unread.is_one_segment()
         }
         (None, Some(late)) => {
             late.side == Side::Server && late.closed.sent > 0 && late.trigger.len > 0 && late.closed_right_after_speaking()

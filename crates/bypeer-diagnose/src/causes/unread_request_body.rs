@@ -140,6 +140,9 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         (_, Some(_)) if unread.wrote > 0 => return None,
         (Came::NothingSent, _) => Strength::Proven,
         (Came::Before, _) if unread.bytes <= 2 => Strength::Possible,
+        // Nobody came to read it for so long: it met no close, it was not looked at.
+        (Came::After(_), None) if unread.waited() && !unread.may_be_a_good_bye() => Strength::Fits,
+        (Came::After(_), _) if unread.may_be_a_good_bye() => Strength::Possible,
         (Came::Before, _) => Strength::Fits,
         (Came::After(_), _) if unread.is_one_segment() => Strength::Possible,
         _ if unread.repeats() => Strength::Possible,

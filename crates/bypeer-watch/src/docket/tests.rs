@@ -150,7 +150,10 @@ fn the_error_of_a_reset_is_the_same_story_and_its_owner_is_who_closes() {
     docket.push(&event(Kind::ResetReceived, SECOND, 40_000, 80), &mut Stage);
     docket.push(&event(Kind::Failed, SECOND, 40_000, 80), &mut Stage);
     let mut closed = event(Kind::Closed, SECOND + 100, 40_000, 80);
+    closed.task.pid = 7;
+    docket.push(&closed, &mut Stage);
     closed.task.pid = 99;
+    closed.task.acting = true;
     docket.push(&closed, &mut Stage);
     let ripe = docket.ripe(u64::MAX);
     assert_eq!(ripe.len(), 1);
@@ -219,4 +222,21 @@ fn memory_is_bounded() {
     docket.ripe(u64::MAX);
     assert!(docket.waiting.is_empty() && docket.by_ends.is_empty());
     assert!(docket.told.moments.len() <= KEPT && docket.told.order.len() <= KEPT);
+}
+
+#[test]
+fn a_closed_socket_that_resets_itself_received_nothing() {
+    let mut docket = Docket::new();
+    docket.push(&event(Kind::ResetReceived, SECOND, 80, 40_000), &mut Stage);
+    docket.push(&event(Kind::ResetReceived, SECOND + 1, 40_000, 80), &mut Stage);
+    let mut sent = event(Kind::ResetSent, SECOND + 2, 80, 40_000);
+    sent.kernel_stack = vec![ANSWER];
+    docket.push(&sent, &mut Stage);
+    let ripe = docket.ripe(u64::MAX);
+    assert_eq!(ripe.len(), 1);
+    assert_eq!(ripe[0].deciding.told, Told::ResetSent);
+    assert_eq!(ripe[0].peer.as_ref().map(|peer| peer.told), Some(Told::ResetReceived));
+    assert_eq!((ripe[0].client.port, ripe[0].server.port), (40_000, 80));
+    let counted = docket.counted();
+    assert_eq!((counted.resets_sent, counted.resets_received), (1, 1));
 }
