@@ -91,7 +91,9 @@ pub struct Round {
     pub hosts: Vec<(String, Ipv4Addr)>,
     /// When it began.
     pub began: Timestamp,
-    /// From the first process to the end of the record.
+    /// When the record ended. Who was left then is ended after it: what comes of that belongs to no round.
+    pub ended: Timestamp,
+    /// From the first process until nobody was left.
     pub took: Duration,
     /// Packets at each host.
     pub recording: Recording,
@@ -204,6 +206,7 @@ impl Bench {
         let (resets, deaths, lost_events) = stage.bench.kernel_events()?;
         let after = stage.bench.counters()?;
         let recording = stage.bench.sandbox.wire.end();
+        let ended = now();
         drop(stage);
         let counters = after
             .iter()
@@ -220,6 +223,7 @@ impl Bench {
                 .map(|host| (host.name.clone(), host.address))
                 .collect(),
             began,
+            ended,
             took: clock.elapsed(),
             recording,
             accounts,
@@ -378,7 +382,7 @@ impl<'a> Stage<'a> {
             Does::Script(script) => {
                 let script = self.fill(script);
                 let waits = script.lines().any(|line| line.trim_start().starts_with("listen"));
-                let job = self.job(script, machine.address, number);
+                let job = self.job(script, &host.name, machine.address, number);
                 (
                     Process::actor(machine, &self.bench.program, &job, number, events),
                     true,
@@ -419,7 +423,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn job(&self, script: String, own: Ipv4Addr, number: usize) -> Job {
+    fn job(&self, script: String, host: &str, own: Ipv4Addr, number: usize) -> Job {
         let port = self.bench.port;
         let hosts: BTreeMap<String, SocketAddrV4> = self
             .bench
@@ -432,6 +436,7 @@ impl<'a> Stage<'a> {
         // Each process has random numbers of its own, the same ones for each seed.
         let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(number as u64);
         Job {
+            host: host.to_owned(),
             script,
             own,
             server: hosts.get("server").copied().unwrap_or(own),
