@@ -1,8 +1,9 @@
-//! Chores of the project: `cargo xtask score`, `cargo xtask bench explain`, `cargo xtask answers`.
+//! Chores of the project: `cargo xtask score`, `cargo xtask bench explain`, `cargo xtask answers`, `cargo xtask hear`.
 
 mod answers;
 mod bench;
 mod bypeer;
+mod hear;
 mod score;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Write docs/answers.md from measurements of the lab.
     Answers(answers::Arguments),
+    /// Hold what `bypeer watch` tells of the lab's rounds to what the lab knows.
+    Hear(hear::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -34,5 +37,6 @@ fn main() -> Result<ExitCode> {
         Chore::Score(arguments) => score::run(&arguments),
         Chore::Bench(bench::Bench::Explain(arguments)) => bench::run(&arguments),
         Chore::Answers(arguments) => answers::run(&arguments),
+        Chore::Hear(arguments) => hear::run(&arguments),
     }
 }
