@@ -91,7 +91,7 @@ pub struct Round {
     pub hosts: Vec<(String, Ipv4Addr)>,
     /// When it began.
     pub began: Timestamp,
-    /// When the record ended. Who was left then is ended after it: what comes of that belongs to no round.
+    /// When it was over. Who was left then is ended after it: what comes of that belongs to no round.
     pub ended: Timestamp,
     /// From the first process until nobody was left.
     pub took: Duration,
@@ -201,12 +201,12 @@ impl Bench {
         stage.bench.kernel_events()?;
         let before = stage.bench.counters()?;
         stage.play()?;
+        let ended = now();
         let (accounts, marks) = (stage.accounts(), std::mem::take(&mut stage.marks));
         // While the rules still hold: without them a retransmission may come through and be answered.
         let (resets, deaths, lost_events) = stage.bench.kernel_events()?;
         let after = stage.bench.counters()?;
         let recording = stage.bench.sandbox.wire.end();
-        let ended = now();
         drop(stage);
         let counters = after
             .iter()

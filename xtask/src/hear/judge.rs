@@ -128,12 +128,23 @@ fn nothing_to_tell(round: &LabRound) -> bool {
         );
         failure && *by > 0
     });
-    round.kernel_resets.is_empty() && !counted && !errors.into_iter().any(is_errno)
+    round.kernel_resets.is_empty() && !counted && !errors.into_iter().any(is_a_death)
 }
 
-/// `ECONNRESET` is the kernel's word; `EOF` and `timeout` are the actor's.
-fn is_errno(error: &str) -> bool {
-    error.len() > 3 && error.starts_with('E') && error.bytes().all(|byte| byte.is_ascii_uppercase())
+/// What a kernel tells a program whose connection it ended or could not make. `EOF` and `timeout` are the actor's own words.
+fn is_a_death(error: &str) -> bool {
+    const DEATHS: [&str; 9] = [
+        "ECONNABORTED",
+        "ECONNREFUSED",
+        "ECONNRESET",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+        "EPIPE",
+        "EPROTO",
+        "ETIMEDOUT",
+    ];
+    DEATHS.contains(&error)
 }
 
 /// How many of the truth's claims about resets were heard: with the host's kernel, the reason and the way through it.
