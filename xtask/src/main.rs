@@ -1,8 +1,9 @@
-//! Chores of the project: `cargo xtask score`, `cargo xtask bench explain`, `cargo xtask answers`, `cargo xtask vm`.
+//! Chores of the project: `cargo xtask score`, `bench explain`, `answers`, `hear`, `vm`.
 
 mod answers;
 mod bench;
 mod bypeer;
+mod hear;
 mod score;
 mod vm;
 
@@ -30,6 +31,8 @@ enum Chore {
     Answers(answers::Arguments),
     /// Run bypeer as root on other kernels, in virtual machines.
     Vm(vm::Arguments),
+    /// Hold what `bypeer watch` tells of the lab's rounds to what the lab knows.
+    Hear(hear::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -38,5 +41,6 @@ fn main() -> Result<ExitCode> {
         Chore::Bench(bench::Bench::Explain(arguments)) => bench::run(&arguments),
         Chore::Answers(arguments) => answers::run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
+        Chore::Hear(arguments) => hear::run(&arguments),
     }
 }

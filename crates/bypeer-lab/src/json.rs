@@ -120,6 +120,7 @@ struct RoundRecord<'a> {
     round: u32,
     seed: u64,
     began: f64,
+    ended: f64,
     took: f64,
     port: u16,
     hosts: Vec<HostRecord<'a>>,
@@ -207,6 +208,7 @@ impl<'a> RoundRecord<'a> {
             round: round.number,
             seed: round.seed,
             began: seconds(round.began),
+            ended: seconds(round.ended),
             took: round.took.as_secs_f64(),
             port: round.port,
             hosts: round

@@ -93,7 +93,9 @@ pub struct Round {
     pub hosts: Vec<(String, Ipv4Addr)>,
     /// When it began.
     pub began: Timestamp,
-    /// From the first process to the end of the record.
+    /// When it was over. Who was left then is ended after it: what comes of that belongs to no round.
+    pub ended: Timestamp,
+    /// From the first process until nobody was left.
     pub took: Duration,
     /// Packets at each host.
     pub recording: Recording,
@@ -212,6 +214,7 @@ impl Bench {
         stage.bench.kernel_events()?;
         let before = stage.bench.counters()?;
         stage.play()?;
+        let ended = now();
         let (accounts, marks) = (stage.accounts(), std::mem::take(&mut stage.marks));
         // While the rules still hold: without them a retransmission may come through and be answered.
         let mut told = stage.bench.kernel_events()?;
@@ -239,6 +242,7 @@ impl Bench {
                 .map(|host| (host.name.clone(), host.address))
                 .collect(),
             began,
+            ended,
             took: clock.elapsed(),
             recording,
             accounts,
@@ -437,7 +441,7 @@ impl<'a> Stage<'a> {
         let (process, scripted) = match &host.does {
             Does::Nothing => return Ok(()),
             Does::Script(script) => {
-                let job = self.job(self.fill(script), machine.address, number);
+                let job = self.job(self.fill(script), &host.name, machine.address, number);
                 (Process::actor(machine, &self.bench.program, &job, number, events), true)
             }
             Does::Command(line) => {
@@ -473,7 +477,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn job(&self, script: String, own: Ipv4Addr, number: usize) -> Job {
+    fn job(&self, script: String, host: &str, own: Ipv4Addr, number: usize) -> Job {
         let port = self.bench.port;
         let hosts: BTreeMap<String, SocketAddrV4> = self
             .bench
@@ -486,6 +490,7 @@ impl<'a> Stage<'a> {
         // Each process has random numbers of its own, the same ones for each seed.
         let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(number as u64);
         Job {
+            host: host.to_owned(),
             script,
             own,
             server: hosts.get("server").copied().unwrap_or(own),

@@ -137,6 +137,7 @@ pub(crate) fn well() -> Round {
             ("proxy".to_owned(), Ipv4Addr::new(198, 18, 0, 3)),
         ],
         began: at(0),
+        ended: at(60),
         took: Duration::from_millis(60),
         recording: Recording::default(),
         accounts: vec![

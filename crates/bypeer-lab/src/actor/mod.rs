@@ -12,6 +12,7 @@ mod protocol;
 mod script;
 mod words;
 
+use std::ffi::CString;
 use std::io::{BufRead, Write};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,10 @@ pub fn act(mut input: impl BufRead + Send + 'static, output: impl Write + Send +
         Ok(job) => job,
         Err(why) => return unable(output, why),
     };
+    if !job.host.is_empty() {
+        // Threads inherit it. Nothing of the round depends on it: it is for who looks at processes from outside.
+        let _ = rustix::thread::set_name(&process_name(&job.host));
+    }
     let mut hosts: Vec<String> = job.hosts.keys().cloned().collect();
     if !job.hosts.contains_key("server") {
         hosts.push("server".to_owned());
@@ -61,6 +66,16 @@ pub fn act(mut input: impl BufRead + Send + 'static, output: impl Write + Send +
         }
     });
     exited.recv().unwrap_or(UNABLE)
+}
+
+/// What the process of a host's actor is called: `lab-server`. Linux keeps 15 bytes of a name.
+pub fn process_name(host: &str) -> CString {
+    let name: Vec<u8> = format!("lab-{host}")
+        .bytes()
+        .filter(|byte| *byte != 0)
+        .take(15)
+        .collect();
+    CString::new(name).unwrap_or_default()
 }
 
 fn unable(mut output: impl Write, why: String) -> i32 {

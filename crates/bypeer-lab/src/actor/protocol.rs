@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The first line that an actor reads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
+    /// Its host's name, after which its process is named.
+    #[serde(default)]
+    pub host: String,
     /// What to do; all `{names}` are replaced already.
     pub script: String,
     /// Its own address, and the port that servers listen on.

@@ -53,6 +53,7 @@ impl Round {
         let own = self.server.unwrap();
         let hosts = BTreeMap::from([("server".to_owned(), own), ("client".to_owned(), own)]);
         let job = Job {
+            host: String::new(),
             script: script.to_owned(),
             own,
             server: own,
