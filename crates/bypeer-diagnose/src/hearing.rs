@@ -236,6 +236,11 @@ impl Unread<'_> {
         self.bytes >= SHORTEST_REQUEST && self.read > 0 && self.read.is_multiple_of(self.bytes)
     }
 
+    /// About as long as what was read before: a request like the one before it.
+    pub fn resembles_a_request(&self) -> bool {
+        self.bytes >= SHORTEST_REQUEST && (self.repeats() || self.bytes.abs_diff(self.read) <= self.bytes / 4)
+    }
+
     /// As long as a TLS record that holds an alert, so perhaps a close_notify.
     pub fn may_be_a_good_bye(&self) -> bool {
         self.read > 0 && TLS_ALERTS.contains(&self.bytes)

@@ -67,8 +67,10 @@ type Ends = (SocketAddr, SocketAddr);
 struct Waiting {
     since: u64,
     ends: Ends,
-    /// Cookies of the sockets that testified.
+    /// Cookies of the sockets that testified, with the numbers of their testimonies.
     cookies: Vec<(u64, u64)>,
+    /// Inodes of sockets whose owners are not known, with the numbers of their testimonies.
+    inodes: Vec<(u64, u64)>,
     local: SocketAddr,
     remote: SocketAddr,
     deciding: Testimony,
@@ -167,8 +169,9 @@ impl Docket {
         self.wait(&event, ends, local, remote, testimony);
     }
 
-    /// The hearings that have waited long enough at `now` (`CLOCK_MONOTONIC`); all with `u64::MAX`.
-    pub fn ripe(&mut self, now: u64) -> Vec<Hearing> {
+    /// The hearings that have waited long enough at `now` (`CLOCK_MONOTONIC`); all with `u64::MAX`. Owners that are not known yet are
+    /// asked for once more.
+    pub fn ripe(&mut self, now: u64, machine: &mut dyn Machine) -> Vec<Hearing> {
         let mut ripe = Vec::new();
         let settles = u64::try_from(SETTLES.as_nanos()).unwrap_or(u64::MAX);
         while self
@@ -176,7 +179,10 @@ impl Docket {
             .front()
             .is_some_and(|waiting| now.saturating_sub(waiting.since) >= settles || self.waiting.len() > WAITING)
         {
-            let Some(waiting) = self.waiting.pop_front() else { break };
+            let Some(mut waiting) = self.waiting.pop_front() else {
+                break;
+            };
+            waiting.ask_for_owners(machine);
             self.taken += 1;
             self.by_ends.remove(&waiting.ends);
             self.told.note(waiting.ends, waiting.since);
@@ -208,6 +214,7 @@ impl Docket {
             since: event.at,
             ends,
             cookies: vec![(event.cookie, deciding.number)],
+            inodes: vec![(event.inode, deciding.number)],
             local,
             remote,
             opened: opened.and_then(|_| deciding.history.first().map(|deed| deed.at)),
@@ -278,6 +285,20 @@ impl Docket {
 }
 
 impl Waiting {
+    fn ask_for_owners(&mut self, machine: &mut dyn Machine) {
+        for testimony in std::iter::once(&mut self.deciding).chain(self.peer.as_mut()) {
+            let inode = self.inodes.iter().find(|(_, number)| *number == testimony.number);
+            let unknown = testimony.actor.is_none() && testimony.path != Some(ResetPath::Answer);
+            if let Some((inode, _)) = inode.filter(|(inode, _)| unknown && *inode != 0)
+                && let Some(mut actor) = machine.owner(*inode)
+            {
+                actor.known = Known::Descriptor;
+                actor.act = Act::Owned;
+                testimony.actor = Some(actor);
+            }
+        }
+    }
+
     /// Takes what the other end, or the same end once more, says; false when it adds nothing.
     fn hear(&mut self, event: &Event, local: SocketAddr, testimony: Testimony) -> bool {
         let same_end = |own: SocketAddr| local == own && self.local != self.remote;
@@ -287,6 +308,9 @@ impl Waiting {
             .find(|(cookie, _)| event.cookie != 0 && *cookie == event.cookie)
             .map(|(_, number)| *number);
         let speaks_again = |before: &Testimony, own| known == Some(before.number) || same_end(own);
+        // The very socket, and not what answers in its place when it is gone.
+        let is_known = known.is_some();
+        let corrects = |before: &Testimony, now: &Testimony| is_known && corrects(before, now);
         if speaks_again(&self.deciding, self.local) {
             let corrects = corrects(&self.deciding, &testimony);
             if corrects {
@@ -304,8 +328,11 @@ impl Waiting {
             return corrects;
         }
         self.cookies.push((event.cookie, testimony.number));
-        // Who sent the reset decides, whoever was heard first.
-        if testimony.told == Told::ResetSent && self.deciding.told != Told::ResetSent {
+        self.inodes.push((event.inode, testimony.number));
+        // Who sent the reset decides, whoever was heard first; of two that did, the one that answers data.
+        let says_more =
+            self.deciding.told != Told::ResetSent || answers_nothing(&self.deciding) && !answers_nothing(&testimony);
+        if testimony.told == Told::ResetSent && says_more {
             self.decide_by_peer(testimony);
         } else {
             self.peer = Some(testimony);
@@ -353,6 +380,15 @@ fn corrects(before: &Testimony, now: &Testimony) -> bool {
     now.told == Told::ResetSent && matches!(before.told, Told::ResetReceived | Told::Overflowed)
 }
 
+/// A reset that answers a segment without payload: what is left of a connection that both ends have done with.
+fn answers_nothing(testimony: &Testimony) -> bool {
+    let empty = testimony
+        .trigger
+        .as_ref()
+        .is_some_and(|trigger| trigger.len == 0 && !trigger.syn);
+    testimony.path == Some(ResetPath::Answer) && empty
+}
+
 fn other(side: Side) -> Side {
     match side {
         Side::Client => Side::Server,
@@ -369,7 +405,9 @@ fn is_follow_up(testimony: &Testimony) -> bool {
     );
     match testimony.told {
         Told::ResetSent => testimony.path == Some(ResetPath::Answer) && !opens && without_socket,
-        Told::ResetReceived | Told::Destroyed => without_socket,
+        // The other end's share of a story that was told.
+        Told::ResetReceived => true,
+        Told::Destroyed => without_socket,
         Told::Failed | Told::Overflowed | Told::Swapped => false,
     }
 }

@@ -35,6 +35,22 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
+    // Whether the close was announced stands in a head that was not read.
+    let perhaps = hearing.late().filter(|late| late.side == Side::Server && late.closed.sent > 0 && late.closed_right_after_speaking());
+    if hearing.announced().is_none()
+        && hearing.death().is_none()
+        && perhaps.is_some_and(|late| late.trigger.len > 0 && !late.is_too_short_for_a_request() && !late.may_be_a_good_bye())
+    {
+        return Some(
+            Weighed::of(
+                Strength::Fits,
+                Party::ClientProgram,
+                "the client may have sent another request although the close had been announced",
+            )
+            .and(heard::proof(hearing))
+            .settled_by("whether the server says Connection: close: a capture shows it"),
+        );
+    }
     if hearing.death().is_some() || hearing.announced() != Some(true) || hearing.request_rest().is_some_and(|rest| rest > 0) {
         return None;
     }

@@ -83,7 +83,7 @@ fn alert_name(description: u8) -> &'static str {
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
     let unread = hearing.closed_unread().filter(Unread::may_be_a_good_bye)?;
-    if hearing.death().is_some() || unread.wrote == 0 || unread.came == Came::Before || hearing.status().is_some() || hearing.method().is_some() {
+    if hearing.death().is_some() || unread.wrote == 0 || hearing.status().is_some() || hearing.method().is_some() {
         return None;
     }
     let side = unread.side.name();
@@ -94,7 +94,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
             format!("the {side} closed with {} bytes unread, as many as a TLS good-bye (close_notify) has", unread.bytes),
         )
         .and(heard::proof(hearing))
-        .harmless(hearing.is_a_tls_port() || unread.came != Came::CannotTell)
+        .harmless(hearing.is_a_tls_port() || matches!(unread.came, Came::After(_)))
         .settled_by("whether the connection speaks TLS: its port, or a capture"),
     )
 }

@@ -80,6 +80,8 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         Some(_) => return None,
         // A line end, or the padding of an empty FastCGI record (8 bytes).
         None if matches!(unread.bytes, 1 | 2 | 8) && unread.came != Came::NothingSent => Strength::Fits,
+        // As long as the request before it: perhaps the next one, sent before the answer was read.
+        None if unread.came == Came::Before && unread.resembles_a_request() => Strength::Fits,
         None => return None,
     };
     let verdict = format!("the server answered and closed with {} bytes after the request unread", unread.bytes);

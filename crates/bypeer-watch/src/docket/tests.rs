@@ -95,8 +95,8 @@ fn the_sender_decides_although_its_peer_was_heard_first() {
     let mut docket = Docket::new();
     docket.push(&event(Kind::ResetReceived, SECOND, 40_000, 80), &mut Stage);
     docket.push(&unread(SECOND + 10), &mut Stage);
-    assert!(docket.ripe(SECOND + 20).is_empty());
-    let ripe = docket.ripe(2 * SECOND);
+    assert!(docket.ripe(SECOND + 20, &mut Stage).is_empty());
+    let ripe = docket.ripe(2 * SECOND, &mut Stage);
     assert_eq!(ripe.len(), 1);
     let hearing = &ripe[0];
     assert_eq!((hearing.client.port, hearing.server.port), (40_000, 80));
@@ -133,15 +133,15 @@ fn what_late_segments_draw_is_no_second_story() {
         window: 0,
     });
     docket.push(&late, &mut Stage);
-    assert_eq!(docket.ripe(2 * SECOND).len(), 1);
+    assert_eq!(docket.ripe(2 * SECOND, &mut Stage).len(), 1);
     late.at = 30 * SECOND;
     docket.push(&late, &mut Stage);
-    assert!(docket.ripe(u64::MAX).is_empty());
+    assert!(docket.ripe(u64::MAX, &mut Stage).is_empty());
     assert_eq!(docket.counted().follow_ups, 2);
     // A SYN on the same ports is a new connection.
     late.segment = late.segment.map(|segment| Segment { flags: 2, ..segment });
     docket.push(&late, &mut Stage);
-    assert_eq!(docket.ripe(u64::MAX).len(), 1);
+    assert_eq!(docket.ripe(u64::MAX, &mut Stage).len(), 1);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn the_error_of_a_reset_is_the_same_story_and_its_owner_is_who_closes() {
     closed.task.pid = 99;
     closed.task.acting = true;
     docket.push(&closed, &mut Stage);
-    let ripe = docket.ripe(u64::MAX);
+    let ripe = docket.ripe(u64::MAX, &mut Stage);
     assert_eq!(ripe.len(), 1);
     let actor = ripe[0].deciding.actor.as_ref();
     assert_eq!(
@@ -183,7 +183,7 @@ fn whoever_ran_is_not_who_closed() {
         ..Closing::default()
     });
     docket.push(&late, &mut Stage);
-    let ripe = docket.ripe(u64::MAX);
+    let ripe = docket.ripe(u64::MAX, &mut Stage);
     let by = &ripe[0].deciding;
     assert_eq!(by.actor.as_ref().map(|actor| actor.pid), Some(80));
     assert_eq!(by.side, Some(Side::Server));
@@ -198,7 +198,7 @@ fn an_attempt_that_a_full_queue_drops_again_and_again_is_told_once() {
         drop.state = 10;
         docket.push(&drop, &mut Stage);
     }
-    let ripe = docket.ripe(u64::MAX);
+    let ripe = docket.ripe(u64::MAX, &mut Stage);
     assert_eq!(ripe.len(), 1);
     assert_eq!(ripe[0].deciding.told, Told::Overflowed);
     assert_eq!(docket.counted().follow_ups, 3);
@@ -215,11 +215,11 @@ fn memory_is_bounded() {
         )));
         docket.push(&event, &mut Stage);
         if number % 1000 == 0 {
-            docket.ripe(0);
+            docket.ripe(0, &mut Stage);
             assert!(docket.waiting.len() <= WAITING);
         }
     }
-    docket.ripe(u64::MAX);
+    docket.ripe(u64::MAX, &mut Stage);
     assert!(docket.waiting.is_empty() && docket.by_ends.is_empty());
     assert!(docket.told.moments.len() <= KEPT && docket.told.order.len() <= KEPT);
 }
@@ -232,11 +232,25 @@ fn a_closed_socket_that_resets_itself_received_nothing() {
     let mut sent = event(Kind::ResetSent, SECOND + 2, 80, 40_000);
     sent.kernel_stack = vec![ANSWER];
     docket.push(&sent, &mut Stage);
-    let ripe = docket.ripe(u64::MAX);
+    let ripe = docket.ripe(u64::MAX, &mut Stage);
     assert_eq!(ripe.len(), 1);
     assert_eq!(ripe[0].deciding.told, Told::ResetSent);
     assert_eq!(ripe[0].peer.as_ref().map(|peer| peer.told), Some(Told::ResetReceived));
     assert_eq!((ripe[0].client.port, ripe[0].server.port), (40_000, 80));
     let counted = docket.counted();
     assert_eq!((counted.resets_sent, counted.resets_received), (1, 1));
+}
+
+#[test]
+fn a_forged_reset_is_not_corrected_by_what_is_answered_later() {
+    let mut docket = Docket::new();
+    docket.push(&event(Kind::ResetReceived, SECOND, 40_000, 80), &mut Stage);
+    let mut late = event(Kind::ResetSent, SECOND + 2, 40_000, 80);
+    late.cookie = 0;
+    late.tcp = None;
+    late.kernel_stack = vec![ANSWER];
+    docket.push(&late, &mut Stage);
+    let ripe = docket.ripe(u64::MAX, &mut Stage);
+    assert_eq!(ripe.len(), 1);
+    assert_eq!(ripe[0].deciding.told, Told::ResetReceived);
 }

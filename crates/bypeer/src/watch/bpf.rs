@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use bypeer_diagnose::Hearing;
 use bypeer_diagnose::testimony::{Act, Actor, Frame, ResetPath};
 use bypeer_watch::bpf::{Live, LoadError, Settings};
 use bypeer_watch::docket::Docket;
@@ -106,6 +107,15 @@ impl Bpf {
         for event in &events {
             docket.push(event, &mut interpreter);
         }
+    }
+
+    /// What is ripe, with owners that are known by now.
+    pub(super) fn ripe(&mut self, docket: &mut Docket, now: u64) -> Vec<Hearing> {
+        let mut interpreter = Interpreter {
+            live: &self.live,
+            host: &mut self.host,
+        };
+        docket.ripe(now, &mut interpreter)
     }
 
     /// A process that holds the socket with this inode.

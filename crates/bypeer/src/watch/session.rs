@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use bypeer_diagnose::testimony::{Actor, Frame, ResetPath};
 use bypeer_diagnose::{Finding, Hearing, decide_heard};
 use bypeer_report::Exit;
 use bypeer_watch::backlog::{self, Backlogs};
 use bypeer_watch::docket::Docket;
+use bypeer_watch::event::{Task, UserStack};
 use bypeer_watch::heard::Hears;
 use bypeer_watch::sock_diag::SockDiag;
 use bypeer_watch::tracefs::Tracefs;
+use bypeer_watch::witness::Machine;
+use bypeer_wire::Timestamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -105,6 +109,13 @@ impl Listening {
         Ok(())
     }
 
+    fn ripe(&mut self, docket: &mut Docket, now: u64) -> Vec<Hearing> {
+        match self {
+            Listening::Bpf(bpf) => bpf.ripe(docket, now),
+            Listening::Other(_) => docket.ripe(now, &mut Nobody),
+        }
+    }
+
     fn lost(&self) -> Lost {
         match self {
             Listening::Bpf(bpf) => bpf.lost(),
@@ -121,6 +132,39 @@ impl Listening {
             Listening::Bpf(_) => Vec::new(),
             Listening::Other(source) => source.complaints(),
         }
+    }
+}
+
+/// A source that gives testimonies has answered all that can be asked.
+struct Nobody;
+
+impl Machine for Nobody {
+    fn real_time(&self, _: u64) -> Timestamp {
+        Timestamp::default()
+    }
+    fn tick(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn reset_reason(&self, _: u32) -> Option<String> {
+        None
+    }
+    fn reset_path(&self, _: &[u64]) -> ResetPath {
+        ResetPath::Other
+    }
+    fn actor(&mut self, _: &Task, _: Option<ResetPath>) -> Actor {
+        Actor::default()
+    }
+    fn owner(&mut self, _: u64) -> Option<Actor> {
+        None
+    }
+    fn frames(&mut self, _: &Task, _: &UserStack) -> Vec<Frame> {
+        Vec::new()
+    }
+    fn listening(&mut self, _: u32, _: SocketAddr) -> Option<bool> {
+        None
+    }
+    fn listened(&self, _: u32, _: SocketAddr) -> bool {
+        false
     }
 }
 
@@ -192,7 +236,7 @@ impl Session {
             queues.look(&mut docket, &mut listening);
             if let Err(error) = listening
                 .take(&mut docket)
-                .and_then(|()| self.tell(docket.ripe(monotonic()), &listening, &docket))
+                .and_then(|()| self.tell(listening.ripe(&mut docket, monotonic()), &listening, &docket))
             {
                 break Err(error);
             }
@@ -224,7 +268,8 @@ impl Session {
     /// What is still on its way, and what had to wait.
     fn last(&mut self, listening: &mut Listening, docket: &mut Docket) -> anyhow::Result<()> {
         listening.take(docket)?;
-        self.tell(docket.ripe(u64::MAX), listening, docket)
+        let ripe = listening.ripe(docket, u64::MAX);
+        self.tell(ripe, listening, docket)
     }
 
     fn tell(&mut self, hearings: Vec<Hearing>, listening: &Listening, docket: &Docket) -> anyhow::Result<()> {
