@@ -448,6 +448,12 @@ fn segments_without_a_socket() {
         verdict(unknown("TCP_FLAGS", Some(State::Listen), false)),
         "likely half-open-after-reboot"
     );
+    // A stray ACK or FIN harms nobody.
+    let stray = Testimony {
+        trigger: Some(trigger(0)),
+        ..unknown("NO_SOCKET", None, false)
+    };
+    assert_eq!(verdict(stray), "likely half-open-after-reboot (harmless)");
     let overflow = |testimony| Testimony {
         overflowed: true,
         ..testimony

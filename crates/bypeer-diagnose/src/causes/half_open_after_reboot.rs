@@ -96,6 +96,8 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
             format!("{what} came for a connection that the {side}'s kernel does not know (any more): a restart, a failover, an address that moved"),
         )
         .and(heard::proof(hearing))
+        // Nothing was lost with a segment that carries nothing.
+        .harmless(trigger.len == 0)
         .settled_by(format!("uptime of the {side}'s host and container; what closed this connection before the watch began")),
     )
 }
