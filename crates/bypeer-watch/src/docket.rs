@@ -22,6 +22,8 @@ const REMEMBERED: Duration = Duration::from_secs(120);
 const RELATED: Duration = Duration::from_secs(2);
 /// An attempt that a full queue drops is repeated after 1, 2, 4, … seconds: told once.
 const OVERFLOW_REPEATS: Duration = Duration::from_secs(70);
+const EPIPE: u32 = 32;
+const ECONNRESET: u32 = 104;
 /// Connections and drops remembered.
 const KEPT: usize = 16_384;
 /// Hearings that wait at once; beyond this the oldest is handed out as it is.
@@ -96,8 +98,10 @@ impl Docket {
             self.follow_ups += 1;
             return;
         };
-        // tcp_disconnect() wipes the peer's port, and tells of the error after the reset.
-        if event.kind == Kind::Failed && (remote.port() == 0 || local.port() == 0) {
+        // The error of a reset is told after the reset itself; tcp_disconnect() has wiped the peer's port by then.
+        let error = event.tcp.map_or(0, |tcp| tcp.error);
+        let of_a_reset = matches!(error, ECONNRESET | EPIPE);
+        if event.kind == Kind::Failed && (remote.port() == 0 || local.port() == 0 || of_a_reset) {
             self.follow_ups += 1;
             return;
         }
@@ -225,13 +229,18 @@ impl Docket {
 
     /// A firewall's drop is remembered for what follows; a full queue's is a story.
     fn dropped(&mut self, event: &Event, ends: Ends, machine: &mut dyn Machine) {
-        let is_listener = State::of(event.state) == Some(State::Listen) || event.tcp.is_some_and(|tcp| tcp.backlog > 0);
-        if !is_listener {
-            self.firewalled.note(ends, event.at);
-            if let Some(waiting) = self.with_ends(&ends) {
-                waiting.deciding.firewalled = true;
+        let reason = event.reason.and_then(|reason| machine.drop_reason(reason));
+        match reason.as_deref() {
+            Some("TCP_LISTEN_OVERFLOW") => {}
+            Some("NETFILTER_DROP") => {
+                self.firewalled.note(ends, event.at);
+                if let Some(waiting) = self.with_ends(&ends) {
+                    waiting.deciding.firewalled = true;
+                }
+                return;
             }
-            return;
+            // Of those that concern connections, none that a cause asks for.
+            _ => return,
         }
         let Some(local) = event.local else { return };
         self.overflowed.note(local, event.at);

@@ -19,6 +19,8 @@ pub trait Machine {
     fn tick(&self) -> Duration;
     /// Name of a reset reason.
     fn reset_reason(&self, number: u32) -> Option<String>;
+    /// Name of a reason to drop a packet.
+    fn drop_reason(&self, number: u32) -> Option<String>;
     /// By which way through the kernel these functions lead.
     fn reset_path(&self, kernel_stack: &[u64]) -> ResetPath;
     /// The process of a task, and what it was doing when a reset came by `path`.
@@ -131,6 +133,10 @@ fn side(event: &Event, machine: &mut dyn Machine) -> Option<Side> {
         return Some(Side::Server);
     }
     let state = State::of(event.state);
+    // A full queue is a server's, whoever holds the socket that the segment was for.
+    if event.kind == Kind::Dropped {
+        return Some(Side::Server);
+    }
     match state {
         Some(State::SynSent) => return Some(Side::Client),
         Some(State::Listen | State::SynReceived | State::NewSynReceived) => return Some(Side::Server),

@@ -136,6 +136,8 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         // The head says that a body is missing, and as much lies unread.
         (_, Some(rest)) if rest > 0 && unread.wrote > 0 && unread.bytes <= rest && !refused => Strength::Proven,
         (_, Some(rest)) if rest > 0 => Strength::Possible,
+        // Another whole request, that nobody came to read.
+        (Came::After(_), Some(_)) if unread.waited() => Strength::Fits,
         // The program had read the whole request: what lies there is something else.
         (_, Some(_)) if unread.wrote > 0 => return None,
         (Came::NothingSent, _) => Strength::Proven,

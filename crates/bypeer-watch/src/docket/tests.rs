@@ -20,6 +20,11 @@ impl Machine for Stage {
     fn reset_reason(&self, number: u32) -> Option<String> {
         (number == 1).then(|| "TCP_ABORT_ON_CLOSE".to_owned())
     }
+    fn drop_reason(&self, number: u32) -> Option<String> {
+        ["NETFILTER_DROP", "TCP_LISTEN_OVERFLOW"]
+            .get(number as usize)
+            .map(|name| (*name).to_owned())
+    }
     fn reset_path(&self, kernel_stack: &[u64]) -> ResetPath {
         match kernel_stack.first() {
             Some(&UNREAD) => ResetPath::CloseUnread,
@@ -195,7 +200,7 @@ fn an_attempt_that_a_full_queue_drops_again_and_again_is_told_once() {
     let mut docket = Docket::new();
     for second in [1, 2, 4, 8] {
         let mut drop = event(Kind::Dropped, second * SECOND, 80, 40_000);
-        drop.state = 10;
+        drop.reason = Some(1);
         docket.push(&drop, &mut Stage);
     }
     let ripe = docket.ripe(u64::MAX, &mut Stage);
@@ -253,4 +258,15 @@ fn a_forged_reset_is_not_corrected_by_what_is_answered_later() {
     let ripe = docket.ripe(u64::MAX, &mut Stage);
     assert_eq!(ripe.len(), 1);
     assert_eq!(ripe[0].deciding.told, Told::ResetReceived);
+}
+
+#[test]
+fn a_firewall_s_drop_is_told_with_the_reset_that_follows() {
+    let mut docket = Docket::new();
+    let mut drop = event(Kind::Dropped, SECOND, 40_000, 80);
+    drop.reason = Some(0);
+    docket.push(&drop, &mut Stage);
+    docket.push(&event(Kind::ResetReceived, SECOND + 10, 40_000, 80), &mut Stage);
+    let ripe = docket.ripe(u64::MAX, &mut Stage);
+    assert!(ripe.len() == 1 && ripe[0].deciding.firewalled);
 }

@@ -166,6 +166,10 @@ impl Machine for Interpreter<'_> {
         self.live.names().reset_reason(number).map(str::to_owned)
     }
 
+    fn drop_reason(&self, number: u32) -> Option<String> {
+        self.live.names().drop_reason(number).map(str::to_owned)
+    }
+
     fn reset_path(&self, kernel_stack: &[u64]) -> ResetPath {
         kernel::path(&self.live.kernel_functions(kernel_stack))
     }

@@ -148,6 +148,9 @@ impl Machine for Nobody {
     fn reset_reason(&self, _: u32) -> Option<String> {
         None
     }
+    fn drop_reason(&self, _: u32) -> Option<String> {
+        None
+    }
     fn reset_path(&self, _: &[u64]) -> ResetPath {
         ResetPath::Other
     }
