@@ -23,7 +23,7 @@ use self::filter::Filter;
 use self::printer::Printer;
 use self::recorder::Opened;
 use self::session::{Listening, Session};
-use crate::cli::{Color, Format};
+use crate::cli::Color;
 use crate::interrupt;
 
 /// `bypeer watch`.
@@ -54,9 +54,7 @@ pub(crate) fn run(arguments: &Watch, color: Color) -> anyhow::Result<Exit> {
     printer.summary.tier = heard.tier;
     printer.summary.unknown = heard.unknown;
     printer.summary.notes = notes;
-    if arguments.format == Format::Text {
-        eprintln!("{}", heard.words);
-    }
+    eprintln!("{}", heard.words);
     let session = Session {
         filter,
         printer,
