@@ -1,6 +1,7 @@
 //! `cargo xtask hear`: every scenario of the lab while `bypeer watch` listens, and what it tells held to what the lab knows.
 
 mod judge;
+mod loopback;
 mod owners;
 mod records;
 mod round;
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// `bypeer watch --payload`
     #[arg(long)]
     payload: bool,
+    /// Also play the actors' scripts on loopback, to see whose sockets the watch says they were
+    #[arg(long)]
+    loopback: bool,
     /// Real software in a role, as `bypeer lab run --real`
     #[arg(long, value_name = "NAME")]
     real: Option<String>,
@@ -71,6 +75,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         rounds.extend(records::rounds(&text)?.into_iter().map(|round| (scenario, round)));
         kept.push_str(&text);
     }
+    let mut on_loopback = Vec::new();
+    if arguments.loopback {
+        for (number, scenario) in scenarios.iter().filter(|scenario| loopback::fits(scenario)).enumerate() {
+            eprintln!("on loopback: {}", scenario.id);
+            let round = loopback::play(&binary, scenario, u16::try_from(number)?)
+                .with_context(|| format!("{} on loopback", scenario.id))?;
+            on_loopback.push(round);
+        }
+    }
     let told = watch.end()?;
     if let Some(folder) = &arguments.keep {
         std::fs::create_dir_all(folder)?;
@@ -86,6 +99,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         let heard = Heard::of(round, &hearings);
         table.add(round, truth, &heard);
+    }
+    for round in &on_loopback {
+        table.add_owners(round, &Heard::of(round, &hearings));
     }
     print!("{}", if arguments.json { table.json()? } else { table.text() });
     Ok(if table.is_good() {
@@ -134,3 +150,7 @@ fn play(binary: &PathBuf, scenario: &Scenario, arguments: &Arguments) -> Result<
     );
     Ok(String::from_utf8(output.stdout)?)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -201,6 +201,16 @@ impl Hearing {
         Some(request.length?.saturating_sub(request.passed))
     }
 
+    /// The last thing that this client's end saw was an answer: it came after its request, or, as on fast paths, in the same tick.
+    pub fn was_answered(&self, by: &Testimony) -> bool {
+        let tick = by.tick;
+        let after = by
+            .since_received
+            .zip(by.since_sent)
+            .is_some_and(|(received, sent)| received <= sent + tick);
+        by.received.is_some_and(|received| received > 0) && (by.response.is_some() || after)
+    }
+
     /// The server's port is one at which TLS is spoken from the first byte.
     pub fn is_a_tls_port(&self) -> bool {
         const PORTS: [u16; 10] = [443, 465, 563, 636, 853, 989, 990, 993, 995, 8443];

@@ -319,7 +319,8 @@ impl Waiting {
         let speaks_again = |before: &Testimony, own| known == Some(before.number) || same_end(own);
         // The very socket, and not what answers in its place when it is gone.
         let is_known = known.is_some();
-        let corrects = |before: &Testimony, now: &Testimony| is_known && corrects(before, now);
+        let corrects =
+            |before: &Testimony, now: &Testimony| is_known && corrects(before, now) || comes_before(before, now);
         if speaks_again(&self.deciding, self.local) {
             let corrects = corrects(&self.deciding, &testimony);
             if corrects {
@@ -387,6 +388,13 @@ impl Waiting {
 /// received that nobody sent.
 fn corrects(before: &Testimony, now: &Testimony) -> bool {
     now.told == Told::ResetSent && matches!(before.told, Told::ResetReceived | Told::Overflowed)
+}
+
+/// A close that resets, against the answer to a segment that came for the closed socket: an interrupt may tell of the second first.
+fn comes_before(before: &Testimony, now: &Testimony) -> bool {
+    let is_answer = |testimony: &Testimony| testimony.path == Some(ResetPath::Answer);
+    let both_sent = before.told == Told::ResetSent && now.told == Told::ResetSent;
+    both_sent && is_answer(before) && before.closed.is_none() && !is_answer(now)
 }
 
 /// A reset that answers a segment without payload: what is left of a connection that both ends have done with.

@@ -200,7 +200,10 @@ fn ticks(count: u64, tick: Duration) -> Duration {
 fn closed(closing: &Closing, tick: Duration, machine: &dyn Machine) -> Closed {
     Closed {
         at: machine.real_time(closing.at),
-        received: closing.received,
+        // Whoever closes second had received a FIN, which counts.
+        received: closing
+            .received
+            .saturating_sub(u64::from(State::of(closing.state) == Some(State::LastAck))),
         sent: closing.sent,
         since_received: ticks(u64::from(closing.ticks_since_received), tick),
         since_sent: ticks(u64::from(closing.ticks_since_sent), tick),

@@ -3,6 +3,7 @@
 use std::ops::AddAssign;
 
 use bypeer_lab::actor::process_name;
+use bypeer_lab::scenario::Truth;
 
 use super::records::{Hearing, LabRound, Testimony};
 
@@ -14,13 +15,6 @@ pub struct Owners {
     pub unknown: usize,
     /// What was told, and what is true.
     pub wrong: Vec<String>,
-}
-
-impl Owners {
-    /// All that there were to tell.
-    pub fn all(&self) -> usize {
-        self.right + self.unknown + self.wrong.len()
-    }
 }
 
 impl AddAssign for Owners {
@@ -40,6 +34,18 @@ pub fn owners(round: &LabRound, hearing: &Hearing) -> Owners {
     owners
 }
 
+/// A reset that is the scenario's own must be that of the host which the truth says sent it; the words tell of another.
+pub fn wrong_end(round: &LabRound, truth: &Truth, hearing: &Hearing) -> Option<String> {
+    let by = &hearing.kernel.deciding;
+    if by.told != "reset-sent" || truth.kernel.is_empty() {
+        return None;
+    }
+    let end = hearing.end_of(by)?;
+    let hosts = round.hosts_at(end.ip());
+    let claimed = truth.kernel.iter().any(|claim| hosts.contains(&claim.host.as_str()));
+    (!claimed).then(|| format!("the reset was {}'s, not {}'s", hosts.join(" or "), truth.kernel[0].host))
+}
+
 fn of_one(round: &LabRound, hearing: &Hearing, testimony: &Testimony) -> Owners {
     let mut owners = Owners::default();
     let hosts = hearing
@@ -49,8 +55,8 @@ fn of_one(round: &LabRound, hearing: &Hearing, testimony: &Testimony) -> Owners 
     let names: Vec<String> = hosts
         .iter()
         .filter(|host| {
-            let accounts = round.accounts.iter().filter(|account| account.host == **host);
-            accounts.fold(true, |all, account| all && account.scripted)
+            let mut accounts = round.accounts.iter().filter(|account| account.host == **host);
+            accounts.all(|account| account.scripted)
         })
         .map(|host| process_name(host).to_string_lossy().into_owned())
         .collect();

@@ -27,7 +27,8 @@ pub struct LabRound {
     pub shown: bool,
     pub failed: bool,
     pub accounts: Vec<Account>,
-    pub kernel_resets: Vec<KernelReset>,
+    /// That they were sent is all that is asked of them.
+    pub kernel_resets: Vec<serde::de::IgnoredAny>,
     pub counters: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
@@ -47,13 +48,6 @@ pub struct Account {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Deed {
     pub error: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub struct KernelReset {
-    pub host: String,
-    pub reason: Option<String>,
-    pub path: String,
 }
 
 /// A connection that the watch told of, of `bypeer.finding/1` or `bypeer.unexplained/1`.

@@ -8,7 +8,7 @@ use bypeer_lab::scenario::Truth;
 use serde::Serialize;
 
 use super::judge::{self, Verdict};
-use super::owners::{Owners, owners};
+use super::owners::{Owners, owners, wrong_end};
 use super::records::{Hearing, LabRound};
 use super::round::Heard;
 
@@ -31,7 +31,7 @@ struct Row {
     heard: BTreeMap<String, usize>,
     verdict: &'static str,
     #[serde(skip)]
-    judged: Verdict,
+    judged: Option<Verdict>,
     unexplained: usize,
     reasons: (usize, usize),
     owners_right: usize,
@@ -48,16 +48,34 @@ impl Row {
 impl Table {
     /// Judges a round.
     pub fn add(&mut self, round: &LabRound, truth: &Truth, heard: &Heard<'_>) {
+        let judged = judge::judge(round, truth, heard);
+        let right = |hearing: &&&Hearing| judge::of_one(round, truth, hearing) == Verdict::Right;
+        let ends = heard.hearings.iter().filter(right);
+        let wrong: Vec<String> = ends.filter_map(|hearing| wrong_end(round, truth, hearing)).collect();
+        self.push(round, heard, Some(judged), judge::reasons(round, truth, heard));
+        if let Some(row) = self.rows.last_mut() {
+            row.owners_wrong.extend(wrong);
+        }
+    }
+
+    /// Judges the owners alone.
+    pub fn add_owners(&mut self, round: &LabRound, heard: &Heard<'_>) {
+        self.push(round, heard, None, (0, 0));
+    }
+
+    fn push(&mut self, round: &LabRound, heard: &Heard<'_>, judged: Option<Verdict>, reasons: (usize, usize)) {
         let mut words: BTreeMap<String, usize> = BTreeMap::new();
         let mut all = Owners::default();
         for hearing in &heard.hearings {
             *words.entry(in_words(hearing)).or_default() += 1;
             all += owners(round, hearing);
         }
-        let judged = judge::judge(round, truth, heard);
         let mut scenario = round.scenario.clone();
         if let Some(real) = &round.real {
             scenario = format!("{scenario}+{real}");
+        }
+        if judged.is_none() {
+            scenario.push_str(" on loopback");
         }
         self.rows.push(Row {
             scenario,
@@ -65,10 +83,10 @@ impl Table {
             cause: round.cause.clone(),
             shown: round.shown,
             heard: words,
-            verdict: judged.name(),
+            verdict: judged.map_or("owners alone", Verdict::name),
             judged,
             unexplained: heard.hearings.iter().filter(|hearing| hearing.cause.is_none()).count(),
-            reasons: judge::reasons(round, truth, heard),
+            reasons,
             owners_right: all.right,
             owners_unknown: all.unknown,
             owners_wrong: all.wrong,
@@ -77,7 +95,7 @@ impl Table {
 
     /// Nothing is wrong, no owner either.
     pub fn is_good(&self) -> bool {
-        let bad = |row: &Row| row.judged >= Verdict::Astray || !row.owners_wrong.is_empty();
+        let bad = |row: &Row| row.judged >= Some(Verdict::Astray) || !row.owners_wrong.is_empty();
         !self.rows.is_empty() && !self.rows.iter().any(bad)
     }
 
@@ -118,7 +136,7 @@ impl Table {
     }
 
     fn totals(&self) -> String {
-        let count = |verdict: Verdict| self.rows.iter().filter(|row| row.judged == verdict).count();
+        let count = |verdict: Verdict| self.rows.iter().filter(|row| row.judged == Some(verdict)).count();
         let counted: Vec<String> = Verdict::ALL
             .iter()
             .filter(|verdict| count(**verdict) > 0)
@@ -128,7 +146,7 @@ impl Table {
         let mut text = format!(
             "\n{} rounds: {}\nreasons that the lab claims: {} of {} heard\nowners: {} of {} right, {} unknown, {} wrong\n\
              unexplained connections: {}\n",
-            self.rows.len(),
+            self.rows.iter().filter(|row| row.judged.is_some()).count(),
             counted.join(", "),
             sum(|row| row.reasons.0),
             sum(|row| row.reasons.1),

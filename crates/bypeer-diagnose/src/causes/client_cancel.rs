@@ -179,7 +179,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     if let Some(by) = by
         && matches!(by.path, Some(ResetPath::LingerZero | ResetPath::Disconnected))
     {
-        let waits = by.acked.unwrap_or(0) + by.unacked.unwrap_or(0) > 0 && by.since_sent <= by.since_received;
+        let waits = by.acked.unwrap_or(0) + by.unacked.unwrap_or(0) > 0 && !hearing.was_answered(by);
         return if waits { say(Strength::Fits, "the client gave up before any answer, and aborted".to_owned()) } else { None };
     }
     if let Some(late) = hearing.late().filter(|late| late.side == Side::Client && late.trigger.len > 0) {

@@ -78,7 +78,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         return None;
     }
     let idle = match by.side? {
-        Side::Client => by.received? > 0 && by.since_received < by.since_sent,
+        Side::Client => hearing.was_answered(by),
         Side::Server => by.acked? > 0 && by.since_sent < by.since_received,
     };
     if !quiet || by.state == Some(State::SynSent) || !(idle || sent_it && untouched) {

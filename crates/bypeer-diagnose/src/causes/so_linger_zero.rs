@@ -100,7 +100,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     };
     // A client that throws away what owes it nothing does no harm.
     let nothing_owed = by.unread == Some(0) && by.unacked == Some(0) && by.unsent == Some(0);
-    let answered = by.received.is_some_and(|received| received > 0) && by.since_received < by.since_sent
+    let answered = hearing.was_answered(by)
         || by.acked == Some(0) && by.received == Some(0);
     if by.side == Some(Side::Client) && by.path != Some(ResetPath::Killed) && nothing_owed && answered {
         return None;

@@ -186,6 +186,10 @@ impl KernelRecord<'_> {
 impl TestimonyRecord<'_> {
     fn of(testimony: &Testimony) -> TestimonyRecord<'_> {
         let seconds = |duration: Duration| duration.as_secs_f64();
+        let wrote = testimony
+            .acked
+            .zip(testimony.unacked)
+            .map(|(acked, unacked)| acked + unacked);
         TestimonyRecord {
             event: testimony.number,
             time: epoch_seconds(testimony.at),
@@ -202,8 +206,12 @@ impl TestimonyRecord<'_> {
             acked: testimony.acked,
             fin_received: testimony.fin_received,
             linger: testimony.linger.flatten().map(seconds),
-            since_received: testimony.since_received.map(seconds),
-            since_sent: testimony.since_sent.map(seconds),
+            // Of what never came the kernel's clock tells nothing.
+            since_received: testimony
+                .since_received
+                .filter(|_| testimony.received != Some(0))
+                .map(seconds),
+            since_sent: testimony.since_sent.filter(|_| wrote != Some(0)).map(seconds),
             tick: testimony.tick.as_secs_f64(),
             retransmits: testimony.retransmits,
             request: testimony

@@ -237,9 +237,11 @@ impl Session {
                 Err(error) => break Err(error).context("the kernel's events cannot be waited for"),
             }
             queues.look(&mut docket, &mut listening);
+            // Before what may take long: a hearing must not ripen while the other end's word lies in the ring.
+            let now = monotonic();
             if let Err(error) = listening
                 .take(&mut docket)
-                .and_then(|()| self.tell(listening.ripe(&mut docket, monotonic()), &listening, &docket))
+                .and_then(|()| self.tell(listening.ripe(&mut docket, now), &listening, &docket))
             {
                 break Err(error);
             }
