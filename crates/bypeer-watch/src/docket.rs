@@ -100,8 +100,9 @@ impl Docket {
         };
         // The error of a reset is told after the reset itself; tcp_disconnect() has wiped the peer's port by then.
         let error = event.tcp.map_or(0, |tcp| tcp.error);
-        let of_a_reset = matches!(error, ECONNRESET | EPIPE);
-        if event.kind == Kind::Failed && (remote.port() == 0 || local.port() == 0 || of_a_reset) {
+        // Without an error it is a soft one, which ends nothing yet: an ICMP message while the program was in a call.
+        let ends_nothing = matches!(error, 0 | ECONNRESET | EPIPE);
+        if event.kind == Kind::Failed && (remote.port() == 0 || local.port() == 0 || ends_nothing) {
             self.follow_ups += 1;
             return;
         }
