@@ -5,6 +5,7 @@ use std::time::Duration;
 use bypeer_wire::app::{Close, Method};
 use bypeer_wire::{Endpoint, Timestamp};
 
+use crate::heard::errno::ETIMEDOUT;
 use crate::story::RIGHT_AFTER;
 use crate::testimony::{Act, Actor, Closed, DeedKind, ResetPath, Side, State, Testimony, Told, Trigger};
 
@@ -117,6 +118,15 @@ impl Hearing {
         Some((failed, failed.error?))
     }
 
+    /// The kernel of this end gave the connection up, with a reset or without: it had not heard from its peer for too long.
+    pub fn gave_up(&self) -> Option<&Testimony> {
+        match self.failed() {
+            Some((failed, ETIMEDOUT)) => Some(failed),
+            Some(_) => None,
+            None => self.reset_by(ResetPath::Timer).map(|(by, _)| by),
+        }
+    }
+
     /// A close over received bytes that nobody had read.
     ///
     /// The destruction of a socket tells it without the reset: the kernel must have sent one (RFC 1122 §4.2.2.13), unless the
@@ -227,6 +237,14 @@ impl Hearing {
     pub fn method(&self) -> Option<&Method> {
         let by = self.reset_sent().unwrap_or(&self.deciding);
         Some(&by.request.as_ref()?.head.method)
+    }
+}
+
+impl Testimony {
+    /// Probes went unanswered, and nothing else was under way: the connection was idle.
+    pub fn probes_ran_out(&self) -> bool {
+        let told = self.reason.as_deref() == Some("TCP_KEEPALIVE_TIMEOUT");
+        told || self.probes.is_some_and(|probes| probes > 0) && self.unacked == Some(0) && self.unsent == Some(0)
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Testimony {
     pub round_trip: Option<Duration>,
     /// Retransmissions of what is outstanding, without an answer.
     pub retransmits: Option<u32>,
+    /// Keep-alive and window probes that went unanswered.
+    pub probes: Option<u32>,
     /// The largest segment that this peer sends, in bytes.
     pub segment_size: Option<u32>,
     /// `errno` that the program gets, where the event is an error: 110 ETIMEDOUT, 113 EHOSTUNREACH.

@@ -460,7 +460,9 @@ static __noinline int emit(void *ctx, struct sock *sk, struct sk_buff *skb, __u6
         parts |= PART_TCP;
     }
     if (parts & PART_ENDS) {
-        struct closing *closing = bpf_map_lookup_elem(&closings, &event->ends);
+        /* Before Linux 6.2 a key may not lie in the ring. */
+        struct ends ends = event->ends;
+        struct closing *closing = bpf_map_lookup_elem(&closings, &ends);
         /* Not that of an earlier connection between the same ends, and not what is being done right now. */
         bool is_its = closing && (!event->cookie || state == TCP_LISTEN || closing->cookie == event->cookie);
         if (is_its && !(acting && closing->state == TCP_CLOSE && kind == RESET_SENT)) {
@@ -851,11 +853,11 @@ static __noinline int emit_swap(void *ctx, struct sock *sk, struct record *recor
     other->user.ip = 0;
     other->user.length = 0;
     other->user.frames = 0;
-    closing = bpf_map_lookup_elem(&closings, &other->ends);
+    closing = bpf_map_lookup_elem(&closings, &reading->ends);
     if (closing && closing->cookie == other->cookie) {
         other->closing = *closing;
         other->closing_known = 1;
-        stray = bpf_map_lookup_elem(&strays, &other->ends);
+        stray = bpf_map_lookup_elem(&strays, &reading->ends);
         if (stray) {
             bpf_probe_read_kernel(&other->user, sizeof(struct user), &stray->user);
             bpf_probe_read_kernel(other + 1, STRAY_STACK, stray->stack);

@@ -190,6 +190,7 @@ fn add_sums(testimony: &mut Testimony, tcp: &Tcp, tick: Duration) {
     testimony.since_sent = Some(ticks(u64::from(tcp.ticks_since_sent), tick));
     testimony.round_trip = (tcp.round_trip > 0).then(|| Duration::from_micros(u64::from(tcp.round_trip)));
     testimony.retransmits = Some(tcp.retransmits);
+    testimony.probes = Some(tcp.probes);
     testimony.segment_size = (tcp.receive_mss > 0).then_some(tcp.receive_mss);
 }
 

@@ -2,7 +2,7 @@ use bypeer_wire::Direction;
 use bypeer_wire::conn::{Marks, ResetShape};
 
 use crate::heard;
-use crate::testimony::{ResetPath, Side};
+use crate::testimony::{Side, Testimony};
 use crate::causes::proof;
 use crate::story::Story;
 use crate::{Cause, Hearing, Party, Strength, Weighed};
@@ -49,15 +49,17 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
-    let by = hearing.reset_sent().filter(|by| by.reason.as_deref() == Some("TCP_KEEPALIVE_TIMEOUT") || by.path == Some(ResetPath::Timer))?;
-    let told = by.reason.as_deref() == Some("TCP_KEEPALIVE_TIMEOUT");
-    if by.reason.is_some() && !told {
-        return None;
-    }
+    let told = |by: &&Testimony| by.reason.as_deref() == Some("TCP_KEEPALIVE_TIMEOUT");
+    let by = match hearing.reset_sent().filter(told) {
+        Some(by) => by,
+        // Kernels before 6.12 give no reason.
+        None => hearing.gave_up().filter(|by| by.probes_ran_out())?,
+    };
+    let told = told(&by);
     let side = by.side.map_or("this", Side::name);
     Some(
         Weighed::of(
-            if told { Strength::Proven } else { Strength::Possible },
+            if told { Strength::Proven } else { Strength::Fits },
             Party::Between,
             format!("the {side}'s kernel sent keep-alive probes, none was answered, and it reset the connection"),
         )

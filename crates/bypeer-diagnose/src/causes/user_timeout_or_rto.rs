@@ -4,8 +4,7 @@ use bypeer_wire::Direction;
 use bypeer_wire::conn::ResetShape;
 
 use crate::heard;
-use crate::testimony::{ResetPath, Side, State};
-use crate::heard::errno::ETIMEDOUT;
+use crate::testimony::{Side, State};
 use crate::causes::proof;
 use crate::story::Story;
 use crate::{Cause, Hearing, Party, Strength, Weighed};
@@ -87,10 +86,7 @@ fn answered_too_late(story: &Story<'_>) -> Option<Weighed> {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
-    let gave_up = match hearing.failed() {
-        Some((failed, error)) => (error == ETIMEDOUT && failed.state != Some(State::SynSent)).then_some(failed),
-        None => hearing.reset_sent().filter(|by| by.path == Some(ResetPath::Timer) && by.reason.as_deref() != Some("TCP_KEEPALIVE_TIMEOUT")),
-    }?;
+    let gave_up = hearing.gave_up().filter(|by| !by.probes_ran_out() && by.state != Some(State::SynSent))?;
     let side = gave_up.side.map_or("this", Side::name);
     let party = if gave_up.side == Some(Side::Server) { Party::ServerKernel } else { Party::ClientKernel };
     let tries = gave_up.retransmits.filter(|tries| *tries > 0);
