@@ -81,10 +81,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         [] => image::DEFAULT_JOB.to_owned(),
         command => image::job(command),
     };
+    let mut with = arguments.with.clone();
+    if arguments.command.is_empty() {
+        // The default job holds the watcher to the lab with this very program.
+        let own = std::env::current_exe().context("where this program lies is not known")?;
+        with.push(own.to_string_lossy().into_owned());
+    }
     let mut status = 0;
     for kernel in &kernels {
         let initramfs = store.join(format!("{}.cpio", kernel.release));
-        image::write(&initramfs, kernel, &bypeer, &arguments.with, &job)?;
+        image::write(&initramfs, kernel, &bypeer, &with, &job)?;
         let machine = Machine::new(kernel, &initramfs, &store, Duration::from_secs(arguments.timeout));
         let own = match boot(&machine, arguments.accel, &stop)? {
             Ending::Interrupted => return Ok(INTERRUPTED.into()),
