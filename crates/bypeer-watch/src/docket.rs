@@ -35,6 +35,8 @@ pub struct Docket {
     waiting: VecDeque<Waiting>,
     /// Sequence number in `waiting` of the one with these ends.
     by_ends: HashMap<Ends, u64>,
+    /// The same by the cookies of the sockets that testified.
+    by_cookie: HashMap<u64, u64>,
     /// How many were taken out of the front of `waiting`.
     taken: u64,
     told: Remembered<Ends>,
@@ -119,11 +121,15 @@ impl Docket {
         if testimony.path == Some(ResetPath::Answer) && testimony.listening.is_none() {
             testimony.listening = machine.listening(event.netns, local);
         }
+        let place = self.by_ends.get(&ends).copied();
         if let Some(waiting) = self.with_ends(&ends) {
             let was_received = waiting.deciding.told == Told::ResetReceived && waiting.local == local;
             if waiting.hear(event, local, testimony) {
                 if was_received && waiting.deciding.told == Told::ResetSent {
                     self.resets_received = self.resets_received.saturating_sub(1);
+                }
+                if let Some(place) = place.filter(|_| event.cookie != 0) {
+                    self.by_cookie.insert(event.cookie, place);
                 }
                 return;
             }
@@ -190,6 +196,9 @@ impl Docket {
             waiting.ask_for_owners(machine);
             self.taken += 1;
             self.by_ends.remove(&waiting.ends);
+            for (cookie, _) in &waiting.cookies {
+                self.by_cookie.remove(cookie);
+            }
             self.told.note(waiting.ends, waiting.since);
             self.hearings = self.hearings.saturating_add(1);
             ripe.push(waiting.into_hearing(self.hearings));
@@ -208,12 +217,20 @@ impl Docket {
     }
 
     fn with_ends(&mut self, ends: &Ends) -> Option<&mut Waiting> {
-        let index = usize::try_from(self.by_ends.get(ends)?.checked_sub(self.taken)?).ok()?;
+        self.at(*self.by_ends.get(ends)?)
+    }
+
+    fn at(&mut self, place: u64) -> Option<&mut Waiting> {
+        let index = usize::try_from(place.checked_sub(self.taken)?).ok()?;
         self.waiting.get_mut(index)
     }
 
     fn wait(&mut self, event: &Event, ends: Ends, local: SocketAddr, remote: SocketAddr, deciding: Testimony) {
-        self.by_ends.insert(ends, self.taken + self.waiting.len() as u64);
+        let place = self.taken + self.waiting.len() as u64;
+        self.by_ends.insert(ends, place);
+        if event.cookie != 0 {
+            self.by_cookie.insert(event.cookie, place);
+        }
         let opened = event.history.as_ref().filter(|history| history.first > 0);
         self.waiting.push_back(Waiting {
             since: event.at,
@@ -267,12 +284,8 @@ impl Docket {
         if event.cookie == 0 || !event.task.acting {
             return;
         }
-        let Some(waiting) = self
-            .waiting
-            .iter_mut()
-            .rev()
-            .find(|waiting| waiting.cookies.iter().any(|(cookie, _)| *cookie == event.cookie))
-        else {
+        let place = self.by_cookie.get(&event.cookie).copied();
+        let Some(waiting) = place.and_then(|place| self.at(place)) else {
             return;
         };
         let Some(number) = waiting

@@ -225,7 +225,7 @@ fn memory_is_bounded() {
         }
     }
     docket.ripe(u64::MAX, &mut Stage);
-    assert!(docket.waiting.is_empty() && docket.by_ends.is_empty());
+    assert!(docket.waiting.is_empty() && docket.by_ends.is_empty() && docket.by_cookie.is_empty());
     assert!(docket.told.moments.len() <= KEPT && docket.told.order.len() <= KEPT);
 }
 
