@@ -402,3 +402,41 @@ fn mistakes_are_answered_with_what_to_do() {
     let (status, text) = say(&["--source", "sock-diag", "--metrics", "192.0.2.1:9753", "--for", "1s"]);
     assert!(status == Some(2) && text.contains("loopback"), "{text}");
 }
+
+/// The screen of docs/watch.md: the same words for `respond.c`, and the same lines.
+#[test]
+#[ignore = "needs root, cc"]
+fn the_guides_c_server_is_told_of_as_it_stands_there() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("respond");
+    let built = Command::new("cc")
+        .args(["-g", "-O1", "-o"])
+        .args([&binary, &manifest.join("tests/data/respond.c")])
+        .status();
+    assert!(built.unwrap().success());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Command::new(&binary).arg(port.to_string()).spawn().unwrap();
+    let mut command = program();
+    command.args(["watch", "--for", "2s", "--color", "never", "--port", &port.to_string()]);
+    let mut watch = Watch::listening(command);
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client
+        .write_all(b"POST /form HTTP/1.1\r\nHost: localhost\r\nContent-Length: 22\r\n\r\n")
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    client.write_all(b"name=value&other=value").unwrap();
+    let _ = client.read_to_end(&mut Vec::new());
+    let mut text = String::new();
+    watch.child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    watch.child.wait().unwrap();
+    end(server);
+    let guide = fs::read_to_string(manifest.join("../../docs/watch.md")).unwrap();
+    for shown in [
+        "the server answered and closed with 22 bytes unread, after it had read 60; respond[",
+        "  where      close(4) < respond respond.c:32 < main respond.c:48",
+    ] {
+        assert!(guide.contains(shown), "the guide shows no {shown}");
+        assert!(text.contains(shown), "{shown} is not in\n{text}");
+    }
+}
