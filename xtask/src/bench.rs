@@ -1,4 +1,5 @@
-//! `cargo xtask bench explain`: bypeer beside the tools that people use today, on the same captures, in one run.
+//! `cargo xtask bench explain`: bypeer beside the tools that people use today, on the same captures, in one run. `bench watch`: what
+//! listening costs.
 
 mod captures;
 mod flow;
@@ -6,6 +7,7 @@ mod measure;
 mod packet;
 mod replay;
 mod transfer;
+pub mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,6 +22,8 @@ use self::measure::{Tool, Usage};
 pub enum Bench {
     /// `bypeer explain` beside tcpdump, capinfos and tshark.
     Explain(Arguments),
+    /// What `bypeer watch` costs traffic that is well, and what becomes of it in a storm of resets.
+    Watch(watch::Arguments),
 }
 
 /// What to measure, and how often.

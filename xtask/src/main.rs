@@ -1,4 +1,4 @@
-//! Chores of the project: `cargo xtask score`, `bench explain`, `answers`, `hear`, `vm`.
+//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `answers`, `hear`, `vm`.
 
 mod answers;
 mod bench;
@@ -39,6 +39,7 @@ fn main() -> Result<ExitCode> {
     match Arguments::parse().chore {
         Chore::Score(arguments) => score::run(&arguments),
         Chore::Bench(bench::Bench::Explain(arguments)) => bench::run(&arguments),
+        Chore::Bench(bench::Bench::Watch(arguments)) => bench::watch::run(&arguments),
         Chore::Answers(arguments) => answers::run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
         Chore::Hear(arguments) => hear::run(&arguments),
