@@ -12,6 +12,15 @@ use crate::hearing::Hearing;
 use crate::testimony::{Act, Actor, ResetPath, Side, State, Testimony, Told};
 use crate::{Cause, Confidence, Evidence, Finding, Lost, Retry, Source, Weighed};
 
+/// Causes that mean: the next request on a kept connection met its close.
+const RACES: [&str; 5] = [
+    "keepalive-race-announced-close",
+    "keepalive-race-unannounced-close",
+    "unannounced-close-each-response",
+    "idle-timeout-inversion",
+    "proxy-max-requests",
+];
+
 /// What would decide between the server's causes, where only the client's kernel was heard.
 pub(crate) const OTHER_END: &str =
     "the same on the server's machine: `bypeer watch` there names the process and the reason";
@@ -52,7 +61,7 @@ pub fn decide(hearing: &Hearing) -> Option<Finding> {
         clauses: facts::clauses(cause.clauses, &situation),
         opened: opened(hearing),
         ended: by.at,
-        lost: lost(hearing, weighed.harmless),
+        lost: lost(hearing, cause, weighed.harmless),
         retry,
         retry_reason,
         evidence,
@@ -160,7 +169,7 @@ fn closing(hearing: &Hearing) -> String {
     }
 }
 
-fn lost(hearing: &Hearing, harmless: bool) -> Lost {
+fn lost(hearing: &Hearing, cause: &Cause, harmless: bool) -> Lost {
     let nothing = |what: &str| Lost {
         response_bytes: Some(0),
         requests: 0,
@@ -190,6 +199,11 @@ fn lost(hearing: &Hearing, harmless: bool) -> Lost {
         Some(Side::Server) if by.received == Some(0) && by.acked == Some(0) => {
             nothing("the connection; nothing had been said on it")
         }
+        Some(Side::Server) if RACES.contains(&cause.id) => Lost {
+            response_bytes: None,
+            requests: 1,
+            what: "the request that met the close: it had no answer".to_owned(),
+        },
         Some(Side::Server) => {
             let unanswered = by.acked == Some(0) || hearing.late().is_some();
             let in_hand = client.and_then(|client| client.unread).filter(|unread| *unread > 0);
@@ -246,11 +260,29 @@ fn retry(hearing: &Hearing, cause: &Cause, harmless: bool) -> (Retry, String) {
     {
         return (Retry::Safe, format!("{} is idempotent", method.as_str()));
     }
+    if by.path == Some(ResetPath::ListenerClosed) {
+        return because(Retry::Safe, "nobody had accepted the connection: no program read of it");
+    }
     if let Some(unread) = hearing.closed_unread()
         && unread.side == Side::Server
     {
         if unread.never_looked() {
             return because(Retry::Safe, "the program never read a byte of it");
+        }
+        if RACES.contains(&cause.id) {
+            return because(
+                Retry::Safe,
+                "the program had not read a byte of the request that lay unread",
+            );
+        }
+        if let Some(method) = hearing.method().filter(|_| unread.wrote > 0) {
+            return (
+                Retry::Unsafe,
+                format!(
+                    "the server had begun to answer, and {} is not idempotent: it may have run",
+                    method.as_str()
+                ),
+            );
         }
         return because(
             Retry::Unknown,
@@ -358,11 +390,14 @@ pub(crate) fn proof(hearing: &Hearing) -> Vec<Evidence> {
         let wrote = by.acked.unwrap_or(0) + by.unacked.unwrap_or(0) + by.unsent.unwrap_or(0);
         if let Some(since) = by.since_sent.filter(|_| wrote > 0) {
             let at = Timestamp(by.at.0.saturating_sub(i64::try_from(since.as_nanos()).unwrap_or(0)));
-            all.push(heard(
-                by,
-                at,
-                format!("the last of {wrote} bytes that were written is sent"),
-            ));
+            let what = match by.unsent.unwrap_or(0) {
+                0 => format!("the last of {wrote} bytes that were written is sent"),
+                unsent => format!(
+                    "so far {} of {wrote} bytes that were written are sent",
+                    wrote.saturating_sub(unsent)
+                ),
+            };
+            all.push(heard(by, at, what));
         }
     }
     if let Some(trigger) = &by.trigger {

@@ -181,10 +181,19 @@ fn tells_more(candidate: &Finding, present: &Finding) -> bool {
             finding.confidence,
             finding.lost.requests > 0,
             finding.server_software.is_some(),
+            has_a_place(finding),
             finding.evidence.len().min(4),
         )
     };
     worth(candidate) > worth(present)
+}
+
+/// A kernel's finding that tells where in the program it was.
+fn has_a_place(finding: &Finding) -> bool {
+    finding.heard.as_deref().is_some_and(|hearing| {
+        let by = hearing.reset_sent().unwrap_or(&hearing.deciding);
+        by.actor.as_ref().is_some_and(|actor| !actor.frames.is_empty())
+    })
 }
 
 #[cfg(test)]

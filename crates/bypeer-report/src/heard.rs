@@ -143,7 +143,7 @@ pub(crate) fn stack(frames: &[Frame]) -> String {
     let named: Vec<String> = frames
         .iter()
         .take(end)
-        .filter(|frame| !of_libc(frame))
+        .filter(|frame| !of_libc(frame) && !of_an_interpreter(frame))
         .filter_map(frame)
         .collect();
     let more = named.len().saturating_sub(FRAMES_SHOWN);
@@ -152,6 +152,28 @@ pub(crate) fn stack(frames: &[Frame]) -> String {
         text.push_str(&format!(" < {more} more"));
     }
     text
+}
+
+/// What CPython calls between one of its own functions and the next says nothing of the program that it runs.
+fn of_an_interpreter(frame: &Frame) -> bool {
+    const NAMES: [&str; 12] = [
+        "_PyEval",
+        "_PyObject",
+        "_PyFunction",
+        "_PyVectorcall",
+        "_PyRun",
+        "PyObject_",
+        "PyEval_",
+        "PyVectorcall",
+        "method_vectorcall",
+        "cfunction_",
+        "vectorcall_",
+        "slot_tp_",
+    ];
+    frame
+        .function
+        .as_deref()
+        .is_some_and(|name| NAMES.iter().any(|begin| name.starts_with(begin)))
 }
 
 fn frame(frame: &Frame) -> Option<String> {

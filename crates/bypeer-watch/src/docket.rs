@@ -108,6 +108,10 @@ impl Docket {
             self.follow_ups += 1;
             return;
         }
+        // Only a server answers what it read: a client that reads an answer and sends its next request on a new connection swaps nothing.
+        if event.kind == Kind::Swapped && event.tcp.is_none_or(|tcp| tcp.backlog == 0) {
+            return;
+        }
         let ends = ends(local, remote);
         if event.kind == Kind::Dropped {
             return self.dropped(event, ends, machine);
@@ -408,7 +412,7 @@ fn corrects(before: &Testimony, now: &Testimony) -> bool {
 fn comes_before(before: &Testimony, now: &Testimony) -> bool {
     let is_answer = |testimony: &Testimony| testimony.path == Some(ResetPath::Answer);
     let both_sent = before.told == Told::ResetSent && now.told == Told::ResetSent;
-    both_sent && is_answer(before) && before.closed.is_none() && !is_answer(now)
+    both_sent && is_answer(before) && !is_answer(now)
 }
 
 /// A reset that answers a segment without payload: what is left of a connection that both ends have done with.

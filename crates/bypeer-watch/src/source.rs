@@ -166,8 +166,8 @@ impl Obstacle {
     pub fn help(&self) -> Option<String> {
         let help = match self {
             Obstacle::Capability(Capability::Bpf | Capability::Perfmon) => {
-                "run it as root, or once: sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep $(command -v \
-                 bypeer); in a container: --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE"
+                "run it as root, or once: sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog+ep \
+                 $(command -v bypeer); in a container: --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE --cap-add SYSLOG"
             }
             Obstacle::Capability(_) => "run it as root",
             Obstacle::UserNamespace => "run it on the host, not in a rootless container",

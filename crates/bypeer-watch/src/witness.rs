@@ -85,6 +85,13 @@ pub fn testimony(event: &Event, number: u64, machine: &mut dyn Machine) -> Testi
         }
         add_sums(&mut testimony, tcp, tick);
     }
+    if closing(event).is_some() {
+        // Its FIN is among what it was given to send.
+        let unsent = testimony.unsent.filter(|unsent| *unsent > 0);
+        let unacked = testimony.unacked.filter(|unacked| *unacked > 0 && unsent.is_none());
+        testimony.unsent = unsent.map(|unsent| unsent - 1).or(testimony.unsent);
+        testimony.unacked = unacked.map(|unacked| unacked - 1).or(testimony.unacked);
+    }
     if let Some(closing) = closing(event) {
         testimony.closed = Some(closed(closing, tick, machine));
     }
@@ -117,10 +124,18 @@ fn reset_path(event: &Event, machine: &mut dyn Machine) -> ResetPath {
         (ResetPath::Other, _) if event.segment.is_some() => ResetPath::Answer,
         (ResetPath::Other, Some("TCP_KEEPALIVE_TIMEOUT")) => ResetPath::Timer,
         (ResetPath::Other, Some("TCP_ABORT_ON_CLOSE")) => ResetPath::CloseUnread,
+        // Where the kernel's addresses are hidden: what the program had asked for, and that it was closing.
+        (ResetPath::Other, Some("TCP_STATE")) if is_closing(event) => ResetPath::LingerZero,
         // __tcp_close() has these too: TCP_LINGER2 below zero, and too many orphans.
         (ResetPath::CloseUnread, Some("TCP_ABORT_ON_LINGER" | "TCP_ABORT_ON_MEMORY")) => ResetPath::Other,
         (path, _) => path,
     }
+}
+
+/// A task that closes its socket with `SO_LINGER` on and 0 seconds.
+fn is_closing(event: &Event) -> bool {
+    let lingers = event.tcp.is_some_and(|tcp| tcp.linger && tcp.linger_ticks == 0);
+    lingers && event.task.acting && event.kernel_stack.is_empty()
 }
 
 /// A connection that was accepted inherits its listener's backlog; one that connected has none. Without a socket, ports tell.

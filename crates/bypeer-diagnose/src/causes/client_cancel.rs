@@ -187,6 +187,14 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
             return None;
         }
         let waited = proof::time(late.closed.since_sent);
+        if let Some(status) = hearing.exited() {
+            let verdict = format!(
+                "the client's process exited (status {status}) with the connection open, {waited} after it had last sent; {} bytes of the answer met its \
+                 closed socket",
+                late.trigger.len
+            );
+            return say(Strength::Fits, verdict);
+        }
         let verdict = if late.closed.received == 0 {
             format!("the client gave up {waited} after its request, before any answer; {} bytes of the answer met its closed socket", late.trigger.len)
         } else {

@@ -33,7 +33,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         return None;
     }
     let late = hearing.late().filter(|late| late.side == Side::Server && late.closed_idle() && late.trigger.len > 0)?;
-    if late.is_too_short_for_a_request() || late.may_be_a_good_bye() {
+    if late.may_be_a_good_bye() {
         return None;
     }
     // The client's kernel had acknowledged the FIN: only a client that does not look is caught.

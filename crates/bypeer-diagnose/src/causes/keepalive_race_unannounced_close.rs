@@ -107,15 +107,18 @@ fn unread_race(hearing: &Hearing) -> Option<(Strength, String)> {
 fn late_race(hearing: &Hearing) -> Option<(Strength, String)> {
     let late = hearing.late().filter(|late| late.side == Side::Server && late.closed.sent > 0 && late.trigger.len > 0)?;
     let idle = late.closed.since_sent;
-    let strength = if late.is_too_short_for_a_request() || late.may_be_a_good_bye() || late.closed_idle() && late.fin_had_arrived {
+    let too_short = late.is_too_short_for_a_request() && !late.closed_idle();
+    let strength = if too_short || late.may_be_a_good_bye() || late.closed_idle() && late.fin_had_arrived {
         Strength::Possible
     } else {
         Strength::Fits
     };
-    let verdict = format!(
-        "the server closed the connection after {} idle; the next request reached the closed socket {} later",
-        proof::time(idle),
-        proof::time(late.after())
-    );
+    let after = proof::time(late.after());
+    let verdict = if late.closed_idle() {
+        let idle = proof::time(idle);
+        format!("the server closed the connection after {idle} idle; the next request reached the closed socket {after} later")
+    } else {
+        format!("the server closed the connection after its answer; the next request reached the closed socket {after} later")
+    };
     Some((strength, verdict))
 }

@@ -82,7 +82,7 @@ fn continues_sending(story: &Story<'_>, number: u64) -> bool {
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
     let late = hearing.late().filter(|late| late.side == Side::Server && late.trigger.len > 0)?;
-    if hearing.death().is_some() || late.closed_idle() && !late.is_too_short_for_a_request() {
+    if hearing.death().is_some() || late.closed_idle() && !late.may_be_a_good_bye() {
         return None;
     }
     let rest = hearing.request_rest();

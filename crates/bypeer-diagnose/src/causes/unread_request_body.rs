@@ -127,7 +127,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         );
     }
     let unread = hearing.closed_unread().filter(|unread| unread.side == Side::Server)?;
-    if hearing.death().is_some() || unread.by.linger == Some(Some(Duration::ZERO)) || hearing.announced() == Some(true) {
+    if hearing.death().is_some() || unread.by.linger == Some(Some(Duration::ZERO)) || hearing.announced() == Some(true) && hearing.request_rest() == Some(0) {
         return None;
     }
     let rest = hearing.request_rest();

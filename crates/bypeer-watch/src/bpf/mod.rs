@@ -151,8 +151,8 @@ pub enum LoadError {
     UserNamespace,
     /// Not allowed.
     #[error(
-        "not permitted: {} lacking{}; run it as root, or: sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep $(command -v bypeer), or \
-         in a container: --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE",
+        "not permitted: {} lacking{}; run it as root, or: sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog+ep \
+         $(command -v bypeer), or in a container: --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE --cap-add SYSLOG",
         .lacking.join(" and "),
         if *.unprivileged_disabled { " (and kernel.unprivileged_bpf_disabled is set)" } else { "" }
     )]

@@ -102,6 +102,7 @@ fn described(process: Process) -> Actor {
         name: process.name,
         program: process.program,
         command: process.command,
+        cgroup: process.cgroup,
         container: process.belonging.container,
         pod: process.belonging.pod,
         ..Actor::default()

@@ -22,6 +22,8 @@ pub(super) struct Process {
     pub(super) program: Option<String>,
     pub(super) command: Option<String>,
     pub(super) belonging: Belonging,
+    /// Paths of its cgroups: one, or with version 1 several, separated by commas.
+    pub(super) cgroup: Option<String>,
 }
 
 /// Processes as they were when they were last seen.
@@ -106,6 +108,7 @@ impl Process {
             program,
             command,
             belonging: Belonging::parse(&text("cgroup")),
+            cgroup: paths(&text("cgroup")),
         }
     }
 
@@ -118,6 +121,7 @@ impl Process {
             program: known.program,
             command: self.command.or(known.command),
             belonging: known.belonging,
+            cgroup: known.cgroup,
             ..self
         }
     }
@@ -135,6 +139,18 @@ fn begun(pid: u32) -> Option<u64> {
 fn words(command: &[u8]) -> String {
     let trimmed = command.strip_suffix(&[0]).unwrap_or(command);
     String::from_utf8_lossy(trimmed).replace('\0', " ")
+}
+
+/// The paths in `/proc/PID/cgroup` that say something, each once.
+fn paths(text: &str) -> Option<String> {
+    let mut paths: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .filter(|path| *path != "/")
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    (!paths.is_empty()).then(|| paths.join(","))
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ pub enum RingError {
     /// CAP_NET_RAW is missing.
     #[error(
         "packets can be recorded only with CAP_NET_RAW, which this process does not have in its network namespace: run it as root, or \
-         give the program the capability (setcap cap_net_raw+ep FILE; in a container --cap-add NET_RAW). Without it all but the \
+         add it to the capabilities that setcap gave the program (cap_net_raw; in a container --cap-add NET_RAW). Without it all but the \
          packets themselves still works: leave --write out"
     )]
     NotAllowed,

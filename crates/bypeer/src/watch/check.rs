@@ -16,8 +16,20 @@ pub(super) fn run() -> anyhow::Result<Exit> {
     let facts = Facts::read();
     let mut sources = availabilities(&facts);
     // Who tries knows better than any list of conditions.
-    let hooks = Capabilities::probe().map_err(|error| refuse(&mut sources, Source::Bpf, &error.to_string()));
-    if let Err(error) = Tracefs::open(std::process::id()) {
+    let hooks = Capabilities::probe();
+    if let Err(error) = &hooks
+        && sources.iter().any(|of| of.source == Source::Bpf && of.is_available())
+    {
+        refuse(&mut sources, Source::Bpf, &error.to_string());
+    }
+    let known = |source| {
+        sources
+            .iter()
+            .any(|of: &Availability| of.source == source && !of.is_available())
+    };
+    if !known(Source::Tracefs)
+        && let Err(error) = Tracefs::open(std::process::id())
+    {
         refuse(&mut sources, Source::Tracefs, &error.to_string());
     }
     if let Err(error) = Deaths::open() {

@@ -102,9 +102,14 @@ fn listen(arguments: &Watch) -> anyhow::Result<(Listening, Heard)> {
             Err(error) => refusals.push(format!("bpf: {error}")),
         }
     }
-    if tier != Tier::Resets && arguments.source == SourceChoice::Auto {
+    if tier != Tier::Resets {
         bail!(
-            "--calls and --payload need the kernel part, which cannot be had: {}",
+            "--calls and --payload need the kernel part{}{}",
+            if refusals.is_empty() {
+                ""
+            } else {
+                ", which cannot be had: "
+            },
             refusals.join("; ")
         );
     }

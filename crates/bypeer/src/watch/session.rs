@@ -13,7 +13,7 @@ use bypeer_report::Exit;
 use bypeer_watch::backlog::{self, Backlogs};
 use bypeer_watch::docket::Docket;
 use bypeer_watch::event::{Task, UserStack};
-use bypeer_watch::heard::Hears;
+use bypeer_watch::heard::{Heard, Hears};
 use bypeer_watch::sock_diag::SockDiag;
 use bypeer_watch::tracefs::Tracefs;
 use bypeer_watch::witness::Machine;
@@ -101,7 +101,9 @@ impl Listening {
             Listening::Other(source) => {
                 let heard = source.take().context("the kernel tells no more")?;
                 let now = monotonic();
-                for heard in heard {
+                // A socket that was disconnected first says nothing of its peer; the other end's word follows.
+                let nobody = |heard: &Heard| heard.remote.ip().is_unspecified() || heard.local.port() == 0;
+                for heard in heard.into_iter().filter(|heard| !nobody(heard)) {
                     docket.hear(heard.local, heard.remote, heard.cookie, now, heard.testimony);
                 }
             }
