@@ -281,13 +281,13 @@ fn measure(part: Part, traffic: &mut dyn Traffic, rounds: u32, binary: &Path, fo
                 judges.retain(|judge| !judge.of(&elapsed, &processor).is_off());
                 match judges[..] {
                     [] => "off by more than 1 %: the figures below are not to be trusted".to_owned(),
-                    [judge] => format!("off by more than 1 %: only the {} is to be trusted", judge.name()),
+                    [judge] => format!("off by more than 1 %: only {} is to be trusted", judge.name()),
                     _ => String::new(),
                 }
             }
             Condition::Default => judges.first().map_or_else(String::new, |judge| {
                 let verdict = judge.of(&elapsed, &processor).verdict(part.goal());
-                format!("{verdict} (by the {})", judge.name())
+                format!("{verdict} (by {})", judge.name())
             }),
             _ => String::new(),
         };

@@ -286,7 +286,7 @@ fn reset_connections(weather: Weather, rate: u64, span: Duration) -> Result<u64>
     for count in 0..all {
         let due = Duration::from_nanos(count * 1_000_000_000 / rate);
         // In bursts of a millisecond: a shorter sleep is none.
-        if due > begin.elapsed() + Duration::from_millis(1) {
+        while due > begin.elapsed() + Duration::from_millis(1) {
             std::thread::sleep(Duration::from_millis(1));
         }
         let address = Ipv4Addr::new(127, 0, 0, 1 + u8::try_from(count % u64::from(ADDRESSES))?);
