@@ -92,13 +92,13 @@ pub enum Command {
     #[command(long_about = EXPLAIN_LONG)]
     Explain(Explain),
 
-    /// Make a cause happen on this machine, show it, measure what helps
-    #[command(long_about = lab::arguments::LONG_ABOUT)]
-    Lab(Lab),
-
     /// Tell of every reset on this machine as it happens, with the process and the line of code
     #[command(long_about = watch::arguments::LONG_ABOUT)]
     Watch(Watch),
+
+    /// Make a cause happen on this machine, show it, measure what helps
+    #[command(long_about = lab::arguments::LONG_ABOUT)]
+    Lab(Lab),
 
     /// List the causes, or print the manual page of one
     #[command(after_help = "Example:\n  bypeer causes keepalive-race-unannounced-close")]

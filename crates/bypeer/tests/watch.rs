@@ -317,11 +317,8 @@ fn nobody_hears_of_unread_bytes() {
             .iter()
             .any(|unknown| { unknown.as_str().is_some_and(|unknown| unknown.contains("no process")) })
     );
-    assert!(
-        heard.first.contains("bpf"),
-        "it says what would be better: {}",
-        heard.first
-    );
+    let said = format!("{}{}", heard.first, heard.errors);
+    assert!(said.contains("cap_bpf"), "it says what would be better: {said}");
 }
 
 /// Many resets at once: each is told or counted as lost.

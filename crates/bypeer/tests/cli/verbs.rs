@@ -12,7 +12,10 @@ fn help_lists_the_verbs_that_exist_and_no_others() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(commands, ["explain", "lab", "causes", "completions", "man", "help"]);
+    assert_eq!(
+        commands,
+        ["explain", "watch", "lab", "causes", "completions", "man", "help"]
+    );
     let long = run(&["--help"]);
     assert!(
         long.out.contains("Exit status:") && long.out.contains("Examples:"),
