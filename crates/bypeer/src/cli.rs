@@ -92,7 +92,7 @@ pub enum Command {
     #[command(long_about = EXPLAIN_LONG)]
     Explain(Explain),
 
-    /// Tell of every reset on this machine as it happens, with the process and the line of code
+    /// Tell of every reset on this machine as it happens, and who did it
     #[command(long_about = watch::arguments::LONG_ABOUT)]
     Watch(Watch),
 

@@ -201,7 +201,7 @@ fn manual_pages_for_the_program_and_its_verbs() {
         page.out
     );
     for (unknown, told) in [
-        (&["man", "nothing"][..], "there are explain, lab,"),
+        (&["man", "nothing"][..], "there are explain, watch, lab,"),
         (&["man", "lab", "actor"], "there are list, run, show"),
         (&["man", "explain", "run"], "has no verbs"),
     ] {
