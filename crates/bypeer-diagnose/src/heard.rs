@@ -57,7 +57,11 @@ pub fn decide(hearing: &Hearing) -> Option<Finding> {
         server: hearing.server,
         request: request_line(hearing),
         server_software: software,
-        fixes: facts::fixes(cause.id, known, None, &situation),
+        fixes: if advice_fits(hearing, cause) {
+            facts::fixes(cause.id, known, None, &situation)
+        } else {
+            Vec::new()
+        },
         clauses: facts::clauses(cause.clauses, &situation),
         opened: opened(hearing),
         ended: by.at,
@@ -69,6 +73,14 @@ pub fn decide(hearing: &Hearing) -> Option<Finding> {
         settle: weighed.settle.filter(|_| confidence != Confidence::Certain),
         heard: Some(Box::new(hearing.clone())),
     })
+}
+
+/// What is known to help is meant for programs that abort, and for servers that die: not for a socket that somebody else destroyed, nor for a
+/// client that was killed.
+fn advice_fits(hearing: &Hearing, cause: &Cause) -> bool {
+    let by = hearing.reset_sent().unwrap_or(&hearing.deciding);
+    let killed_client = cause.id == "process-killed" && by.side == Some(Side::Client);
+    by.path != Some(ResetPath::Killed) && !killed_client
 }
 
 /// When it began, or what of it was seen first.

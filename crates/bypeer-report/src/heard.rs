@@ -154,9 +154,14 @@ pub(crate) fn stack(frames: &[Frame]) -> String {
     text
 }
 
-/// What CPython calls between one of its own functions and the next says nothing of the program that it runs.
+/// What CPython calls between one of its own functions and the next, and what begins a program, says nothing of what it does.
 fn of_an_interpreter(frame: &Frame) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 17] = [
+        "_start",
+        "__libc_start",
+        "Py_RunMain",
+        "Py_BytesMain",
+        "pymain_",
         "_PyEval",
         "_PyObject",
         "_PyFunction",
