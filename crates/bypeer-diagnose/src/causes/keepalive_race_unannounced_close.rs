@@ -95,11 +95,11 @@ fn unread_race(hearing: &Hearing) -> Option<(Strength, String)> {
     } else {
         Strength::Possible
     };
-    let verdict = format!(
-        "the server closed while the next request ({} bytes, {} after the last answer) lay unread",
-        unread.bytes,
-        proof::time(idle)
-    );
+    let when = match unread.came {
+        Came::After(_) => format!("{} after the last answer", proof::time(idle)),
+        _ => "right after the last answer".to_owned(),
+    };
+    let verdict = format!("the server closed while the next request ({} bytes, {when}) lay unread", unread.bytes);
     Some((strength, verdict))
 }
 
