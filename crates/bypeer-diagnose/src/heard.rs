@@ -12,6 +12,13 @@ use crate::hearing::Hearing;
 use crate::testimony::{Act, Actor, ResetPath, Side, State, Testimony, Told};
 use crate::{Cause, Confidence, Evidence, Finding, Lost, Retry, Source, Weighed};
 
+/// What would decide where requests end.
+pub(crate) const WITH_HEADS: &str =
+    "where requests end: `bypeer watch --payload` reads the heads, a capture shows them";
+
+/// What would decide for a source that knows no processes.
+pub(crate) const WITH_PROCESS: &str = "the process and the kernel's reason: `bypeer watch` as root";
+
 /// Causes that mean: the next request on a kept connection met its close.
 const RACES: [&str; 5] = [
     "keepalive-race-announced-close",

@@ -159,6 +159,15 @@ fn a_request_that_nobody_read() {
         verdict(closed_unread(100, 100, 0, 500, 0)),
         "certain unread-request-body"
     );
+    // Who only hears that a socket was destroyed cannot tell a close from the end of its process.
+    let destroyed = Testimony {
+        told: Told::Destroyed,
+        reason: None,
+        path: None,
+        actor: None,
+        ..closed_unread(100, 100, 0, 500, 0)
+    };
+    assert_eq!(verdict(destroyed), "undecided unread-request-body | process-killed");
     let finding = judge(closed_unread(100, 100, 0, 500, 0)).unwrap();
     assert_eq!(finding.retry, Retry::Safe, "{}", finding.retry_reason);
     assert_eq!(finding.blame, Party::ServerProgram);

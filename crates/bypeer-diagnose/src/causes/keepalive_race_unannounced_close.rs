@@ -72,7 +72,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     Some(
         Weighed::of(strength, Party::Operator, verdict)
             .and(heard::proof(hearing))
-            .settled_by("where requests end: `bypeer watch --payload` reads the heads, a capture shows them"),
+            .settled_by(heard::WITH_HEADS),
     )
 }
 

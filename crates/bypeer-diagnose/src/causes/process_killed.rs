@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use crate::heard::{self, OTHER_END};
-use crate::testimony::{Act, Side};
+use crate::heard::{self, OTHER_END, WITH_PROCESS};
+use crate::testimony::{Act, Side, Told};
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story};
 use crate::{Cause, Evidence, Hearing, Party, Source, Strength, Weighed};
@@ -125,6 +125,15 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         let strength = if idle { Strength::Possible } else { Strength::Proven };
         let _ = actor;
         return Some(Weighed::of(strength, party, verdict).and(heard::proof(hearing)));
+    }
+    // A source that names no process cannot tell a close from a death, where nobody had looked at the request.
+    let nobody_looked = hearing.closed_unread().is_some_and(|unread| unread.side == Side::Server && unread.never_looked());
+    if by.told == Told::Destroyed && by.actor.is_none() && nobody_looked {
+        return Some(
+            Weighed::of(Strength::Fits, party, "the server's process may have ended with the request unread")
+                .and(heard::proof(hearing))
+                .settled_by(WITH_PROCESS),
+        );
     }
     let status = hearing.exited().filter(|status| *status != 0)?;
     let verdict = format!("the {name}'s process exited with status {status} with the connection open");

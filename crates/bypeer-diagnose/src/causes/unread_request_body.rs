@@ -3,7 +3,7 @@ use std::time::Duration;
 use bypeer_wire::app::Head;
 use bypeer_wire::conn::Reset;
 
-use crate::heard::{self, OTHER_END};
+use crate::heard::{self, OTHER_END, WITH_HEADS, WITH_PROCESS};
 use crate::testimony::{Side, Told};
 use crate::causes::proof;
 use crate::story::{Stand, Story, has_body, response_head};
@@ -160,6 +160,6 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     Some(
         Weighed::of(strength, Party::ServerProgram, verdict)
             .and(heard::proof(hearing))
-            .settled_by("where requests end: `bypeer watch --payload` reads the heads, a capture shows them"),
+            .settled_by(if unread.by.told == Told::Destroyed { WITH_PROCESS } else { WITH_HEADS }),
     )
 }

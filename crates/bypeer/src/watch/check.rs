@@ -6,7 +6,7 @@ use bypeer_report::{Exit, escape};
 use bypeer_watch::bpf::{Capabilities, HookState};
 use bypeer_watch::kernel::Deaths;
 use bypeer_watch::ring::{Options, Prepared};
-use bypeer_watch::source::{Availability, Facts, Source, availabilities, best, refuse};
+use bypeer_watch::source::{Availability, Facts, Obstacle, Source, availabilities, best, refuse};
 use bypeer_watch::tracefs::Tracefs;
 
 use crate::output;
@@ -71,12 +71,11 @@ fn describe(availability: &Availability, lines: &mut Vec<String>) {
         return;
     }
     lines.push(format!("{name:<10} not to be had"));
-    for obstacle in &availability.obstacles {
-        lines.push(format!("           {}", escape(&obstacle.to_string())));
-        if let Some(help) = obstacle.help() {
-            lines.push(format!("           what helps: {help}"));
-        }
-    }
+    let obstacles = availability.obstacles.iter();
+    lines.extend(obstacles.map(|obstacle| format!("           {}", escape(&obstacle.to_string()))));
+    let mut helps: Vec<String> = availability.obstacles.iter().filter_map(Obstacle::help).collect();
+    helps.dedup();
+    lines.extend(helps.iter().map(|help| format!("           what helps: {help}")));
 }
 
 /// The places in the kernel where the kernel part looks.
