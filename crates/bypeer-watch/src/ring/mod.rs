@@ -2,7 +2,7 @@
 //!
 //! A packet socket sees every packet of the network namespace it was opened in. A filter in the kernel lets TCP through, of certain
 //! ports if wanted, and cuts off the payload there: unless it is asked for, it never comes into this process. A thread of its own
-//! reads, with the kernel's times, into a bounded [`store`].
+//! reads, with the kernel's times, into a bounded store.
 //!
 //! Packets begin at their IP header, whatever the link: an interface without one (a tunnel) and one with (Ethernet) are alike, and no
 //! hardware addresses are kept. What is not seen: TCP inside of IPsec, MPLS or another tunnel that ends in no interface of this
