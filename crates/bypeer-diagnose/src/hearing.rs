@@ -181,6 +181,15 @@ impl Hearing {
         matches!(actor.act, Act::Killed(_)).then_some((actor, actor.act))
     }
 
+    /// Whether the process closed the connection or ended with it open is not told: no process is named, or one that was ending, and not how.
+    pub fn may_have_ended(&self) -> bool {
+        let by = self.reset_sent().unwrap_or(&self.deciding);
+        match &by.actor {
+            None => by.told == Told::Destroyed,
+            Some(actor) => actor.act == Act::Unknown,
+        }
+    }
+
     /// The process that ended the connection exited by itself, with this status.
     pub fn exited(&self) -> Option<u8> {
         match self.reset_sent().unwrap_or(&self.deciding).actor.as_ref()?.act {

@@ -168,6 +168,12 @@ fn a_request_that_nobody_read() {
         ..closed_unread(100, 100, 0, 500, 0)
     };
     assert_eq!(verdict(destroyed), "undecided unread-request-body | process-killed");
+    // Nor one that hears that it was ending, and not how.
+    let ending = Testimony {
+        actor: Some(actor(Act::Unknown)),
+        ..closed_unread(100, 100, 600, 40, 8)
+    };
+    assert_eq!(verdict(ending), "undecided unread-request-body | process-killed");
     let finding = judge(closed_unread(100, 100, 0, 500, 0)).unwrap();
     assert_eq!(finding.retry, Retry::Safe, "{}", finding.retry_reason);
     assert_eq!(finding.blame, Party::ServerProgram);

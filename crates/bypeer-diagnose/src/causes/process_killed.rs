@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::heard::{self, OTHER_END, WITH_PROCESS};
-use crate::testimony::{Act, Side, Told};
+use crate::testimony::{Act, Side};
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story};
 use crate::{Cause, Evidence, Hearing, Party, Source, Strength, Weighed};
@@ -128,7 +128,8 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     }
     // A source that names no process cannot tell a close from a death, where nobody had looked at the request.
     let nobody_looked = hearing.closed_unread().is_some_and(|unread| unread.side == Side::Server && unread.never_looked());
-    if by.told == Told::Destroyed && by.actor.is_none() && nobody_looked {
+    let ending = by.actor.as_ref().is_some_and(|actor| actor.act == Act::Unknown);
+    if hearing.may_have_ended() && (nobody_looked || ending) && hearing.closed_unread().is_some() {
         return Some(
             Weighed::of(Strength::Fits, party, "the server's process may have ended with the request unread")
                 .and(heard::proof(hearing))

@@ -151,7 +151,8 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         _ => Strength::Fits,
     };
     // Without the kernel's word that it sent a reset for this, the connection may have been dead before.
-    let strength = if unread.by.told == Told::Destroyed { strength.min(Strength::Fits) } else { strength };
+    let not_sure = unread.by.told == Told::Destroyed || hearing.may_have_ended();
+    let strength = if not_sure { strength.min(Strength::Fits) } else { strength };
     let verdict = match (unread.wrote, unread.read) {
         (0, 0) => format!("the server closed without reading a byte of the {} that it had received", unread.bytes),
         (0, read) => format!("the server closed without an answer after it had read {read} bytes, with {} more unread", unread.bytes),
