@@ -314,9 +314,10 @@ impl Late<'_> {
         self.closed.since_sent <= RIGHT_AFTER + self.by.tick
     }
 
-    /// It had closed while nobody had said anything for a while: an idle limit.
+    /// It had closed while nobody had said anything for a while, or at all: an idle limit.
     pub fn closed_idle(&self) -> bool {
-        self.closed.sent > 0 && !self.closed_right_after_speaking() && self.closed.since_received > RIGHT_AFTER
+        let nothing_owed = self.closed.sent > 0 || self.closed.received == 0;
+        nothing_owed && !self.closed_right_after_speaking() && self.closed.since_received > RIGHT_AFTER
     }
 
     /// From the close to the segment.

@@ -377,6 +377,11 @@ fn what_came_after_a_close() {
         verdict(late(Side::Server, 78, 78, 300, 5000, 2000)),
         "likely idle-timeout-inversion"
     );
+    // A connection that was opened ahead of need, and timed out before its first request.
+    assert_eq!(
+        verdict(late(Side::Server, 78, 0, 0, 5000, 2000)),
+        "likely idle-timeout-inversion"
+    );
     // The request crossed the FIN.
     let crossed = Testimony {
         state: Some(State::FinWait1),

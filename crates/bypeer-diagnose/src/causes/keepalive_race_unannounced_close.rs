@@ -105,7 +105,10 @@ fn unread_race(hearing: &Hearing) -> Option<(Strength, String)> {
 
 /// A request that reached the closed socket.
 fn late_race(hearing: &Hearing) -> Option<(Strength, String)> {
-    let late = hearing.late().filter(|late| late.side == Side::Server && late.closed.sent > 0 && late.trigger.len > 0)?;
+    let late = hearing.late().filter(|late| late.side == Side::Server && late.trigger.len > 0)?;
+    if late.closed.sent == 0 && !late.closed_idle() {
+        return None;
+    }
     let idle = late.closed.since_sent;
     let too_short = late.is_too_short_for_a_request() && !late.closed_idle();
     let strength = if too_short || late.may_be_a_good_bye() || late.closed_idle() && late.fin_had_arrived {
