@@ -9,13 +9,15 @@ use bypeer_diagnose::causes::CAUSES;
 
 /// The crates of the house from the ground up: a crate depends only on those before it; `lingering` is depended on by
 /// whoever wants it.
-const ORDER: [&str; 8] = [
+const ORDER: [&str; 10] = [
     "lingering",
     "bypeer-wire",
     "bypeer-input",
     "bypeer-diagnose",
     "bypeer-report",
     "bypeer-watch",
+    "bypeer-chain",
+    "bypeer-probe",
     "bypeer-lab",
     "bypeer",
 ];

@@ -1,0 +1,1 @@
+//! Asks a server how it keeps, closes and resets connections.
