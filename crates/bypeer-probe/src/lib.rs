@@ -1,1 +1,22 @@
 //! Asks a server how it keeps, closes and resets connections.
+//!
+//! Each question is a [`Check`](check::Check) in the table [`CHECKS`](checks::CHECKS). [`run`] asks them side by side, over connections
+//! of its own whose every event is timed, and gives a [`Card`]: what was seen and what can lose data. Nothing is printed here.
+
+pub mod card;
+pub mod check;
+pub mod checks;
+pub mod connection;
+pub mod gate;
+pub mod habit;
+pub mod http;
+pub mod prober;
+pub mod progress;
+mod run;
+pub mod stop;
+pub mod target;
+pub mod tls;
+pub mod words;
+
+pub use card::Card;
+pub use run::{ProbeError, chosen, run};

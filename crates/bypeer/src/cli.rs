@@ -11,8 +11,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::lab::arguments::Lab;
+use crate::probe::arguments::Probe;
 use crate::watch::arguments::Watch;
-use crate::{lab, output, watch};
+use crate::{lab, output, probe, watch};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -95,6 +96,10 @@ pub enum Command {
     /// Tell of every reset on this machine as it happens, and who did it
     #[command(long_about = watch::arguments::LONG_ABOUT)]
     Watch(Watch),
+
+    /// Ask a server how it keeps, closes and resets connections, and what clients must be set to
+    #[command(long_about = probe::arguments::LONG_ABOUT)]
+    Probe(Box<Probe>),
 
     /// Make a cause happen on this machine, show it, measure what helps
     #[command(long_about = lab::arguments::LONG_ABOUT)]

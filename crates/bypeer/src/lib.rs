@@ -3,6 +3,7 @@
 mod advice;
 mod causes;
 pub mod cli;
+mod duration;
 pub mod engine;
 pub mod error_line;
 mod explain;
@@ -15,6 +16,7 @@ mod lab;
 mod lab;
 mod moment;
 mod output;
+mod probe;
 mod progress;
 pub mod selection;
 #[cfg(target_os = "linux")]
@@ -69,6 +71,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
     match &arguments.command {
         Command::Explain(explain) => explain::run(explain, color),
         Command::Lab(lab) => lab::run(lab, color),
+        Command::Probe(arguments) => probe::run(arguments, color),
         Command::Watch(watch) => watch::run(watch, color),
         Command::Causes { id } => causes::run(id.as_deref(), color),
         Command::Completions { shell } => cli::completions(*shell),

@@ -2,22 +2,33 @@
 ///
 /// Lone LF line ends are taken, as most recipients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunked {
+pub enum Chunked {
     /// In the digits of a chunk's size.
-    Size { size: u64, digits: u8 },
+    Size {
+        /// So far.
+        size: u64,
+        /// How many digits.
+        digits: u8,
+    },
     /// After the digits: extension, CR, up to LF.
-    Extension { size: u64 },
+    Extension {
+        /// The chunk's size.
+        size: u64,
+    },
     /// In a chunk: so many bytes are left.
     Data(u64),
     /// At the line end after a chunk.
     DataEnd,
-    /// In the trailer section; `empty` while the line has no byte but CR.
-    Trailer { empty: bool },
+    /// In the trailer section.
+    Trailer {
+        /// The line has no byte but CR yet.
+        empty: bool,
+    },
 }
 
 /// How far [`Chunked::read`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ChunkedRead {
+pub enum ChunkedRead {
     /// All bytes belong to the body, and it goes on.
     More,
     /// The body ended after so many of the bytes.
@@ -26,14 +37,20 @@ pub(super) enum ChunkedRead {
     Invalid,
 }
 
+impl Default for Chunked {
+    fn default() -> Chunked {
+        Chunked::new()
+    }
+}
+
 impl Chunked {
     /// At the beginning of a body.
-    pub(super) fn new() -> Chunked {
+    pub fn new() -> Chunked {
         Chunked::Size { size: 0, digits: 0 }
     }
 
     /// Bytes ahead that are chunk data.
-    pub(super) fn unwanted(self) -> u64 {
+    pub fn unwanted(self) -> u64 {
         match self {
             Chunked::Data(left) => left,
             _ => 0,
@@ -41,7 +58,7 @@ impl Chunked {
     }
 
     /// Passes over chunk data; false when that runs beyond the chunk, so that the framing is lost.
-    pub(super) fn skip(&mut self, len: u64) -> bool {
+    pub fn skip(&mut self, len: u64) -> bool {
         match self {
             Chunked::Data(left) if len <= *left => {
                 *left -= len;
@@ -55,7 +72,7 @@ impl Chunked {
     }
 
     /// Reads on.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> ChunkedRead {
+    pub fn read(&mut self, bytes: &[u8]) -> ChunkedRead {
         let mut position = 0;
         while let Some(&byte) = bytes.get(position) {
             if let Chunked::Data(left) = *self {

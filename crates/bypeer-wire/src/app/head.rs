@@ -13,6 +13,8 @@ pub struct Sole<H> {
     /// Bytes of the whole message, head included, as the head declares them; `None` where only the body itself, or the connection's end,
     /// tells.
     pub length: Option<u64>,
+    /// How the message's end is told.
+    pub framing: Framing,
 }
 
 /// The HTTP/1 request whose whole head these bytes begin with; `None` when it is cut short, or is none.
@@ -35,6 +37,7 @@ pub fn sole_request(bytes: &[u8]) -> Option<Sole<RequestHead>> {
         head,
         head_len,
         length: length(head_len, framing),
+        framing,
     })
 }
 
@@ -61,6 +64,7 @@ pub fn sole_response(bytes: &[u8], to: Option<&Method>) -> Option<Sole<ResponseH
         head,
         head_len,
         length: length(head_len, framing),
+        framing,
     })
 }
 

@@ -18,6 +18,7 @@ mod tls;
 mod tls_hello;
 mod turns;
 
+pub use chunked::{Chunked, ChunkedRead};
 pub use conversation::Conversation;
 pub use exchange::{
     Application, Close, Exchange, Exchanges, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, Tls,

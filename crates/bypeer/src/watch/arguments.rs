@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::Format;
+use crate::duration::duration;
 
 /// What `bypeer watch --help` begins with.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -131,31 +132,4 @@ pub enum SourceChoice {
     Tracefs,
     /// The kernel's notes of destroyed sockets
     SockDiag,
-}
-
-/// `60s`, `5m`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let signed: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| format!("{text:?} is no duration; 60s, 5m and 1h30m are"))?;
-    Duration::try_from(signed)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "a duration must be longer than nothing".to_owned())
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_as_people_write_them() {
-        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
-        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
-        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
-        for wrong in ["60", "", "-5s", "0s", "soon"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,0 +1,17 @@
+//! The checks, one a file, each with its manual beside it. The table [`CHECKS`] is the one place that lists them: help, plan, card and
+//! tests walk it.
+
+mod idle_timeout;
+
+use crate::check::Check;
+
+pub use idle_timeout::{AFTER_ONE, ENDS_BY, KEPT};
+
+/// The id of the check that measures the idle limit, which others wait for.
+pub const IDLE: &str = "idle-timeout";
+
+/// Every check, in the order of the card.
+pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! A whole probe: a first look, then the checks side by side.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use bypeer_wire::app::Method;
+
+use crate::card::{Card, Done};
+use crate::check::{Check, Outcome, Status};
+use crate::checks::CHECKS;
+use crate::connection::{Connection, Dial, OpenError, Roll, TlsDial};
+use crate::gate::Gate;
+use crate::http::{Answer, Ending, Writing};
+use crate::prober::{Notice, Options, Prober, request};
+use crate::progress::Progress;
+use crate::stop::Stop;
+use crate::target::{Place, Scheme, Target};
+use crate::tls::{self, TlsError};
+
+/// Why there is no card at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No connection.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The first request got no answer.
+    #[error("{place} did not answer: {why}")]
+    NoAnswer {
+        /// Where.
+        place: String,
+        /// What came instead.
+        why: String,
+    },
+    /// A check that there is not.
+    #[error("there is no check {0:?}; `bypeer probe --list` names them")]
+    NoSuchCheck(String),
+}
+
+/// The checks that will be done, in the table's order.
+///
+/// # Errors
+/// When one is named that there is not.
+pub fn chosen(options: &Options) -> Result<Vec<&'static Check>, ProbeError> {
+    for name in options.only.iter().chain(&options.also).chain(&options.without) {
+        if !CHECKS.iter().any(|check| check.id == name) {
+            return Err(ProbeError::NoSuchCheck(name.clone()));
+        }
+    }
+    let named = |names: &[String], check: &Check| names.iter().any(|name| name == check.id);
+    let wanted = |check: &&&Check| {
+        let by_default = options.only.is_empty() && !check.opt_in;
+        (by_default || named(&options.only, check) || named(&options.also, check)) && !named(&options.without, check)
+    };
+    Ok(CHECKS.iter().filter(wanted).copied().collect())
+}
+
+/// Probes a server. What it does is bounded by the plans of its checks.
+///
+/// # Errors
+/// When there is nothing to tell: no connection, no TLS, or no answer to the first request.
+pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress) -> Result<Card, ProbeError> {
+    let checks = chosen(options)?;
+    let began = Instant::now();
+    let epoch = SystemTime::now();
+    let roll = Arc::new(Roll::default());
+    let gate = Gate::of(options.at_once);
+    let mut dial = dial(target, options)?;
+
+    progress.doing("first look", "one request", began + options.patience);
+    let look = first_look(target, options, &mut dial, &gate, stop, &roll)?;
+    let serial = match options.serial {
+        Some(serial) => serial,
+        None => {
+            progress.doing(
+                "first look",
+                "whether it serves two connections at once",
+                Instant::now() + options.patience,
+            );
+            works_on_one(target, options, &dial, &gate, stop, &roll, &look)
+        }
+    };
+    progress.done("first look");
+    if serial {
+        gate.resize(1);
+    }
+
+    let idle = Notice::new();
+    let prober = |check: &'static Check| Prober {
+        target,
+        options,
+        first: &look.answer,
+        first_took: look.took,
+        round_trip: look.round_trip,
+        serial,
+        idle: &idle,
+        check: check.id,
+        dial: &dial,
+        gate: &gate,
+        stop,
+        roll: &roll,
+        progress,
+    };
+    // Checks that wait for what another tells must not wait for one that is not done.
+    if !checks.iter().any(|check| check.id == crate::checks::IDLE) {
+        idle.never();
+    }
+    let one = |check: &'static Check| {
+        let began = Instant::now();
+        let prober = prober(check);
+        progress.doing(check.id, check.title, began + (check.plan)(options).longest);
+        let mut outcome = if stop.is_set() {
+            Outcome::skipped("stopped before it began")
+        } else {
+            (check.run)(&prober)
+        };
+        if stop.is_set() && outcome.status == Status::Done {
+            outcome.status = Status::Cut("stopped".to_owned());
+        }
+        if check.id == crate::checks::IDLE {
+            idle.never();
+        }
+        progress.done(check.id);
+        Done {
+            check,
+            outcome,
+            took: began.elapsed(),
+        }
+    };
+    let (alone, together): (Vec<_>, Vec<_>) = checks.iter().partition(|check| check.alone);
+    let mut done: Vec<Done> = if serial {
+        together.into_iter().map(one).collect()
+    } else {
+        thread::scope(|scope| {
+            let one = &one;
+            let running: Vec<_> = together
+                .into_iter()
+                .map(|check| scope.spawn(move || one(check)))
+                .collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    };
+    done.extend(alone.into_iter().map(one));
+    done.sort_by_key(|done| CHECKS.iter().position(|check| check.id == done.check.id));
+
+    let (_, connections) = gate.counts();
+    Ok(Card {
+        target: target.clone(),
+        place: dial.place.clone(),
+        began: epoch,
+        clock: began,
+        took: began.elapsed(),
+        first: look.answer,
+        round_trip: look.round_trip,
+        serial,
+        serial_noticed: serial && options.serial.is_none(),
+        stopped: stop.is_set(),
+        checks: done,
+        connections,
+        logs: roll.logs(),
+    })
+}
+
+fn dial(target: &Target, options: &Options) -> Result<Dial, TlsError> {
+    let tls = match target.scheme {
+        Scheme::Http => None,
+        Scheme::Https => Some(TlsDial {
+            config: tls::configuration(&options.trust, &[b"http/1.1"])?,
+            name: tls::server_name(options.server_name.as_deref().unwrap_or(&target.host))?,
+        }),
+    };
+    Ok(Dial {
+        place: target.place.clone(),
+        tls,
+        source: None,
+        patience: options.handshake_patience,
+    })
+}
+
+/// What the first request showed.
+struct Look {
+    answer: Answer,
+    took: Duration,
+    round_trip: Duration,
+}
+
+fn first_look(
+    target: &Target,
+    options: &Options,
+    dial: &mut Dial,
+    gate: &Gate,
+    stop: &Stop,
+    roll: &Arc<Roll>,
+) -> Result<Look, ProbeError> {
+    let mut connection = open(dial, gate, stop, roll)?;
+    // From here on it is one server that is measured, not each of its name's.
+    if let (Some(remote), Place::Tcp(_)) = (connection.log().remote, &dial.place) {
+        dial.place = Place::Tcp(vec![remote]);
+    }
+    let asked = request(target, options, Method::Get, &target.path);
+    let exchange = connection.exchange(&asked, Writing::AtOnce, options.patience);
+    let round_trip = connection.log().handshake();
+    let took = exchange.began.elapsed();
+    match (exchange.ending.clone(), exchange.answer) {
+        (Ending::Stopped, _) => Err(OpenError::Stopped.into()),
+        // A head is enough: streams may never end.
+        (_, Some(answer)) => Ok(Look {
+            answer,
+            took,
+            round_trip,
+        }),
+        (ending, None) => Err(ProbeError::NoAnswer {
+            place: dial.place.to_string(),
+            why: why_not(&ending, options, target),
+        }),
+    }
+}
+
+fn why_not(ending: &Ending, options: &Options, target: &Target) -> String {
+    match ending {
+        Ending::TimedOut => format!(
+            "nothing came within {:.0} s; it took the connection, so it is slow, busy with another connection, or waits for something \
+             else than HTTP (--patience gives it longer)",
+            options.patience.as_secs_f64()
+        ),
+        Ending::Closed => {
+            "it closed the connection without a word; is it an HTTP server, and is TLS (https://) wanted?".to_owned()
+        }
+        Ending::Broken(broken) => format!("it broke off the connection ({broken}) at the first request"),
+        Ending::TlsBroken(why) => format!("TLS broke: {why}"),
+        Ending::NotHttp(bytes) if bytes.first() == Some(&0x15) && target.scheme == Scheme::Http => {
+            "it answers with a TLS alert: the URL must begin with https://".to_owned()
+        }
+        Ending::NotHttp(bytes) => format!(
+            "it speaks another protocol than HTTP/1; its first bytes: {}",
+            shown(bytes)
+        ),
+        Ending::Whole | Ending::Stopped => "stopped".to_owned(),
+    }
+}
+
+/// Bytes of a stranger, fit for a terminal.
+fn shown(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .take(32)
+        .flat_map(|byte| std::ascii::escape_default(*byte))
+        .map(char::from)
+        .collect()
+}
+
+fn open(dial: &Dial, gate: &Gate, stop: &Stop, roll: &Arc<Roll>) -> Result<Connection, OpenError> {
+    let permit = gate.enter(stop).ok_or(OpenError::Stopped)?;
+    dial.open("first-look", permit, stop, roll)
+}
+
+/// Whether the server works on one connection at a time: a request is not answered while another connection is merely open, and is
+/// answered when that is gone.
+fn works_on_one(
+    target: &Target,
+    options: &Options,
+    dial: &Dial,
+    gate: &Gate,
+    stop: &Stop,
+    roll: &Arc<Roll>,
+    look: &Look,
+) -> bool {
+    let asked = request(target, options, Method::Get, &target.path);
+    let Ok(first) = open(dial, gate, stop, roll) else {
+        return false;
+    };
+    let Ok(mut second) = open(dial, gate, stop, roll) else {
+        return false;
+    };
+    // Long enough for a slow answer, short enough to be over before usual limits free the server.
+    let patience = (look.took * 8 + Duration::from_millis(400)).min(Duration::from_millis(1800));
+    if second.exchange(&asked, Writing::AtOnce, patience).ending != Ending::TimedOut {
+        return false;
+    }
+    drop(first);
+    let until = Instant::now() + options.patience;
+    second.answer(&Method::Get, until).answer.is_some()
+}

@@ -1,0 +1,188 @@
+//! The options of `bypeer probe`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::Format;
+use crate::duration::duration;
+
+/// What `bypeer probe --help` begins with.
+pub(crate) const LONG_ABOUT: &str = "\
+Asks a server of your own how it keeps, closes and resets connections, and says what its clients must be set to.
+
+It opens some tens of connections of its own, side by side, times every byte, FIN and reset on them, and reports what can \
+lose a request or an answer: idle limits, closes that nobody announces, answers cut off by a reset, and more. Then it prints the \
+settings that fit: for the clients people use, as lines to paste, and for the server's product.
+
+A probe is for servers that one may test. It says what it will do before it does it (--plan only says it), names itself in \
+User-Agent, and does what is heavier than a client's everyday only when asked (--also). Requests with a body go to a path that \
+nobody has, unless another is given. The whole takes one wait for the server's idle limit.";
+
+const EXAMPLES: &str = "\
+Examples:
+  bypeer probe http://127.0.0.1:8000/health
+  bypeer probe https://shop.example/ --plan
+  bypeer probe https://10.0.0.7/ --server-name shop.example --cacert ca.pem
+  bypeer probe http://app/ --unix-socket /run/app.sock
+  bypeer probe http://127.0.0.1:8000/ --only idle-timeout --longest-wait 5m
+  bypeer probe http://127.0.0.1:8000/ --save habits.json          keep what was measured
+  bypeer probe http://127.0.0.1:8000/ --against habits.json       exit 1 when the server changed its habits
+
+docs/probe.md is the guide: what each check asks, and what the answers mean.";
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  nothing that loses data, or only what a client's settings avoid; with --against: no habit changed
+  1  faults: the server loses data however its clients are set; with --against: a habit changed
+  2  trouble: no connection, no HTTP, or an option cannot be met";
+
+/// `bypeer probe`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 no faults, 1 faults, 2 trouble. `--help` tells more and gives examples.",
+    after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}")
+)]
+pub struct Probe {
+    /// The server and the resource to ask for, as http://host:port/path or https://host/path
+    #[arg(value_name = "URL", required_unless_present_any = ["list", "manual"])]
+    pub url: Option<String>,
+
+    /// Only say what would be done
+    #[arg(long)]
+    pub plan: bool,
+
+    /// List the checks
+    #[arg(long)]
+    pub list: bool,
+
+    /// Print the manual of a check
+    #[arg(long, value_name = "CHECK")]
+    pub manual: Option<String>,
+
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Only this check; can be repeated
+    #[arg(long, value_name = "CHECK", help_heading = "Selection")]
+    pub only: Vec<String>,
+
+    /// This check too, which is not done by default; can be repeated
+    #[arg(long, value_name = "CHECK", help_heading = "Selection")]
+    pub also: Vec<String>,
+
+    /// Not this check; can be repeated
+    #[arg(long, value_name = "CHECK", help_heading = "Selection")]
+    pub without: Vec<String>,
+
+    /// Connect to this host instead of the URL's, as HOST, HOST:PORT or [IPV6]:PORT
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        conflicts_with = "unix_socket",
+        help_heading = "Connecting"
+    )]
+    pub connect: Option<String>,
+
+    /// Connect to this unix socket
+    #[arg(long, value_name = "PATH", help_heading = "Connecting")]
+    pub unix_socket: Option<PathBuf>,
+
+    /// Trust the certificate authorities in this PEM file, instead of the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "Connecting")]
+    pub cacert: Option<PathBuf>,
+
+    /// Do not check the server's certificate
+    #[arg(long, help_heading = "Connecting")]
+    pub insecure: bool,
+
+    /// The name to ask for by SNI and in the certificate, instead of the URL's host
+    #[arg(long, value_name = "NAME", help_heading = "Connecting")]
+    pub server_name: Option<String>,
+
+    /// A header field for every request, as 'Name: value'; can be repeated
+    #[arg(long, short = 'H', value_name = "FIELD", value_parser = field, help_heading = "Asking")]
+    pub header: Vec<(String, String)>,
+
+    /// Where a request body may be sent without harm; by default a path that nobody has
+    ///
+    /// Bodies of a few bytes, by POST: give a path whose handler ignores or refuses bodies, to see whether its answers survive that.
+    #[arg(long, value_name = "PATH", help_heading = "Asking")]
+    pub body_path: Option<String>,
+
+    /// Where large uploads go; by default a path that nobody has
+    #[arg(long, value_name = "PATH", help_heading = "Asking")]
+    pub upload_path: Option<String>,
+
+    /// Bytes of a large upload, as 4M or 512K
+    #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = size, help_heading = "Asking")]
+    pub upload_size: usize,
+
+    /// A path whose answer holds what {nonce} stands for, as '/echo?q={nonce}'
+    ///
+    /// With it, answers on the wrong request are found by what they say.
+    #[arg(long, value_name = "PATH", help_heading = "Asking")]
+    pub echo_path: Option<String>,
+
+    /// An address of this machine to connect from, for checks that use several; can be repeated
+    #[arg(long, value_name = "ADDRESS", help_heading = "Asking")]
+    pub source: Vec<IpAddr>,
+
+    /// Connections for each situation that is measured
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Bounds")]
+    pub connections: u32,
+
+    /// Connections open at once, at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Bounds")]
+    pub at_once: u32,
+
+    /// One connection at a time
+    ///
+    /// For servers that work on one; by default that is noticed.
+    #[arg(long, help_heading = "Bounds")]
+    pub serial: bool,
+
+    /// How long to wait for the server to close idle connections
+    #[arg(long, value_name = "DURATION", default_value = "135s", value_parser = duration, help_heading = "Bounds")]
+    pub longest_wait: Duration,
+
+    /// How long to wait for an answer
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Bounds")]
+    pub patience: Duration,
+}
+
+/// `Name: value`.
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("give it as 'Name: value'")?;
+    let name = name.trim();
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(format!("{name:?} is no field name"));
+    }
+    if value.bytes().any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f) {
+        return Err("the value holds a control character".to_owned());
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+/// `4M`, `512K`, `1000`.
+fn size(text: &str) -> Result<usize, String> {
+    const LARGEST: usize = 256 << 20;
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "k" | "K" | "KiB" => 1 << 10,
+        "m" | "M" | "MiB" => 1 << 20,
+        _ => return Err(format!("{text:?} is no size; 512K and 4M are")),
+    };
+    let number: usize = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is no size; 512K and 4M are"))?;
+    match number.checked_mul(unit) {
+        Some(size) if (1..=LARGEST).contains(&size) => Ok(size),
+        _ => Err(format!("{text:?} is not between 1 and 256M")),
+    }
+}
