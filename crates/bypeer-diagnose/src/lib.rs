@@ -7,7 +7,7 @@ mod accounts;
 mod arbiter;
 mod cause;
 pub mod causes;
-mod facts;
+pub mod facts;
 mod finding;
 mod groups;
 mod heard;

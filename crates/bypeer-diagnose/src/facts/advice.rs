@@ -1,9 +1,10 @@
-//! Numbers and names of standards and products, from `facts/*.toml`, each with its source there.
+//! Clauses of standards and what to change, by cause and situation.
 
 use std::sync::LazyLock;
 
 use bypeer_wire::app::Protocol;
 
+use super::software::Software;
 use crate::{Clause, Fix, Owner};
 
 /// Most fixes that one finding shows: more are not read.
@@ -28,25 +29,6 @@ pub(crate) struct Situation {
     pub undecided: bool,
 }
 
-/// What is known of a server, proxy or client: its timeouts, closing habits and the settings that change them.
-#[derive(Clone, Debug, serde::Deserialize)]
-pub struct Software {
-    /// Short name that fixes refer to.
-    pub id: String,
-    /// Its name, as people say it.
-    pub name: String,
-    /// Beginnings of the `Server:` values it sends.
-    #[serde(default)]
-    pub server_header: Vec<String>,
-    /// Beginnings of the `User-Agent:` values it sends.
-    #[serde(default)]
-    pub user_agent: Vec<String>,
-    /// Default idle limit of kept connections, seconds.
-    pub idle_seconds: Option<f64>,
-    /// The setting for it.
-    pub idle_setting: Option<String>,
-}
-
 #[derive(serde::Deserialize)]
 struct Clauses {
     clause: Vec<ClauseRow>,
@@ -58,11 +40,6 @@ struct ClauseRow {
     clause: Clause,
     #[serde(default)]
     when: Vec<Condition>,
-}
-
-#[derive(serde::Deserialize)]
-struct Programs {
-    software: Vec<Software>,
 }
 
 #[derive(serde::Deserialize)]
@@ -114,17 +91,12 @@ enum OwnerRow {
 
 // The files are part of the program; a test parses each, so a table that does not parse never ships.
 static CLAUSES: LazyLock<Vec<ClauseRow>> = LazyLock::new(|| {
-    toml::from_str::<Clauses>(include_str!("../facts/clauses.toml"))
+    toml::from_str::<Clauses>(include_str!("../../facts/clauses.toml"))
         .map(|table| table.clause)
         .unwrap_or_default()
 });
-static SOFTWARE: LazyLock<Vec<Software>> = LazyLock::new(|| {
-    toml::from_str::<Programs>(include_str!("../facts/software.toml"))
-        .map(|table| table.software)
-        .unwrap_or_default()
-});
 static FIXES: LazyLock<Vec<FixRow>> = LazyLock::new(|| {
-    toml::from_str::<Fixes>(include_str!("../facts/fixes.toml"))
+    toml::from_str::<Fixes>(include_str!("../../facts/fixes.toml"))
         .map(|table| table.fix)
         .unwrap_or_default()
 });
@@ -141,31 +113,6 @@ pub(crate) fn clauses(ids: &[&str], situation: &Situation) -> Vec<&'static Claus
         .filter(|row| row.when.iter().all(|condition| condition.met(situation)))
         .map(|row| &row.clause)
         .collect()
-}
-
-/// What is known of the server that calls itself so in `Server:`.
-pub fn software(server_header: &str) -> Option<&'static Software> {
-    named(server_header, |row| &row.server_header)
-}
-
-/// What is known of the client that calls itself so in `User-Agent:`.
-pub fn client_software(user_agent: &str) -> Option<&'static Software> {
-    named(user_agent, |row| &row.user_agent)
-}
-
-/// The row with the longest beginning that fits: `Apache-Coyote/1.1` is Tomcat, not httpd.
-fn named(value: &str, names: fn(&Software) -> &Vec<String>) -> Option<&'static Software> {
-    let fits = |name: &str| {
-        value
-            .get(..name.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(name))
-    };
-    let longest = |row: &Software| names(row).iter().filter(|name| fits(name)).map(String::len).max();
-    SOFTWARE
-        .iter()
-        .filter_map(|row| Some((longest(row)?, row)))
-        .max_by_key(|(len, _)| *len)
-        .map(|(_, row)| row)
 }
 
 /// The fixes of a cause that fit the situation: those for the recognised server and client first, then for each owner the
@@ -288,23 +235,18 @@ impl From<OwnerRow> for Owner {
 mod tests {
     use super::*;
     use crate::causes::CAUSES;
+    use crate::facts::software::{SOFTWARE, software};
 
     #[test]
     fn every_table_parses() {
         assert!(
-            !toml::from_str::<Clauses>(include_str!("../facts/clauses.toml"))
+            !toml::from_str::<Clauses>(include_str!("../../facts/clauses.toml"))
                 .unwrap()
                 .clause
                 .is_empty()
         );
         assert!(
-            !toml::from_str::<Programs>(include_str!("../facts/software.toml"))
-                .unwrap()
-                .software
-                .is_empty()
-        );
-        assert!(
-            !toml::from_str::<Fixes>(include_str!("../facts/fixes.toml"))
+            !toml::from_str::<Fixes>(include_str!("../../facts/fixes.toml"))
                 .unwrap()
                 .fix
                 .is_empty()
