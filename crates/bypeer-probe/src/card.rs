@@ -23,6 +23,8 @@ pub struct Card {
     pub took: Duration,
     /// The answer to the first request.
     pub first: Answer,
+    /// The answer to a GET of a path that nobody has: error pages tell products.
+    pub unfound: Option<Answer>,
     /// About a round trip.
     pub round_trip: Duration,
     /// One connection at a time was asked.

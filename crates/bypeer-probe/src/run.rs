@@ -12,7 +12,7 @@ use crate::checks::CHECKS;
 use crate::connection::{Connection, Dial, OpenError, Roll, TlsDial};
 use crate::gate::Gate;
 use crate::http::{Answer, Ending, Writing};
-use crate::prober::{Notice, Options, Prober, request};
+use crate::prober::{NOBODYS_PATH, Notice, Options, Prober, request};
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::target::{Place, Scheme, Target};
@@ -83,6 +83,10 @@ pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress)
             works_on_one(target, options, &dial, &gate, stop, &roll, &look)
         }
     };
+    let unfound = open(&dial, &gate, stop, &roll).ok().and_then(|mut connection| {
+        let asked = request(target, options, Method::Get, NOBODYS_PATH);
+        connection.exchange(&asked, Writing::AtOnce, options.patience).answer
+    });
     progress.done("first look");
     if serial {
         gate.resize(1);
@@ -157,6 +161,7 @@ pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress)
         clock: began,
         took: began.elapsed(),
         first: look.answer,
+        unfound,
         round_trip: look.round_trip,
         serial,
         serial_noticed: serial && options.serial.is_none(),

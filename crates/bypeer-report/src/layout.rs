@@ -5,7 +5,7 @@ use crate::look::Role;
 pub(crate) const GUTTER: usize = 13;
 
 /// Breaks text at spaces so that no line is longer than `width`; a word that is longer by itself stands alone.
-pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut columns = 0;
@@ -30,36 +30,39 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
 
 /// Text in a page with a left column of labels.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub struct Page {
     look: Look,
     out: String,
 }
 
 impl Page {
-    pub(crate) fn new(look: Look) -> Page {
+    /// An empty page.
+    pub fn new(look: Look) -> Page {
         Page {
             look,
             out: String::new(),
         }
     }
 
-    pub(crate) fn finish(self) -> String {
+    /// The text.
+    pub fn finish(self) -> String {
         self.out
     }
 
-    pub(crate) fn blank(&mut self) {
+    /// A blank line.
+    pub fn blank(&mut self) {
         self.out.push('\n');
     }
 
     /// A blank line, unless there is one already or nothing before.
-    pub(crate) fn apart(&mut self) {
+    pub fn apart(&mut self) {
         if !self.out.is_empty() && !self.out.ends_with("\n\n") {
             self.blank();
         }
     }
 
     /// A line with a painted beginning, the rest wrapped under the text after it.
-    pub(crate) fn headline(&mut self, tag: &str, role: Role, text: &str) {
+    pub fn headline(&mut self, tag: &str, role: Role, text: &str) {
         let indent = tag.chars().count() + 1;
         for (index, line) in wrap(text, self.look.columns().saturating_sub(indent))
             .iter()
@@ -77,7 +80,7 @@ impl Page {
     }
 
     /// A wrapped paragraph at an indent, in a role's style.
-    pub(crate) fn paragraph(&mut self, indent: usize, role: Option<Role>, text: &str) {
+    pub fn paragraph(&mut self, indent: usize, role: Option<Role>, text: &str) {
         for line in wrap(text, self.look.columns().saturating_sub(indent)) {
             self.pad(indent);
             match role {
@@ -89,7 +92,7 @@ impl Page {
     }
 
     /// Items with a dot between them; a line breaks between two items where it can.
-    pub(crate) fn items(&mut self, indent: usize, role: Role, items: &[String]) {
+    pub fn items(&mut self, indent: usize, role: Role, items: &[String]) {
         const DOT: &str = " · ";
         let width = self.look.columns().saturating_sub(indent);
         let mut line = String::new();
@@ -107,12 +110,12 @@ impl Page {
     }
 
     /// A label in the left column and text wrapped beside it. An empty label continues the field above.
-    pub(crate) fn field(&mut self, label: &str, text: &str) {
+    pub fn field(&mut self, label: &str, text: &str) {
         self.field_hanging(label, "", text);
     }
 
     /// A field whose text begins with `lead` and wraps to the right of it.
-    pub(crate) fn field_hanging(&mut self, label: &str, lead: &str, text: &str) {
+    pub fn field_hanging(&mut self, label: &str, lead: &str, text: &str) {
         let indent = GUTTER + lead.chars().count();
         for (index, line) in wrap(text, self.look.columns().saturating_sub(indent))
             .iter()
@@ -130,21 +133,21 @@ impl Page {
     }
 
     /// A field whose text is one thing to copy: never wrapped.
-    pub(crate) fn field_to_copy(&mut self, label: &str, text: &str) {
+    pub fn field_to_copy(&mut self, label: &str, text: &str) {
         self.label(label);
         self.out.push_str(&self.look.paint(Role::Copy, text));
         self.out.push('\n');
     }
 
     /// A line as it is.
-    pub(crate) fn verbatim(&mut self, indent: usize, role: Role, text: &str) {
+    pub fn verbatim(&mut self, indent: usize, role: Role, text: &str) {
         self.pad(indent);
         self.out.push_str(&self.look.paint(role, text));
         self.out.push('\n');
     }
 
     /// A line without any style.
-    pub(crate) fn plain(&mut self, text: &str) {
+    pub fn plain(&mut self, text: &str) {
         self.out.push_str(text);
         self.out.push('\n');
     }

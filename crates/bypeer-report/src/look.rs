@@ -21,12 +21,13 @@ impl Look {
         color: false,
     };
 
-    pub(crate) fn columns(self) -> usize {
+    /// Columns that text fills.
+    pub fn columns(self) -> usize {
         self.width.clamp(Look::NARROWEST, Look::WIDEST)
     }
 
     /// `text` in a role's style, or as it is.
-    pub(crate) fn paint(self, role: Role, text: &str) -> String {
+    pub fn paint(self, role: Role, text: &str) -> String {
         if !self.color || text.is_empty() {
             return text.to_owned();
         }
@@ -37,7 +38,7 @@ impl Look {
 
 /// What a piece of text is, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// A certain finding.
     Certain,
     /// A likely finding.

@@ -5,7 +5,7 @@ mod idle_timeout;
 
 use crate::check::Check;
 
-pub use idle_timeout::{AFTER_ONE, ENDS_BY, KEPT};
+pub use idle_timeout::{AFTER_ONE, AFTER_SEVERAL, ENDS_BY, KEPT, PROMISED};
 
 /// The id of the check that measures the idle limit, which others wait for.
 pub const IDLE: &str = "idle-timeout";

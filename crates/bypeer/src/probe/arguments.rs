@@ -63,8 +63,24 @@ pub struct Probe {
     pub manual: Option<String>,
 
     /// How to print
+    ///
+    /// text: the card. json: a bypeer.finding/1 record for each connection of the probe that died, and a last bypeer.probe/1.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+
+    /// Keep the card in this file, as JSON, to compare with later
+    #[arg(long, value_name = "FILE", help_heading = "Comparing")]
+    pub save: Option<PathBuf>,
+
+    /// Compare with a card that --save kept; the exit status is 1 when a habit changed
+    #[arg(long, value_name = "FILE", help_heading = "Comparing")]
+    pub against: Option<PathBuf>,
+
+    /// Write the probe's own packets to this pcapng file, payload and all
+    ///
+    /// Needs CAP_NET_RAW. Without TLS the file holds everything that was sent, secrets of --header too.
+    #[arg(long, value_name = "FILE", help_heading = "Comparing")]
+    pub write: Option<PathBuf>,
 
     /// Only this check; can be repeated
     #[arg(long, value_name = "CHECK", help_heading = "Selection")]
