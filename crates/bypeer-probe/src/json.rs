@@ -3,12 +3,10 @@
 //! Within a version keys may be added, never removed or given another meaning. What is not known is `null`, never absent.
 
 use std::io::{self, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bypeer_diagnose::facts::{Place, Sure};
 use bypeer_report::json::write_record;
-use bypeer_report::utc;
-use bypeer_wire::Timestamp;
 use bypeer_wire::app::Version;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +35,8 @@ struct CardRecord<'a> {
     schema: &'static str,
     bypeer: &'static str,
     target: TargetRecord<'a>,
-    began: String,
+    /// Seconds since the epoch.
+    began: f64,
     took_seconds: f64,
     round_trip_seconds: f64,
     serial: bool,
@@ -218,7 +217,7 @@ impl<'a> CardRecord<'a> {
                 tls: card.target.scheme == crate::target::Scheme::Https,
                 address: card.place.to_string(),
             },
-            began: utc(timestamp(card.began)).to_string(),
+            began: seconds(card.began.duration_since(UNIX_EPOCH).unwrap_or_default()),
             took_seconds: seconds(card.took),
             round_trip_seconds: seconds(card.round_trip),
             serial: card.serial,
@@ -381,9 +380,4 @@ impl LineRecord<'_> {
 /// With microseconds: nothing here is measured better.
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e6
-}
-
-fn timestamp(time: SystemTime) -> Timestamp {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -55,6 +55,14 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if reset.is_none() && exchange.is_some_and(|exchange| exchange.response.is_none() && !story.answer_is_owed(exchange)) {
         return None;
     }
+    // A client that fell silent in the middle of its request runs into the server's time limit; many that began together do so together.
+    if let (Some(fin), None, None, Some(exchange)) = (story.server_fin(), reset, around.refused_after, exchange)
+        && exchange.request.as_ref().is_some_and(|request| {
+            !request.complete && fin.at.time.since(request.last.time) > story.round_trip() * 2 + Duration::from_millis(250)
+        })
+    {
+        return None;
+    }
     let gone = around.refused_after.is_some_and(|gap| gap < Duration::from_secs(10));
     let together = around.died_together_unprompted > 0;
     let sudden = exchange.is_some_and(|exchange| exchange.response.is_some());

@@ -102,7 +102,7 @@ pub fn setting(software: &str, parameter: Parameter) -> Option<&'static Setting>
 
 /// As [`setting`], of a version. `None`: the newest.
 pub fn setting_of_version(software: &str, parameter: Parameter, version: Option<&Version>) -> Option<&'static Setting> {
-    let found = software_by_id(software)?
+    software_by_id(software)?
         .and_inside()
         .enumerate()
         .find_map(|(depth, row)| {
@@ -111,8 +111,7 @@ pub fn setting_of_version(software: &str, parameter: Parameter, version: Option<
             SETTINGS
                 .iter()
                 .find(|setting| setting.software == row.id && setting.parameter == parameter && setting.fits(version))
-        });
-    found
+        })
 }
 
 /// All settings of a product, its own before those of what is inside it; of each parameter those of all versions.
