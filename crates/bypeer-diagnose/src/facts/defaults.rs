@@ -76,6 +76,8 @@ pub enum Repeats {
     Nothing,
     /// Those of which nothing was sent.
     Unsent,
+    /// Those without a body, whatever their method.
+    Bodyless,
     /// Those with a safe method (GET, HEAD, OPTIONS, TRACE).
     Safe,
     /// Those with an idempotent method (the safe ones, PUT, DELETE).
@@ -265,5 +267,120 @@ impl TryFrom<String> for Span {
             .and_then(|(number, unit)| number.checked_mul(unit))
             .map(|milliseconds| Span(Duration::from_millis(milliseconds)))
             .ok_or_else(|| format!("{text:?} is no time"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_parses() {
+        let table: Table = toml::from_str(include_str!("../../facts/defaults.toml")).unwrap();
+        assert!(table.default.len() > 200);
+    }
+
+    #[test]
+    fn every_row_names_software_has_a_source_and_a_value_of_its_kind() {
+        for row in DEFAULTS.iter() {
+            let known = software_by_id(&row.software).unwrap_or_else(|| panic!("unknown software {}", row.software));
+            assert_eq!(known.id, row.software, "an alias in defaults.toml");
+            assert!(!row.source.trim().is_empty(), "{row:?} has no source");
+            assert!(!(row.verified && row.source.starts_with("from memory")), "{row:?}");
+            let right = match row.parameter {
+                Parameter::AnnounceClose | Parameter::AnnounceIdle | Parameter::PoolCheck => {
+                    row.value.holds().is_some()
+                }
+                Parameter::Retry => row.value.repeats().is_some(),
+                _ => row.value.limit().is_some(),
+            };
+            assert!(right, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn each_parameter_has_one_newest_value_and_ranges_that_do_not_overlap() {
+        for row in DEFAULTS.iter() {
+            let of_it: Vec<&Row> = DEFAULTS
+                .iter()
+                .filter(|other| other.software == row.software && other.parameter == row.parameter)
+                .collect();
+            assert_eq!(of_it.iter().filter(|row| row.until.is_none()).count(), 1, "{of_it:#?}");
+            for other in of_it.iter().filter(|other| !std::ptr::eq(**other, row)) {
+                let ends_before = |one: &Row, two: &Row| {
+                    one.until
+                        .as_ref()
+                        .zip(two.since.as_ref())
+                        .is_some_and(|(until, since)| until <= since)
+                };
+                assert!(ends_before(row, other) || ends_before(other, row), "{row:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn versions_decide_and_without_one_the_newest_does() {
+        let idle = |version| defaults("node", version).idle.unwrap();
+        assert_eq!(idle(Some("20.20.2")).value, Limit::Time(Duration::from_secs(5)));
+        assert_eq!(idle(Some("20.20.2")).observed, Some(Duration::from_secs(6)));
+        assert_eq!(idle(Some("26.0.0")).value, Limit::Time(Duration::from_secs(65)));
+        let unknown = idle(None);
+        assert_eq!(unknown.value, Limit::Time(Duration::from_secs(65)));
+        assert_eq!(
+            unknown.otherwise,
+            [("before 26".to_owned(), Limit::Time(Duration::from_secs(5)))]
+        );
+        let pool = |version| defaults("nginx", version).pool_idle.unwrap().value;
+        assert_eq!(pool(Some("1.22.1")), Limit::NotKept);
+        assert_eq!(pool(Some("1.29.7")), Limit::Time(Duration::from_secs(60)));
+        assert_eq!(
+            defaults("puma", Some("6.4.2")).idle.unwrap().value,
+            Limit::Time(Duration::from_secs(20))
+        );
+        assert_eq!(defaults("requests", None).pool_idle.unwrap().value, Limit::None);
+        assert_eq!(defaults("curl", None).retries.unwrap().value, Repeats::Any);
+        assert!(defaults("nothing", None).idle.is_none());
+    }
+
+    #[test]
+    fn what_is_inside_lends_what_its_outside_lacks() {
+        // Express 5 runs on any Node: its version says nothing of Node's.
+        let express = defaults("express", Some("5.3.0"));
+        assert!(express.idle.is_none() && express.announces_idle.unwrap().value);
+        assert!(defaults("express", None).idle.is_some());
+        // Fastify has its own.
+        assert_eq!(
+            defaults("fastify", Some("5")).idle.unwrap().value,
+            Limit::Time(Duration::from_secs(72))
+        );
+    }
+
+    #[test]
+    fn times_parse_and_nonsense_does_not() {
+        for (text, milliseconds) in [
+            ("75s", 75_000),
+            ("500ms", 500),
+            ("4m", 240_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                Span::try_from(text.to_owned()).unwrap().0,
+                Duration::from_millis(milliseconds)
+            );
+        }
+        for text in [
+            "",
+            "s",
+            "5",
+            "5 s",
+            "-1s",
+            "1d",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            assert!(Span::try_from(text.to_owned()).is_err(), "{text}");
+        }
     }
 }

@@ -146,17 +146,20 @@ enum Unit {
     Duration,
     /// `{go-duration}`: `4 * time.Second` or `4500 * time.Millisecond`.
     GoDuration,
+    /// `{clock}`: `00:01:15`, hours, minutes and seconds.
+    Clock,
     /// `{count}`: a whole number of something that is not a time.
     Count,
 }
 
-const UNITS: [(&str, Unit); 7] = [
+const UNITS: [(&str, Unit); 8] = [
     ("milliseconds", Unit::Milliseconds),
     ("seconds", Unit::Seconds),
     ("minutes", Unit::Minutes),
     ("decimal-seconds", Unit::DecimalSeconds),
     ("duration", Unit::Duration),
     ("go-duration", Unit::GoDuration),
+    ("clock", Unit::Clock),
     ("count", Unit::Count),
 ];
 
@@ -280,14 +283,14 @@ impl Unit {
     fn step(self) -> Duration {
         match self {
             Unit::Milliseconds | Unit::DecimalSeconds | Unit::Duration | Unit::GoDuration => Duration::from_millis(1),
-            Unit::Seconds | Unit::Count => Duration::from_secs(1),
+            Unit::Seconds | Unit::Clock | Unit::Count => Duration::from_secs(1),
             Unit::Minutes => Duration::from_secs(60),
         }
     }
 
     /// A number of steps, as it stands in a line.
     fn text(self, number: u64) -> String {
-        let whole = number % 1000 == 0;
+        let whole = number.is_multiple_of(1000);
         match self {
             Unit::Milliseconds | Unit::Seconds | Unit::Minutes | Unit::Count => number.to_string(),
             Unit::DecimalSeconds | Unit::Duration | Unit::GoDuration if whole => {
@@ -298,6 +301,7 @@ impl Unit {
                 };
                 format!("{}{unit}", number / 1000)
             }
+            Unit::Clock => format!("{:02}:{:02}:{:02}", number / 3600, number / 60 % 60, number % 60),
             Unit::Duration => format!("{number}ms"),
             Unit::GoDuration => format!("{number} * time.Millisecond"),
             Unit::DecimalSeconds => {
@@ -313,7 +317,7 @@ impl Unit {
             Unit::Milliseconds | Unit::DecimalSeconds | Unit::Duration | Unit::GoDuration => {
                 Value::Time(Duration::from_millis(number))
             }
-            Unit::Seconds => Value::Time(Duration::from_secs(number)),
+            Unit::Seconds | Unit::Clock => Value::Time(Duration::from_secs(number)),
             Unit::Minutes => Value::Time(Duration::from_secs(number.saturating_mul(60))),
         }
     }
@@ -352,4 +356,235 @@ fn next_placeholder(text: &str) -> Option<(&str, Placeholder, &str)> {
         from = open + 1;
     }
     None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::facts::defaults;
+
+    #[test]
+    fn the_table_parses() {
+        let table: Settings = toml::from_str(include_str!("../../facts/settings.toml")).unwrap();
+        assert!(table.setting.len() > 150);
+    }
+
+    #[test]
+    fn every_row_names_software_and_has_a_source_and_a_place() {
+        for row in SETTINGS.iter() {
+            let known = software_by_id(&row.software).unwrap_or_else(|| panic!("unknown software {}", row.software));
+            assert_eq!(known.id, row.software, "an alias in settings.toml");
+            for text in [&row.source, &row.place, &row.template] {
+                assert!(!text.trim().is_empty(), "{row:?}");
+            }
+            let memory = row.source.starts_with("from memory");
+            assert!(!(row.verified && memory), "{row:?} is verified from memory");
+            let (since, until) = (row.since.as_ref(), row.until.as_ref());
+            assert!(since.zip(until).is_none_or(|(since, until)| since < until), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_rows_are_for_the_same_version() {
+        for (at, row) in SETTINGS.iter().enumerate() {
+            for other in SETTINGS[..at]
+                .iter()
+                .filter(|other| other.software == row.software && other.parameter == row.parameter)
+            {
+                let ends_before = |one: &Setting, two: &Setting| {
+                    one.until
+                        .as_ref()
+                        .zip(two.since.as_ref())
+                        .is_some_and(|(until, since)| until <= since)
+                };
+                assert!(ends_before(row, other) || ends_before(other, row), "{row:?}\n{other:?}");
+            }
+        }
+    }
+
+    /// What the rendered text of a placeholder says, read by other means than it was written with.
+    fn read(text: &str, unit: Unit) -> Duration {
+        let number = |text: &str| text.trim().parse::<f64>().unwrap();
+        let (seconds, text) = match unit {
+            Unit::Milliseconds => (0.001, text),
+            Unit::Seconds | Unit::DecimalSeconds => (1.0, text),
+            Unit::Minutes => (60.0, text),
+            Unit::Duration => match text.strip_suffix("ms") {
+                Some(text) => (0.001, text),
+                None => (1.0, text.strip_suffix('s').unwrap()),
+            },
+            Unit::GoDuration => match text.split_once(" * time.") {
+                Some((text, "Millisecond")) => (0.001, text),
+                Some((text, "Second")) => (1.0, text),
+                _ => panic!("{text}"),
+            },
+            Unit::Clock => {
+                let parts: Vec<f64> = text.split(':').map(number).collect();
+                return Duration::from_secs_f64(parts[0] * 3600.0 + parts[1] * 60.0 + parts[2]);
+            }
+            Unit::Count => panic!("a count is no time"),
+        };
+        Duration::from_nanos((number(text) * seconds * 1e9).round() as u64)
+    }
+
+    #[test]
+    fn every_template_renders_to_the_right_side() {
+        let samples = [
+            1, 2, 400, 999, 1000, 1001, 4000, 4500, 4999, 59_999, 75_000, 600_001, 3_600_000,
+        ]
+        .map(Duration::from_millis)
+        .into_iter()
+        .chain([Duration::from_nanos(1), Duration::from_micros(4_999_999)]);
+        for (row, time) in SETTINGS
+            .iter()
+            .flat_map(|row| samples.clone().map(move |time| (row, time)))
+        {
+            let Some((before, placeholder, after)) = next_placeholder(&row.template) else {
+                assert_eq!(row.line(Value::Fixed).unwrap().text, row.template);
+                continue;
+            };
+            if placeholder.unit == Unit::Count {
+                let line = row.line(1000).unwrap();
+                assert_eq!(line.set, Value::Count(1000), "{row:?}");
+                assert!(line.text.contains("1000") && row.line(time).is_none(), "{row:?}");
+                continue;
+            }
+            assert!(row.line(1000).is_none() && row.line(Value::Fixed).is_none(), "{row:?}");
+            let Some(line) = row.line(time) else {
+                let step = placeholder.unit.step();
+                let too_small = time < step * u32::try_from(row.least.unwrap_or(1)).unwrap();
+                let too_large = row.most.is_some_and(|most| time > step * u32::try_from(most).unwrap());
+                assert!(
+                    if row.parameter.rounds_down() {
+                        too_small
+                    } else {
+                        too_large
+                    },
+                    "{row:?} {time:?}"
+                );
+                continue;
+            };
+            let Value::Time(set) = line.set else {
+                panic!("{row:?}: {line:?}")
+            };
+            if row.parameter.rounds_down() {
+                assert!(set <= time, "{row:?} {time:?}: {line:?}");
+            } else {
+                assert!(set >= time, "{row:?} {time:?}: {line:?}");
+            }
+            let rest = line.text.strip_prefix(before).unwrap();
+            let end = match next_placeholder(after) {
+                Some((literal, _, _)) => literal,
+                None => after,
+            };
+            let shown = &rest[..rest.find(end).unwrap()];
+            let shown = if end.is_empty() { rest } else { shown };
+            assert_eq!(read(shown, placeholder.unit), set, "{row:?} {time:?}: {line:?}");
+            assert!(next_placeholder(&line.text).is_none(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_product_cannot_be_told_is_not_said() {
+        let line = |software, parameter, milliseconds| {
+            setting(software, parameter)
+                .unwrap()
+                .line(Duration::from_millis(milliseconds))
+        };
+        // Zero would mean "no limit".
+        assert_eq!(line("curl", Parameter::PoolIdle, 999), None);
+        assert_eq!(
+            line("curl", Parameter::PoolIdle, 4999).unwrap().text,
+            "curl_easy_setopt(curl, CURLOPT_MAXAGE_CONN, 4L);"
+        );
+        assert_eq!(
+            line("go", Parameter::Idle, 75_000).unwrap().text,
+            "IdleTimeout: 75 * time.Second,"
+        );
+        assert_eq!(
+            line("go-client", Parameter::PoolIdle, 4500).unwrap().text,
+            "IdleConnTimeout: 4500 * time.Millisecond,"
+        );
+        assert_eq!(
+            line("iis", Parameter::Idle, 3_725_001).unwrap().text,
+            r#"<limits connectionTimeout="01:02:06" />"#
+        );
+        assert_eq!(
+            line("httpx", Parameter::PoolIdle, 4250).unwrap().text,
+            "httpx.Client(limits=httpx.Limits(keepalive_expiry=4.25))"
+        );
+        // More than CloudFront takes: what it takes is below it, and right.
+        assert_eq!(
+            line("cloudfront", Parameter::PoolIdle, 500_000).unwrap().set,
+            Value::Time(Duration::from_secs(120))
+        );
+        // Less than Azure takes, for a limit that must not be shorter: what it takes.
+        assert_eq!(
+            line("azure-lb", Parameter::Idle, 1000).unwrap().set,
+            Value::Time(Duration::from_secs(240))
+        );
+        assert_eq!(line("azure-lb", Parameter::Idle, 7_200_000), None);
+    }
+
+    #[test]
+    fn settings_follow_versions_aliases_and_what_is_inside() {
+        let at = |version: &str| {
+            let version = Version::parse(version).unwrap();
+            &setting_of_version("nginx", Parameter::PoolIdle, Some(&version))
+                .unwrap()
+                .template
+        };
+        assert!(at("1.22.1").starts_with("keepalive 32;"));
+        assert!(at("1.29.7").starts_with("keepalive_timeout"));
+        let newest = setting("openresty", Parameter::PoolIdle).unwrap();
+        assert_eq!(newest.since, Version::parse("1.29.7"));
+        let express = setting("express", Parameter::Idle).unwrap();
+        assert_eq!(express.software, "node");
+        assert!(
+            settings_of("express")
+                .iter()
+                .any(|setting| setting.parameter == Parameter::HeaderTimeout)
+        );
+        assert!(
+            settings_of("fastify")
+                .iter()
+                .filter(|setting| setting.parameter == Parameter::Idle)
+                .count()
+                == 1
+        );
+        assert!(settings_of("nothing").is_empty() && setting("nothing", Parameter::Idle).is_none());
+    }
+
+    #[test]
+    fn every_client_that_keeps_connections_can_be_told_not_to() {
+        use crate::facts::Role;
+        for known in crate::facts::software::SOFTWARE
+            .iter()
+            .filter(|known| known.role == Role::Client)
+        {
+            let keeps = defaults(&known.id, None).pool_idle.is_some();
+            let told =
+                [Parameter::PoolIdle, Parameter::NoReuse].map(|parameter| setting(&known.id, parameter).is_some());
+            assert!(
+                !keeps || told.contains(&true),
+                "{} keeps connections, and nothing ends it",
+                known.id
+            );
+        }
+    }
+
+    #[test]
+    fn the_parameters_are_listed_once() {
+        let mut all = Parameter::ALL.to_vec();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), Parameter::ALL.len());
+        assert!(SETTINGS.iter().all(|row| Parameter::ALL.contains(&row.parameter)));
+        assert!(
+            Parameter::ALL
+                .iter()
+                .all(|parameter| !parameter.rounds_down() || parameter.is_of_opener())
+        );
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use super::recognise::Mark;
+
 /// A server, proxy, client or middlebox, and how to know it.
 #[derive(Clone, Debug, serde::Deserialize)]
 pub struct Software {
@@ -22,6 +24,11 @@ pub struct Software {
     /// Beginnings of the `User-Agent:` values it sends.
     #[serde(default)]
     pub user_agent: Vec<String>,
+    /// What shows it, beside its name.
+    #[serde(default)]
+    pub(super) marks: Vec<Mark>,
+    /// It half-closes and reads on before it closes, so that its last response arrives.
+    pub lingers: Option<bool>,
     /// What else there is to know.
     pub notes: Option<String>,
     /// Where the row was read.
@@ -41,6 +48,8 @@ pub enum Role {
     Client,
     /// Both: answers by asking another.
     Proxy,
+    /// Passes connections on, and forgets them when they are idle for too long.
+    Middlebox,
 }
 
 #[derive(serde::Deserialize)]
