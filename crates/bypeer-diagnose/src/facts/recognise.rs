@@ -10,6 +10,8 @@ use super::version::Version;
 pub struct Signs<'a> {
     /// The fields of the response's head, in their order and with their names' letters as they were sent.
     pub fields: &'a [(&'a str, &'a str)],
+    /// Its status, if known.
+    pub status: Option<u16>,
     /// The beginning of its body; of most use with an error answer that the server itself made.
     pub body: &'a [u8],
 }
@@ -60,6 +62,8 @@ pub(super) struct Mark {
     sure: Option<Sure>,
     /// It speaks as a proxy, or from the application's side; without it as whoever answers.
     place: Option<Place>,
+    /// It is on answers of 4xx and 5xx only.
+    error: bool,
     /// Names of fields that are there.
     fields: Vec<String>,
     /// Names of fields that are not.
@@ -210,7 +214,8 @@ impl Signs<'_> {
 
 impl Mark {
     fn holds(&self, signs: &Signs<'_>) -> bool {
-        self.fields.iter().all(|name| signs.has(name))
+        (!self.error || signs.status.is_none_or(|status| status >= 400))
+            && self.fields.iter().all(|name| signs.has(name))
             && !self.absent.iter().any(|name| signs.has(name))
             && self.values.iter().all(|(name, part)| {
                 let part = part.to_ascii_lowercase();

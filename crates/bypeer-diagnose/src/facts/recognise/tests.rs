@@ -9,6 +9,7 @@ fn shown(answer: &str) -> Vec<(String, Option<String>, Sure, Place)> {
     let fields: Vec<(&str, &str)> = head.lines().filter_map(|line| line.split_once(':')).collect();
     let found = recognise(&Signs {
         fields: &fields,
+        status: None,
         body: body.as_bytes(),
     });
     found
@@ -179,6 +180,19 @@ fn what_is_not_known_is_unknown() {
 }
 
 #[test]
+fn a_page_about_an_error_page_is_none() {
+    let recognised = |status| {
+        let signs = Signs {
+            fields: &[("Date", "x")],
+            status: Some(status),
+            body: NGINX_PAGE.as_bytes(),
+        };
+        recognise(&signs).len()
+    };
+    assert_eq!((recognised(404), recognised(502), recognised(200)), (1, 1, 0));
+}
+
+#[test]
 fn what_may_be_of_many_is_not_sold_as_sure() {
     // uWSGI and Puma both send neither Server nor Date.
     let found = shown("Content-Type: text/plain\nContent-Length: 3\n\nno\n");
@@ -303,6 +317,7 @@ fn nothing_that_a_server_sends_makes_it_panic() {
             .collect();
         let found = recognise(&Signs {
             fields: &fields,
+            status: [None, Some(200), Some(404)][next() % 3],
             body: bodies[next() % bodies.len()],
         });
         assert!(found.len() < 20);
