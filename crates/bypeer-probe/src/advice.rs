@@ -65,7 +65,7 @@ pub struct Line {
 }
 
 /// Clients that have pools, in the order of the card.
-const CLIENTS: [&str; 27] = [
+const CLIENTS: [&str; 23] = [
     "go-client",
     "undici",
     "node-client",
@@ -77,7 +77,6 @@ const CLIENTS: [&str; 27] = [
     "okhttp",
     "dotnet",
     "reqwest",
-    "hyper",
     "curl",
     "guzzle",
     "ruby-net-http",
@@ -90,9 +89,6 @@ const CLIENTS: [&str; 27] = [
     "caddy",
     "varnish",
     "ingress-nginx",
-    "aws-alb",
-    "gcp-alb",
-    "azure-app-gateway",
 ];
 
 /// Most of what the client's clock, its scheduling and the server's timer may be off, beside what was measured.
@@ -115,6 +111,11 @@ impl Advice {
             server,
             beyond_clients,
         }
+    }
+
+    /// The lines for any client, by its id; `None`: it cannot be told so, as far as is known.
+    pub fn for_client(&self, id: &str) -> Option<Lines> {
+        client_lines(id, &self.client)
     }
 }
 
@@ -230,11 +231,11 @@ fn idle_limit(card: &Card) -> Option<IdleLimit> {
     Some(IdleLimit { pool, because })
 }
 
-fn client_lines(id: &'static str, rule: &ClientRule) -> Option<Lines> {
+fn client_lines(id: &str, rule: &ClientRule) -> Option<Lines> {
     let software = facts::software_by_id(id)?;
     let mut lines = Vec::new();
     let mut add = |parameter, value: SettingValue, purpose| {
-        let line = facts::setting(id, parameter).and_then(|setting| line(setting, value, purpose));
+        let line = facts::setting(&software.id, parameter).and_then(|setting| line(setting, value, purpose));
         let found = line.is_some();
         lines.extend(line);
         found
@@ -333,6 +334,20 @@ pub(crate) fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_client_is_known_and_can_be_told_something() {
+        let rule = ClientRule {
+            no_reuse: true,
+            pool_idle: Some(Duration::from_secs(4)),
+            ..ClientRule::default()
+        };
+        for id in CLIENTS {
+            let lines = client_lines(id, &rule);
+            assert!(lines.is_some_and(|lines| !lines.lines.is_empty()), "{id}");
+        }
+        assert!(client_lines("no such client", &rule).is_none());
+    }
 
     #[test]
     fn a_pool_lets_go_before_the_server_does() {

@@ -55,7 +55,9 @@ fn longest_words(time: Duration) -> String {
 }
 
 /// The card.
-pub fn card(card: &Card, advice: &Advice, look: Look) -> String {
+///
+/// `clients`: ids of software whose settings are shown in full; of others those that fit on a line.
+pub fn card(card: &Card, advice: &Advice, clients: &[&str], look: Look) -> String {
     let mut page = Page::new(look);
     heading(&mut page, card, advice);
     for (check, risk) in card.risks() {
@@ -67,7 +69,7 @@ pub fn card(card: &Card, advice: &Advice, look: Look) -> String {
     for done in &card.checks {
         tell_check(&mut page, done);
     }
-    settings(&mut page, card, advice);
+    settings(&mut page, card, advice, clients);
     page.finish()
 }
 
@@ -177,7 +179,7 @@ fn tell_check(page: &mut Page, done: &Done) {
     }
 }
 
-fn settings(page: &mut Page, card: &Card, advice: &Advice) {
+fn settings(page: &mut Page, card: &Card, advice: &Advice, clients: &[&str]) {
     let rule = &advice.client;
     page.apart();
     page.paragraph(0, Some(Role::Strong), "What clients are to be set to");
@@ -206,8 +208,18 @@ fn settings(page: &mut Page, card: &Card, advice: &Advice) {
         (true, false) => page.paragraph(2, None, &format!("Nothing: {because}.")),
         (false, _) => page.paragraph(2, None, &format!("{}: {because}.", capitalised(&rules.join("; ")))),
     }
-    for lines in &advice.clients {
-        tell_lines(page, lines);
+    if clients.is_empty() {
+        tell_short(page, &advice.clients);
+    }
+    for client in clients {
+        match advice.for_client(client) {
+            Some(lines) => tell_lines(page, &lines),
+            None => page.paragraph(
+                2,
+                None,
+                &format!("{client}: no setting of it is known that would do this."),
+            ),
+        }
     }
     if advice.beyond_clients {
         page.paragraph(
@@ -230,6 +242,39 @@ fn settings(page: &mut Page, card: &Card, advice: &Advice) {
     {
         page.apart();
         page.paragraph(0, Some(Role::Faint), "`bypeer causes CAUSE` tells how each comes about and what else mends it; `bypeer probe --manual CHECK` what a check asks.");
+    }
+}
+
+/// Columns of a client's name.
+const NAME: usize = 28;
+
+/// Settings that fit on a line each, and the names of the others.
+fn tell_short(page: &mut Page, clients: &[Lines]) {
+    let is_short = |lines: &&Lines| lines.lines.iter().all(|line| !line.text.contains('\n'));
+    for lines in clients.iter().filter(is_short) {
+        for (index, line) in lines.lines.iter().enumerate() {
+            let name = if index == 0 {
+                lines.name.split(" (").next().unwrap_or(lines.name)
+            } else {
+                ""
+            };
+            page.verbatim(4, Role::Copy, &format!("{name:<NAME$} {}", line.text));
+        }
+    }
+    let longer: Vec<&str> = clients
+        .iter()
+        .filter(|lines| !is_short(lines))
+        .map(|lines| lines.software)
+        .collect();
+    if !longer.is_empty() {
+        page.paragraph(4, None, &format!("with more lines: {}", longer.join(", ")));
+    }
+    if !clients.is_empty() {
+        page.paragraph(
+            2,
+            Some(Role::Faint),
+            "`--client NAME` shows where a client's lines go, and what else to know; `--client all` shows it of all.",
+        );
     }
 }
 

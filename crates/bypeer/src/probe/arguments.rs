@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bypeer_diagnose::facts::software_by_id;
 use clap::Args;
 
 use crate::cli::Format;
@@ -67,6 +68,12 @@ pub struct Probe {
     /// text: the card. json: a bypeer.finding/1 record for each connection of the probe that died, and a last bypeer.probe/1.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+
+    /// Show the settings of this client in full, as `requests` or `nginx`, or of `all`; can be repeated
+    ///
+    /// Without, those that fit on a line are shown. JSON always has all.
+    #[arg(long, value_name = "NAME", value_parser = client)]
+    pub client: Vec<Client>,
 
     /// Keep the card in this file, as JSON, to compare with later
     #[arg(long, value_name = "FILE", help_heading = "Comparing")]
@@ -168,6 +175,27 @@ pub struct Probe {
     /// How long to wait for an answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Bounds")]
     pub patience: Duration,
+}
+
+/// Whose settings are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// Of every client that is known.
+    All,
+    /// Of this one, by its id in the facts.
+    One(&'static str),
+}
+
+fn client(text: &str) -> Result<Client, String> {
+    if text == "all" {
+        return Ok(Client::All);
+    }
+    match software_by_id(text) {
+        Some(software) => Ok(Client::One(&software.id)),
+        None => Err(
+            "no settings are known of it; go-client, requests, undici, okhttp, nginx and such are, and all".to_owned(),
+        ),
+    }
 }
 
 /// `Name: value`.

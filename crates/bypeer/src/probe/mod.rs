@@ -28,7 +28,7 @@ use bypeer_probe::{Advice, Card, chosen, run as probe, words};
 use bypeer_report::json::write_finding;
 use bypeer_report::{Exit, Look};
 
-use self::arguments::Probe;
+use self::arguments::{Client, Probe};
 use self::stories::Recording;
 use crate::cli::{Color, Format};
 use crate::{interrupt, output};
@@ -97,7 +97,11 @@ pub(crate) fn run(arguments: &Probe, color: Color) -> anyhow::Result<Exit> {
             write_card(&mut out, &card, &advice, comparison.as_ref(), (exit.code(), meaning))?;
         }
         Format::Text => {
-            write!(out, "{}", words::card(&card, &advice, look))?;
+            write!(
+                out,
+                "{}",
+                words::card(&card, &advice, &clients(arguments, &advice), look)
+            )?;
             write!(
                 out,
                 "{}",
@@ -113,6 +117,25 @@ pub(crate) fn run(arguments: &Probe, color: Color) -> anyhow::Result<Exit> {
         eprintln!("{} packets are in {}", stories.written, path.display());
     }
     Ok(exit)
+}
+
+/// The clients whose settings are to be shown in full.
+fn clients(arguments: &Probe, advice: &Advice) -> Vec<&'static str> {
+    let all = arguments
+        .client
+        .contains(&Client::All)
+        .then(|| advice.clients.iter().map(|lines| lines.software));
+    let named = arguments.client.iter().filter_map(|client| match client {
+        Client::One(id) => Some(*id),
+        Client::All => None,
+    });
+    let mut clients: Vec<&str> = all.into_iter().flatten().collect();
+    for name in named {
+        if !clients.contains(&name) {
+            clients.push(name);
+        }
+    }
+    clients
 }
 
 fn list() -> anyhow::Result<Exit> {
