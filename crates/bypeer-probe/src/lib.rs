@@ -19,6 +19,8 @@ mod run;
 pub mod stop;
 pub mod story;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod words;
 
