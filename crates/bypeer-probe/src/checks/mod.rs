@@ -2,6 +2,9 @@
 //! tests walk it.
 
 mod idle_timeout;
+mod life;
+mod lifetime;
+mod request_limit;
 
 use crate::check::Check;
 
@@ -11,7 +14,11 @@ pub use idle_timeout::{AFTER_ONE, AFTER_SEVERAL, ENDS_BY, KEPT, PROMISED};
 pub const IDLE: &str = "idle-timeout";
 
 /// Every check, in the order of the card.
-pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK];
+pub static CHECKS: &[&Check] = &[
+    &idle_timeout::CHECK,
+    &request_limit::CHECK,
+    &lifetime::CHECK,
+];
 
 #[cfg(test)]
 mod tests;
