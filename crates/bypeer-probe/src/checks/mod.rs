@@ -4,6 +4,7 @@
 mod idle_timeout;
 mod life;
 mod lifetime;
+mod persistence;
 mod request_limit;
 
 use crate::check::Check;
@@ -15,6 +16,7 @@ pub const IDLE: &str = "idle-timeout";
 
 /// Every check, in the order of the card.
 pub static CHECKS: &[&Check] = &[
+    &persistence::CHECK,
     &idle_timeout::CHECK,
     &request_limit::CHECK,
     &lifetime::CHECK,
