@@ -12,6 +12,7 @@ pub mod connection;
 pub mod gate;
 pub mod habit;
 pub mod http;
+pub mod http2;
 pub mod json;
 pub mod prober;
 pub mod progress;
