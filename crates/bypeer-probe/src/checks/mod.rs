@@ -6,6 +6,7 @@ mod life;
 mod lifetime;
 mod persistence;
 mod request_limit;
+mod versions;
 
 use crate::check::Check;
 
@@ -16,6 +17,7 @@ pub const IDLE: &str = "idle-timeout";
 
 /// Every check, in the order of the card.
 pub static CHECKS: &[&Check] = &[
+    &versions::CHECK,
     &persistence::CHECK,
     &idle_timeout::CHECK,
     &request_limit::CHECK,
