@@ -11,6 +11,9 @@ mod versions;
 use crate::check::Check;
 
 pub use idle_timeout::{AFTER_ONE, AFTER_SEVERAL, ENDS_BY, KEPT, PROMISED};
+pub use lifetime::AGE;
+pub use request_limit::REQUESTS;
+pub use versions::H2_IDLE;
 
 /// The id of the check that measures the idle limit, which others wait for.
 pub const IDLE: &str = "idle-timeout";
