@@ -1,6 +1,7 @@
 //! The checks, one a file, each with its manual beside it. The table [`CHECKS`] is the one place that lists them: help, plan, card and
 //! tests walk it.
 
+mod closing_window;
 mod idle_timeout;
 mod life;
 mod lifetime;
@@ -26,6 +27,7 @@ pub static CHECKS: &[&Check] = &[
     &request_limit::CHECK,
     &lifetime::CHECK,
 ];
+pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &closing_window::CHECK];
 
 #[cfg(test)]
 mod tests;
