@@ -1,6 +1,7 @@
 //! The checks, one a file, each with its manual beside it. The table [`CHECKS`] is the one place that lists them: help, plan, card and
 //! tests walk it.
 
+mod answers_fit;
 mod closing_window;
 mod idle_timeout;
 mod life;
@@ -28,6 +29,11 @@ pub static CHECKS: &[&Check] = &[
     &lifetime::CHECK,
 ];
 pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &closing_window::CHECK];
+    &idle_timeout::CHECK,
+    &closing_window::CHECK,
+    &answers_fit::CHECK,
+    &answers_fit::LOAD,
+];
 
 #[cfg(test)]
 mod tests;
