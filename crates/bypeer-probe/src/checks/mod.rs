@@ -1,6 +1,7 @@
 //! The checks, one a file, each with its manual beside it. The table [`CHECKS`] is the one place that lists them: help, plan, card and
 //! tests walk it.
 
+mod accept_queue;
 mod answers_fit;
 mod closing_window;
 mod idle_timeout;
@@ -33,6 +34,7 @@ pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &closing_window::CHECK];
     &closing_window::CHECK,
     &answers_fit::CHECK,
     &answers_fit::LOAD,
+    &accept_queue::CHECK,
 ];
 
 #[cfg(test)]
