@@ -1,6 +1,7 @@
 //! How many requests a server works on at once, and what becomes of connections beyond that.
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::net::IpAddr;
@@ -123,6 +124,8 @@ struct Tally {
     closed: u32,
     /// Connected, and no answer even when there was room again.
     silent: u32,
+    /// Dropped or silent, or both.
+    stuck: u32,
     slowest: Duration,
     quickest: Duration,
 }
@@ -343,21 +346,26 @@ impl Tally {
             ..Tally::default()
         };
         for one in waited {
+            let dropped = match &one.connect {
+                Ok(time) => *time >= DROPPED,
+                Err(error) => matches!(error, OpenError::Silent { .. }),
+            };
+            let silent = one.ending == Some(Ending::TimedOut);
+            tally.dropped += u32::from(dropped);
+            tally.silent += u32::from(silent);
+            tally.stuck += u32::from(dropped || silent);
             match &one.connect {
                 Ok(time) => {
                     tally.slowest = tally.slowest.max(*time);
                     tally.quickest = tally.quickest.min(*time);
-                    tally.dropped += u32::from(*time >= DROPPED);
                 }
                 Err(OpenError::Refused(_)) => tally.refused += 1,
-                Err(OpenError::Silent { .. }) => tally.dropped += 1,
                 Err(_) => {}
             }
             match &one.ending {
                 Some(Ending::Whole) => tally.answered += 1,
                 Some(Ending::Broken(_)) => tally.reset += 1,
                 Some(Ending::Closed) => tally.closed += 1,
-                Some(Ending::TimedOut) => tally.silent += 1,
                 _ => {}
             }
         }
@@ -365,7 +373,7 @@ impl Tally {
     }
 
     fn overflowed(&self) -> bool {
-        self.dropped + self.refused + self.reset + self.silent > 0
+        self.stuck + self.refused + self.reset > 0
     }
 
     fn word(&self) -> &'static str {
@@ -451,10 +459,7 @@ fn judge(outcome: &mut Outcome, before: Duration, tallies: &[Tally]) {
         return;
     }
     let least = |count: fn(&Tally) -> u32| count(first).min(count(second));
-    let (dropped, broken) = (
-        least(|tally| tally.dropped + tally.silent),
-        least(|tally| tally.reset + tally.refused),
-    );
+    let (dropped, broken) = (least(|tally| tally.stuck), least(|tally| tally.reset + tally.refused));
     let (cause, what, count) = if broken > 0 {
         (
             "backlog-overflow-rst",

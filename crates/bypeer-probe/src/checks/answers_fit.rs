@@ -6,6 +6,7 @@ mod shape;
 mod tag;
 mod tell;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};

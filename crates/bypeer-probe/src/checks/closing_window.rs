@@ -2,6 +2,7 @@
 
 mod tell;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::sync::{Mutex, PoisonError};

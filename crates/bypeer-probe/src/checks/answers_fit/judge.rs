@@ -75,6 +75,8 @@ pub(super) struct Seen {
     pub(super) pairs: (u32, u32),
     /// Connections that could not be had, and why first.
     pub(super) unopened: (u32, Option<String>),
+    /// Of those, refused: nobody listens any more.
+    pub(super) refused: u32,
     /// Lines for people.
     pub(super) notes: Vec<String>,
 }

@@ -301,6 +301,7 @@ impl<'a> Lane<'a> {
                 Err(error) => {
                     self.work.see(|seen| {
                         seen.unopened.0 += 1;
+                        seen.refused += u32::from(matches!(error, OpenError::Refused(_)));
                         seen.unopened.1.get_or_insert(error.to_string());
                     });
                     None

@@ -146,8 +146,12 @@ fn surplus(outcome: &mut Outcome, seen: &Seen, size: &Size) {
     outcome.saw(words.clone());
     outcome.risks.push(Risk {
         cause: CAUSE,
-        what: "the server sends more than was asked for: the next request of that connection takes it for its answer"
-            .to_owned(),
+        what: if only_after_head {
+            "a body follows the answer to HEAD: the next request of that connection takes it for its answer".to_owned()
+        } else {
+            "the server sends more than was asked for: the next request of that connection takes it for its answer"
+                .to_owned()
+        },
         severity: Severity::Fault,
         loses: Loses::Identity,
         sure: if seen.surplus.len() > 1 {
@@ -194,6 +198,9 @@ fn others(outcome: &mut Outcome, seen: &Seen) {
     }
     if let (count @ 1.., Some(why)) = &seen.unopened {
         outcome.saw(format!("{count} connections could not be had; {why}"));
+    }
+    if seen.refused > 0 {
+        outcome.saw("nobody listens there any more: the server died, or was stopped, while it was asked; look at its exit status");
     }
     for note in &seen.notes {
         outcome.saw(note.clone());

@@ -132,7 +132,7 @@ fn swapping(period: u32) -> Server {
     let waiting = Arc::new(waiting);
     serve(move |stream, head| {
         let mine = message(head, content(words(head).1));
-        if words(head).0 == "HEAD" || count.fetch_add(1, Relaxed) % period != 0 {
+        if words(head).0 == "HEAD" || !count.fetch_add(1, Relaxed).is_multiple_of(period) {
             return mine;
         }
         let other = waiting.lock().unwrap().take();

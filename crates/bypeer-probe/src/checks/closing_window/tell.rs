@@ -30,7 +30,7 @@ pub(super) fn around_close(prober: &Prober<'_>, limits: &Spread, sent: &[Sent]) 
         .collect();
     if let Some(idle) = Spread::of(answered.iter().map(|sent| sent.idle)) {
         outcome.saw(format!(
-            "sent before the close: {} requests, idle for {}: all answered",
+            "sent before the close: {} requests, idle for {}: answered",
             answered.len(),
             range(idle.low(), idle.high())
         ));
@@ -46,7 +46,13 @@ pub(super) fn around_close(prober: &Prober<'_>, limits: &Spread, sent: &[Sent]) 
         ));
     }
     late(&mut outcome, sent);
-    let lost = crossing(round_trip, &mut outcome, sent);
+    // Sent that long before the close came, a request is safe.
+    let safe = answered
+        .iter()
+        .map(|sent| sent.idle)
+        .max()
+        .map(|idle| limits.median().saturating_sub(idle));
+    let lost = crossing(round_trip, safe, &mut outcome, sent);
     let control = answered
         .iter()
         .any(|sent| matches!(sent.role, Role::Halfway | Role::Before(_)));
@@ -80,12 +86,17 @@ pub(super) fn behind_answers(sent: &[Sent]) -> Outcome {
             had: lost.len() as u64,
         },
     );
-    outcome.saw(format!(
-        "sent before the close had come: {} of {} got no answer{}",
-        lost.len(),
-        before.len(),
-        ended_by(&lost)
-    ));
+    outcome.saw(if before.is_empty() {
+        "the close had come each time before the next request was sent: from here a client is safe that looks for the end before it sends"
+            .to_owned()
+    } else {
+        format!(
+            "sent before the close had come: {} of {} got no answer{}",
+            lost.len(),
+            before.len(),
+            ended_by(&lost)
+        )
+    });
     late(&mut outcome, sent);
     if lost.is_empty() {
         return outcome;
@@ -163,7 +174,12 @@ fn late(outcome: &mut Outcome, sent: &[Sent]) {
 }
 
 /// What became of requests that crossed the close; those that were lost, where there are any.
-fn crossing<'a>(round_trip: Duration, outcome: &mut Outcome, sent: &'a [Sent]) -> Option<Vec<&'a Sent>> {
+fn crossing<'a>(
+    round_trip: Duration,
+    safe: Option<Duration>,
+    outcome: &mut Outcome,
+    sent: &'a [Sent],
+) -> Option<Vec<&'a Sent>> {
     let crossing: Vec<&Sent> = sent
         .iter()
         .filter(|sent| matches!(sent.place, Place::Crossing(_)))
@@ -187,20 +203,17 @@ fn crossing<'a>(round_trip: Duration, outcome: &mut Outcome, sent: &'a [Sent]) -
         ended_by(&crossing)
     ));
     let natural = round_trip * 2 + REACH;
-    outcome.saw(if leads.high() > natural {
-        format!(
-            "the dangerous time before the close is {} at least, although a round trip takes {}: the server no longer reads some time \
-             before it closes",
-            millis(leads.high()),
-            millis(round_trip)
-        )
-    } else {
-        format!(
-            "the dangerous time before the close is {} at least; a round trip takes {}",
-            millis(leads.high()),
-            millis(round_trip)
-        )
-    });
+    let most = safe
+        .filter(|safe| *safe > leads.high())
+        .map_or_else(|| "more".to_owned(), millis);
+    outcome.saw(format!(
+        "so the dangerous time before the close is {} to {most} long, and a round trip takes {}",
+        millis(leads.high()),
+        millis(round_trip)
+    ));
+    if leads.high() > natural {
+        outcome.saw("that is far more than a round trip: the server no longer reads some time before it closes");
+    }
     let lost: Vec<&Sent> = crossing
         .into_iter()
         .filter(|sent| sent.fate != Fate::Answered(408))

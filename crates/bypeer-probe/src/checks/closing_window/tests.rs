@@ -39,7 +39,10 @@ fn a_request_after_the_fin_of_a_plain_close_meets_a_reset() {
     assert_eq!(outcome.status, Status::Done);
     assert_eq!(word(&outcome, &LATE), Some("reset"), "{:?}", outcome.seen);
     assert!(
-        outcome.seen.iter().any(|line| line.contains("all answered")),
+        outcome
+            .seen
+            .iter()
+            .any(|line| line.starts_with("sent before the close: ")),
         "{:?}",
         outcome.seen
     );
