@@ -41,7 +41,8 @@ static CROSSING: Habit = Habit {
 static LATE: Habit = Habit {
     name: "closing-window.late",
     what: "what a request meets that is sent after the FIN has come: reset, swallowed, answered, mixed",
-    tolerance: Tolerance::Exact,
+    // Servers that close in steps (Tomcat) change between two of these words.
+    tolerance: Tolerance::Never,
 };
 /// Of servers that close after each answer without saying so.
 static NEXT_LOST: Habit = Habit {
