@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bypeer_wire::app::Method;
 
-use crate::connection::{Connection, Dial, OpenError, Roll, SLICE};
+use crate::connection::{Buffers, Connection, Dial, OpenError, Roll, SLICE};
 use crate::gate::Gate;
 use crate::http::{Answer, Request};
 use crate::progress::Progress;
@@ -130,6 +130,17 @@ impl Prober<'_> {
     /// Why it cannot be had.
     pub fn open(&self) -> Result<Connection, OpenError> {
         self.open_by(self.dial)
+    }
+
+    /// Opens a connection with kernel buffers of another size.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn open_with(&self, buffers: Buffers) -> Result<Connection, OpenError> {
+        self.open_by(&Dial {
+            buffers,
+            ..self.dial.clone()
+        })
     }
 
     /// Opens a connection in another way: from another address, with another ALPN.

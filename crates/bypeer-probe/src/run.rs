@@ -9,7 +9,7 @@ use bypeer_wire::app::Method;
 use crate::card::{Card, Done};
 use crate::check::{Check, Outcome, Status};
 use crate::checks::CHECKS;
-use crate::connection::{Connection, Dial, OpenError, Roll, TlsDial};
+use crate::connection::{Buffers, Connection, Dial, OpenError, Roll, TlsDial};
 use crate::gate::Gate;
 use crate::http::{Answer, Ending, Writing};
 use crate::prober::{NOBODYS_PATH, Notice, Options, Prober, request};
@@ -185,6 +185,7 @@ fn dial(target: &Target, options: &Options) -> Result<Dial, TlsError> {
         tls,
         source: None,
         patience: options.handshake_patience,
+        buffers: Buffers::default(),
     })
 }
 

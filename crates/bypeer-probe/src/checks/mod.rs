@@ -10,6 +10,9 @@ mod lifetime;
 mod persistence;
 mod request_limit;
 mod versions;
+mod fate;
+mod idle_timeout;
+mod unread_body;
 
 use crate::check::Check;
 
@@ -36,6 +39,7 @@ pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &closing_window::CHECK];
     &answers_fit::LOAD,
     &accept_queue::CHECK,
 ];
+pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &unread_body::CHECK];
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use rustls::ClientConnection;
 use socket2::Socket;
 
 pub use log::{Broken, Log, Roll};
-pub use open::{Dial, OpenError, TlsDial};
+pub use open::{Buffers, Dial, OpenError, TlsDial};
 
 use crate::gate::Permit;
 use crate::stop::Stop;
@@ -169,6 +169,27 @@ impl Connection {
         self.log.fin.is_some() || self.log.reset.is_some()
     }
 
+    /// Waits, reads nothing and sends nothing, until `until` or until both directions have ended; keeps the moments of that.
+    ///
+    /// What comes meanwhile stays in the kernel, and what does not fit there stays with the peer.
+    pub fn hold(&mut self, until: Instant) {
+        while !self.stop.is_set() && self.log.hung_up.is_none() {
+            let now = Instant::now();
+            if now >= until {
+                return;
+            }
+            let events = if self.log.fin.is_none() {
+                PEER_CLOSED
+            } else {
+                PollFlags::empty()
+            };
+            match poll_once(&self.socket, events, until.saturating_duration_since(now).min(SLICE)) {
+                Ok(ready) => self.note(ready, Instant::now()),
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Sends FIN and goes on reading. TLS is not told: see [`Connection::close_notify`].
     pub fn half_close(&mut self) {
         self.shut = true;
@@ -249,7 +270,9 @@ impl Connection {
     /// The FIN shows as soon as it arrives, even while data before it is unread.
     fn note(&mut self, ready: PollFlags, now: Instant) {
         let broken = ready.intersects(PollFlags::ERR | PollFlags::HUP);
-        if ready.contains(PEER_CLOSED) && !PEER_CLOSED.is_empty() && (!broken || self.shut) {
+        // After our own FIN the peer's hangs up too; a reset does in any case, and leaves an error until that is read.
+        let by_fins = self.shut && !ready.contains(PollFlags::ERR) && self.log.reset.is_none();
+        if ready.contains(PEER_CLOSED) && !PEER_CLOSED.is_empty() && (!broken || by_fins) {
             self.log.fin.get_or_insert(now);
         }
         if broken && self.log.hung_up.is_none() {

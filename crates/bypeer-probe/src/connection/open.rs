@@ -29,6 +29,17 @@ pub struct Dial {
     pub source: Option<IpAddr>,
     /// Most time for the handshakes, each.
     pub patience: Duration,
+    /// Bytes of the kernel's buffers, where they matter.
+    pub buffers: Buffers,
+}
+
+/// The kernel's buffers for a connection; `None` leaves them to the kernel. It takes about twice what is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Buffers {
+    /// What the peer may send before we read, as on a path where much is under way.
+    pub receive: Option<usize>,
+    /// What we may write before the peer's kernel has it.
+    pub send: Option<usize>,
 }
 
 /// What TLS is to say.
@@ -179,6 +190,13 @@ impl Dial {
         };
         let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
+        // Before connect(2): the window that the SYN offers cannot be taken back.
+        if let Some(bytes) = self.buffers.receive {
+            socket.set_recv_buffer_size(bytes).map_err(failed)?;
+        }
+        if let Some(bytes) = self.buffers.send {
+            socket.set_send_buffer_size(bytes).map_err(failed)?;
+        }
         if address.is_ipv4() || address.is_ipv6() {
             // Each write shall leave as it is: what goes together and what does not is part of what is asked.
             socket.set_tcp_nodelay(true).map_err(failed)?;
