@@ -10,6 +10,7 @@ mod lifetime;
 mod persistence;
 mod request_limit;
 mod versions;
+mod early_answer;
 mod fate;
 mod idle_timeout;
 mod unread_body;
@@ -40,6 +41,7 @@ pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &closing_window::CHECK];
     &accept_queue::CHECK,
 ];
 pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &unread_body::CHECK];
+pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &unread_body::CHECK, &early_answer::CHECK];
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use bypeer_wire::app::Method;
 use super::fate::{Fate, Fates, SMALL, Seen, longest, unread_for};
 use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
 use crate::connection::Connection;
-use crate::habit::{Habit, Tolerance, Value};
+use crate::habit::{Habit, Measured, Tolerance, Value};
 use crate::http::{Ending, Request, Writing};
 use crate::prober::{NOBODYS_PATH, Options, Prober};
 
@@ -93,6 +93,8 @@ struct Place {
 struct Round {
     place: usize,
     way: Way,
+    /// Bytes of its body.
+    size: usize,
     seen: Seen,
     /// The status of the next request on the same connection; `None` where there was none or it was not answered.
     next: Option<u16>,
@@ -160,7 +162,13 @@ fn run(prober: &Prober<'_>) -> Outcome {
         let place = index / WAYS.len() % places.len();
         let size = SIZES[index / (WAYS.len() * places.len()) % SIZES.len()];
         let (seen, next) = try_one(prober, &places[place], way, size);
-        Round { place, way, seen, next }
+        Round {
+            place,
+            way,
+            size,
+            seen,
+            next,
+        }
     });
     let mut outcome = Outcome::default();
     let mut worst = None;
@@ -174,8 +182,10 @@ fn run(prober: &Prober<'_>) -> Outcome {
             worst = Some(judged);
         }
     }
+    // One habit of one server: it is told once, where it shows worst.
     if let Some(worst) = worst {
         outcome.measured.extend(worst.measured);
+        outcome.risks.extend(worst.risk);
     }
     next_requests(prober, &mut outcome, &rounds);
     if rounds.iter().any(|round| round.seen.fate == Fate::Stopped) || rounds.len() < count as usize {
@@ -233,7 +243,8 @@ fn provoke(prober: &Prober<'_>, connection: &mut Connection, request: &Request, 
 /// What was measured at one place.
 struct Judged {
     badness: u8,
-    measured: Vec<crate::habit::Measured>,
+    measured: Vec<Measured>,
+    risk: Option<Risk>,
 }
 
 fn judge(outcome: &mut Outcome, place: &Place, rounds: &[&Round]) -> Judged {
@@ -249,14 +260,16 @@ fn judge(outcome: &mut Outcome, place: &Place, rounds: &[&Round]) -> Judged {
         .status()
         .map_or_else(String::new, |status| format!(" ({status}, {} bytes)", without.size()));
     outcome.saw(format!("{}{status}: without a body {}", place.shown, without.words()));
-    for (words, fates) in [
-        ("a body in the same write", &at_once),
-        ("in a second write", &apart),
-        ("60 ms later", &late),
+    for (words, fates, way) in [
+        ("a body in the same write", &at_once, Way::AtOnce),
+        ("in a second write", &apart, Way::Apart),
+        ("60 ms later", &late, Way::Late),
     ] {
+        let mine: Vec<&Round> = rounds.iter().copied().filter(|round| round.way == way).collect();
+        let sizes = numbers(&lost_sizes(&mine));
         let cut = fates
             .cut_words()
-            .map_or_else(String::new, |words| format!(" ({words})"));
+            .map_or_else(String::new, |words| format!(" (bodies of {sizes} bytes: {words})"));
         outcome.saw(format!("  {words}: {}{cut}", fates.words()));
     }
     let unread = all.that(|seen| seen.send_failed.is_some() && seen.got > 0);
@@ -268,6 +281,7 @@ fn judge(outcome: &mut Outcome, place: &Place, rounds: &[&Round]) -> Judged {
     let mut judged = Judged {
         badness: 0,
         measured: Vec::new(),
+        risk: None,
     };
     if without.count() == 0 || all.count() == 0 {
         return judged;
@@ -301,12 +315,12 @@ fn judge(outcome: &mut Outcome, place: &Place, rounds: &[&Round]) -> Judged {
         apart: &apart,
         late: &late,
     };
-    outcome.risks.extend(match word {
-        "cut" => Some(tried.cut(place, &all)),
+    judged.risk = match word {
+        "cut" => Some(tried.cut(place, &all, &lost_sizes(rounds))),
         "reset-behind" => Some(tried.reset_behind(place, &all)),
         "reset-after-fin" => Some(tried.reset_after_fin(place, after_fin, all.count())),
         _ => None,
-    });
+    };
     judged
 }
 
@@ -340,7 +354,7 @@ impl Tried<'_> {
         format!("the same without a body: 0 of {} reset", self.without.count())
     }
 
-    fn cut(&self, place: &Place, all: &Fates<'_>) -> Risk {
+    fn cut(&self, place: &Place, all: &Fates<'_>, sizes: &[usize]) -> Risk {
         let sure = self.sure(|fates| fates.lost());
         let share = |fates: &Fates<'_>| format!("{} of {}", fates.lost(), fates.count());
         Risk {
@@ -365,7 +379,11 @@ impl Tried<'_> {
                     share(self.at_once)
                 ),
                 self.control(),
-                all.cut_words().unwrap_or_default(),
+                format!(
+                    "{}; bodies of {} bytes",
+                    all.cut_words().unwrap_or_default(),
+                    numbers(sizes)
+                ),
             ],
             remedy: Remedy::Server,
             clauses: vec!["RFC 9112 §9.6", "RFC 9112 §9.3", "RFC 9293 §3.6.1"],
@@ -383,7 +401,8 @@ impl Tried<'_> {
             ),
             severity: Severity::Trap,
             loses: Loses::Answer,
-            sure: self.sure(|fates| fates.reset_behind()),
+            // A body that is late meets a closed socket, for the same reason: nobody waits for it.
+            sure: self.sure(|fates| fates.reset_behind() + fates.that(|seen| seen.fate == Fate::ResetAfterFin)),
             because: vec![
                 format!(
                     "reset right behind the answer, no FIN before: {} of {} with a body",
@@ -415,6 +434,22 @@ impl Tried<'_> {
             clauses: vec!["RFC 9112 §9.6"],
         }
     }
+}
+
+/// The sizes of the bodies beside which answers were lost.
+fn lost_sizes(rounds: &[&Round]) -> Vec<usize> {
+    let lost = rounds
+        .iter()
+        .filter(|round| round.way != Way::Without && round.seen.is_lost());
+    let mut sizes: Vec<usize> = lost.map(|round| round.size).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}
+
+fn numbers(sizes: &[usize]) -> String {
+    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+    sizes.join(", ")
 }
 
 /// Whether a body that was not read is taken for the next request.
