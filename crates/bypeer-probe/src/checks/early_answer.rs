@@ -265,17 +265,25 @@ fn expect(connection: &mut Connection, round: &mut Round, request: &Request, unt
     let wait = (asked + EXPECT_WAIT).min(until);
     let mut reader = AnswerReader::new(&Method::Post);
     let mut held = Vec::new();
+    let mut has_final = false;
     let expectation = loop {
         match connection.step(&[], wait) {
             Step::Received(_) => {
                 let bytes = connection.take();
                 let _ = reader.feed(&bytes, Instant::now());
                 held.extend_from_slice(&bytes);
-                if reader.has_head() {
-                    break Some(Expectation::Final);
-                }
                 if reader.has_interim() {
                     break Some(Expectation::Continue);
+                }
+                if reader.has_head() {
+                    // An interim answer that came together with it counts: leave was given, and then not waited for.
+                    has_final = true;
+                    let interim = reader.finish().is_some_and(|answer| !answer.interim.is_empty());
+                    break Some(if interim {
+                        Expectation::Continue
+                    } else {
+                        Expectation::Final
+                    });
                 }
             }
             Step::TimedOut => break Some(Expectation::Silence),
@@ -284,7 +292,7 @@ fn expect(connection: &mut Connection, round: &mut Round, request: &Request, unt
     };
     round.expect = expectation.map(|expectation| (expectation, asked.elapsed()));
     connection.put_back(&held);
-    if let Some(Expectation::Continue | Expectation::Silence) = expectation {
+    if !has_final && expectation.is_some() {
         // Interim answers are read with the final one.
         let held = connection.take();
         write_watching(connection, round, request.body.as_deref().unwrap_or_default(), until);

@@ -88,6 +88,20 @@ impl Seen {
         }
     }
 
+    /// Of a whole answer, when it is known what came behind it.
+    pub fn whole(exchange: &Exchange, fate: Fate) -> Seen {
+        let answer = exchange.answer.as_ref();
+        Seen {
+            status: answer.map(|answer| answer.head.status),
+            got: answer.map_or(0, |answer| answer.body_len),
+            declared: answer.and_then(|answer| answer.declared),
+            announced: answer.is_some_and(|answer| answer.head.connection.closes()),
+            send_failed: exchange.send_failed,
+            surplus: 0,
+            fate,
+        }
+    }
+
     /// Reads the answer to what was sent, and for a little while what comes behind it.
     pub fn read(connection: &mut Connection, prober: &Prober<'_>, method: &Method) -> Seen {
         let exchange = connection.answer(method, Instant::now() + prober.options.patience);
@@ -119,15 +133,9 @@ impl Seen {
             Ending::NotHttp(_) => Fate::Odd("what came is no HTTP/1".to_owned()),
             Ending::TlsBroken(why) => Fate::Odd(format!("TLS broke: {why}")),
         };
-        let answer = exchange.answer.as_ref();
         Seen {
-            status: answer.map(|answer| answer.head.status),
-            got: answer.map_or(0, |answer| answer.body_len),
-            declared: answer.and_then(|answer| answer.declared),
-            announced: answer.is_some_and(|answer| answer.head.connection.closes()),
-            send_failed: exchange.send_failed,
             surplus,
-            fate,
+            ..Seen::whole(exchange, fate)
         }
     }
 
@@ -174,11 +182,6 @@ impl<'a> Fates<'a> {
     /// Whole, with a reset for unread data right behind.
     pub fn reset_behind(&self) -> usize {
         self.that(|seen| matches!(seen.fate, Fate::ResetBehind(_)))
-    }
-
-    /// Whole, and no reset behind it.
-    pub fn well(&self) -> usize {
-        self.that(|seen| matches!(seen.fate, Fate::Open | Fate::Fin))
     }
 
     /// The largest body that came whole or was declared, bytes.

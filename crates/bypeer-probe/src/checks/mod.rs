@@ -13,6 +13,7 @@ mod versions;
 mod early_answer;
 mod fate;
 mod idle_timeout;
+mod trailing_bytes;
 mod unread_body;
 
 use crate::check::Check;
@@ -42,6 +43,11 @@ pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &closing_window::CHECK];
 ];
 pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &unread_body::CHECK];
 pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &unread_body::CHECK, &early_answer::CHECK];
+    &idle_timeout::CHECK,
+    &unread_body::CHECK,
+    &early_answer::CHECK,
+    &trailing_bytes::CHECK,
+];
 
 #[cfg(test)]
 mod tests;

@@ -7,9 +7,9 @@ use bypeer_wire::app::Method;
 
 use super::fate::{Fate, Fates, SMALL, Seen, longest, unread_for};
 use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
-use crate::connection::Connection;
+use crate::connection::{Connection, Step};
 use crate::habit::{Habit, Measured, Tolerance, Value};
-use crate::http::{Ending, Request, Writing};
+use crate::http::{AnswerReader, Fed, Request};
 use crate::prober::{NOBODYS_PATH, Options, Prober};
 
 pub(super) static CHECK: Check = Check {
@@ -210,12 +210,26 @@ fn try_one(prober: &Prober<'_>, place: &Place, way: Way, size: usize) -> (Seen, 
     if seen.fate != Fate::Open || seen.announced || seen.surplus > 0 {
         return (seen, None);
     }
-    let exchange = connection.exchange(&prober.get(), Writing::AtOnce, prober.options.patience);
-    let next = match exchange.ending {
-        Ending::Whole | Ending::NotHttp(_) => exchange.answer.map(|answer| answer.head.status),
-        _ => None,
-    };
+    let next = next_status(prober, &mut connection);
     (seen, next)
+}
+
+/// The status of one more request on the connection. Its body is not waited for: through a small window that takes long.
+fn next_status(prober: &Prober<'_>, connection: &mut Connection) -> Option<u16> {
+    let until = Instant::now() + prober.options.patience;
+    connection.send_all(&prober.get().bytes(), until).ok()?;
+    let mut reader = AnswerReader::new(&Method::Get);
+    while !reader.has_head() {
+        match connection.step(&[], until) {
+            Step::Received(_) => {
+                if reader.feed(&connection.take(), Instant::now()) == Fed::NotHttp {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+    }
+    reader.finish().map(|answer| answer.head.status)
 }
 
 fn provoke(prober: &Prober<'_>, connection: &mut Connection, request: &Request, way: Way) -> Seen {

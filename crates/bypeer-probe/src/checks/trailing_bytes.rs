@@ -1,0 +1,317 @@
+//! What bytes behind a request do to its answer.
+
+use std::time::Instant;
+
+use bypeer_diagnose::Confidence;
+use bypeer_wire::app::Method;
+
+use super::fate::{Fate, Fates, SMALL, Seen, longest, unread_for};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::habit::{Habit, Tolerance, Value};
+use crate::prober::{Options, Prober};
+
+pub(super) static CHECK: Check = Check {
+    id: "trailing-bytes",
+    title: "what bytes behind a request do to its answer",
+    manual: include_str!("trailing_bytes.md"),
+    opt_in: false,
+    alone: false,
+    habits: &[&LINE_END, &SURPLUS, &PIPELINED, &BEHIND_CLOSE],
+    plan,
+    run,
+};
+
+/// A line end behind a body.
+pub static LINE_END: Habit = Habit {
+    name: "trailing-bytes.line-end",
+    what: "the answer with a line end behind the request's body: whole, reset-behind, reset-after-fin, cut, none",
+    tolerance: Tolerance::Exact,
+};
+/// A byte more than `Content-Length`.
+pub static SURPLUS: Habit = Habit {
+    name: "trailing-bytes.surplus",
+    what: "the answer with one byte more than Content-Length: whole, reset-behind, reset-after-fin, cut, none",
+    tolerance: Tolerance::Exact,
+};
+/// A second request behind the first.
+pub static PIPELINED: Habit = Habit {
+    name: "trailing-bytes.pipelined",
+    what: "a second request behind the first: both, first-only, reset-behind, reset-after-fin, cut, none",
+    tolerance: Tolerance::Exact,
+};
+/// A second request behind one that says close.
+pub static BEHIND_CLOSE: Habit = Habit {
+    name: "trailing-bytes.behind-close",
+    what: "the answer to a request that says close, with another behind it: whole, reset-behind, reset-after-fin, cut, none",
+    tolerance: Tolerance::Exact,
+};
+
+/// Rounds of each situation.
+const ROUNDS: u32 = 3;
+/// Bytes of a body that something follows.
+const BODY: usize = 8;
+const SITUATIONS: [Behind; 7] = [
+    Behind::NothingBehindBody,
+    Behind::LineEnd,
+    Behind::Surplus,
+    Behind::NothingBehindGet,
+    Behind::Pipelined,
+    Behind::NothingBehindClose,
+    Behind::BehindClose,
+];
+
+/// What lies behind the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// Control: a POST with a body.
+    NothingBehindBody,
+    /// CR LF behind that, as old clients send it.
+    LineEnd,
+    /// One byte more.
+    Surplus,
+    /// Control: a GET.
+    NothingBehindGet,
+    /// A second GET behind that.
+    Pipelined,
+    /// Control: a GET that says close.
+    NothingBehindClose,
+    /// A second GET behind that.
+    BehindClose,
+}
+
+#[derive(Debug)]
+struct Round {
+    behind: Behind,
+    seen: Seen,
+    /// The answer to the second request, where one was sent and the first came whole.
+    second: Option<Seen>,
+}
+
+fn plan(options: &Options) -> Plan {
+    let connections = ROUNDS * SITUATIONS.len() as u32;
+    let one = longest(options, 2);
+    Plan {
+        what: format!(
+            "sends {connections} requests with a line end, a byte or a second request behind them, or nothing; leaves the answers unread for \
+             a moment"
+        ),
+        connections,
+        requests: connections + ROUNDS * 2,
+        longest: if options.serial == Some(true) {
+            one * connections
+        } else {
+            one * connections.div_ceil(options.at_once.max(1))
+        },
+    }
+}
+
+fn run(prober: &Prober<'_>) -> Outcome {
+    let count = ROUNDS * SITUATIONS.len() as u32;
+    prober.doing(
+        "sending more than a request",
+        Instant::now() + (CHECK.plan)(prober.options).longest,
+    );
+    let rounds = prober.side_by_side(count, |index| {
+        send(prober, SITUATIONS[index as usize % SITUATIONS.len()])
+    });
+    let mut outcome = judge(&rounds);
+    if rounds.iter().any(|round| round.seen.fate == Fate::Stopped) || rounds.len() < count as usize {
+        outcome.status = Status::Cut("stopped before all requests were sent".to_owned());
+    }
+    outcome
+}
+
+fn send(prober: &Prober<'_>, behind: Behind) -> Round {
+    let mut round = Round {
+        behind,
+        seen: Seen::without_answer(Fate::Stopped),
+        second: None,
+    };
+    let mut connection = match prober.open_with(SMALL) {
+        Ok(connection) => connection,
+        Err(error) => {
+            round.seen = Seen::unopened(&error, prober);
+            return round;
+        }
+    };
+    let first = match behind {
+        Behind::NothingBehindBody | Behind::LineEnd | Behind::Surplus => {
+            prober.request(Method::Post, prober.body_path()).with_body(BODY)
+        }
+        Behind::NothingBehindGet | Behind::Pipelined => prober.get(),
+        Behind::NothingBehindClose | Behind::BehindClose => prober.get().with("Connection", "close"),
+    };
+    let mut bytes = first.bytes();
+    match behind {
+        Behind::LineEnd => bytes.extend_from_slice(b"\r\n"),
+        Behind::Surplus => bytes.push(b'x'),
+        Behind::Pipelined | Behind::BehindClose => bytes.extend_from_slice(&prober.get().bytes()),
+        Behind::NothingBehindBody | Behind::NothingBehindGet | Behind::NothingBehindClose => {}
+    }
+    if connection
+        .send_all(&bytes, Instant::now() + prober.options.patience)
+        .is_ok()
+    {
+        connection.hold(Instant::now() + unread_for(prober));
+    }
+    if behind != Behind::Pipelined {
+        round.seen = Seen::read(&mut connection, prober, &first.method);
+        return round;
+    }
+    let exchange = connection.answer(&first.method, Instant::now() + prober.options.patience);
+    if !exchange.is_whole() {
+        round.seen = Seen::of(&mut connection, prober, &exchange);
+        return round;
+    }
+    // What comes behind the first is the second, or an end.
+    let second = connection.answer(&Method::Get, Instant::now() + prober.options.patience);
+    let second = Seen::of(&mut connection, prober, &second);
+    round.seen = Seen::whole(
+        &exchange,
+        match &second.fate {
+            Fate::Nothing(_) if connection.log().fin.is_some() => Fate::ResetAfterFin,
+            Fate::Nothing(_) => Fate::ResetBehind(std::time::Duration::ZERO),
+            Fate::Empty if connection.log().reset.is_some() => Fate::ResetAfterFin,
+            Fate::Empty => Fate::Fin,
+            Fate::Stopped => Fate::Stopped,
+            _ => Fate::Open,
+        },
+    );
+    round.second = Some(second);
+    round
+}
+
+fn judge(rounds: &[Round]) -> Outcome {
+    let mut outcome = Outcome::default();
+    for (behind, control, habit, words) in [
+        (
+            Behind::LineEnd,
+            Behind::NothingBehindBody,
+            &LINE_END,
+            "a line end behind the body",
+        ),
+        (
+            Behind::Surplus,
+            Behind::NothingBehindBody,
+            &SURPLUS,
+            "one byte more than Content-Length",
+        ),
+        (
+            Behind::Pipelined,
+            Behind::NothingBehindGet,
+            &PIPELINED,
+            "a second request behind the first",
+        ),
+        (
+            Behind::BehindClose,
+            Behind::NothingBehindClose,
+            &BEHIND_CLOSE,
+            "a request behind one that says close",
+        ),
+    ] {
+        let of = |behind: Behind| Fates::of(rounds, |round| (round.behind == behind).then_some(&round.seen));
+        let (tried, control) = (of(behind), of(control));
+        if tried.count() == 0 {
+            continue;
+        }
+        let seconds: Vec<&Seen> = rounds
+            .iter()
+            .filter(|round| round.behind == behind)
+            .filter_map(|round| round.second.as_ref())
+            .collect();
+        let word = word(&tried, &seconds, behind == Behind::Pipelined);
+        let cut = tried
+            .cut_words()
+            .map_or_else(String::new, |words| format!(" ({words})"));
+        outcome.saw(format!(
+            "{words}: {}{cut}; without it {}{}",
+            tried.words(),
+            control.words(),
+            also(&seconds)
+        ));
+        outcome.measure(habit, Value::Word(word));
+        if control.lost() + control.reset_behind() > 0 {
+            outcome.saw("  it resets without that too: what that is, such bytes do not tell; see close-manners");
+        } else if control.count() >= 2 {
+            outcome.risks.extend(risk(behind, words, &tried, &control));
+        }
+    }
+    outcome
+}
+
+fn word(tried: &Fates<'_>, seconds: &[&Seen], pipelined: bool) -> &'static str {
+    let answered = seconds.iter().filter(|second| second.is_whole()).count();
+    let after_fin = tried.that(|seen| seen.fate == Fate::ResetAfterFin);
+    match (
+        tried.lost(),
+        tried.reset_behind(),
+        after_fin,
+        tried.that(Seen::is_whole),
+    ) {
+        (1.., _, _, _) => "cut",
+        (_, 1.., _, _) => "reset-behind",
+        (_, _, 1.., _) => "reset-after-fin",
+        (_, _, _, 0) => "none",
+        _ if !pipelined => "whole",
+        _ if answered == tried.count() => "both",
+        _ => "first-only",
+    }
+}
+
+/// What became of second requests.
+fn also(seconds: &[&Seen]) -> String {
+    if seconds.is_empty() {
+        return String::new();
+    }
+    let answered = seconds.iter().filter(|second| second.is_whole()).count();
+    format!("; the second was answered in {answered} of {}", seconds.len())
+}
+
+fn risk(behind: Behind, words: &str, tried: &Fates<'_>, control: &Fates<'_>) -> Option<Risk> {
+    let (lost, reset) = (tried.lost(), tried.reset_behind());
+    // One alone may be something else that ended in that moment.
+    if lost + reset < 2 {
+        return None;
+    }
+    let advice = match behind {
+        Behind::LineEnd => "clients must not send one",
+        Behind::Surplus => "clients must send what they declare",
+        Behind::Pipelined => "clients must not pipeline to it",
+        _ => "clients must not send behind a request that says close",
+    };
+    Some(Risk {
+        cause: "unread-trailing-bytes",
+        what: if lost > 0 {
+            format!(
+                "{words} stays unread when the server closes, and the reset that follows cuts off the answer: {advice}, and it should read before it closes"
+            )
+        } else {
+            format!(
+                "{words} stays unread when the server closes, and a reset follows the answer: the {} bytes came whole here, a larger answer \
+                 or one on a path that loses packets would not",
+                tried.size()
+            )
+        },
+        severity: Severity::Trap,
+        loses: if lost > 0 { tried.loses() } else { Loses::Answer },
+        sure: if lost + reset == tried.count() && tried.count() >= 3 && control.count() >= 3 {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        },
+        because: vec![
+            format!("with it: {}", tried.words()),
+            format!("without it: 0 of {} reset", control.count()),
+        ],
+        remedy: Remedy::Either,
+        clauses: match behind {
+            Behind::LineEnd => vec!["RFC 9112 §9.6", "RFC 9112 §2.2", "RFC 9293 §3.6.1"],
+            Behind::Surplus => vec!["RFC 9112 §9.6", "RFC 9112 §6.3", "RFC 9293 §3.6.1"],
+            _ => vec!["RFC 9112 §9.6", "RFC 9112 §9.3.2", "RFC 9293 §3.6.1"],
+        },
+    })
+}
+
+#[cfg(test)]
+#[path = "trailing_bytes_tests.rs"]
+mod tests;
