@@ -85,7 +85,7 @@ pub static LINGERS: Habit = Habit {
 const ROUNDS: u32 = 3;
 /// Clients that wait for 100 wait about so long: curl does.
 const EXPECT_WAIT: Duration = Duration::from_secs(1);
-/// How long a stopped upload is watched.
+/// How long a stopped upload is watched at most.
 const STOPPED_WATCH: Duration = Duration::from_secs(8);
 /// "Sent" means that it is with the server, but for so much.
 const SEND_BUFFER: Buffers = Buffers {
@@ -135,7 +135,7 @@ enum Expectation {
 fn plan(options: &Options) -> Plan {
     let connections = ROUNDS * WAYS.len() as u32;
     let uploads = ROUNDS as usize * (WAYS.len() - 1);
-    let one = longest(options, 1) + STOPPED_WATCH;
+    let one = longest(options, 1) + stopped_watch(options);
     Plan {
         what: format!(
             "POSTs {uploads} bodies of {:.1} MiB ({:.0} MiB in all at most) to {}, with clients that write on, watch, half-close or ask first",
@@ -166,6 +166,11 @@ fn run(prober: &Prober<'_>) -> Outcome {
         outcome.status = Status::Cut("stopped before all uploads were done".to_owned());
     }
     outcome
+}
+
+/// How long a stopped upload is watched.
+fn stopped_watch(options: &Options) -> Duration {
+    STOPPED_WATCH.min(options.patience)
 }
 
 fn path(options: &Options) -> &str {
@@ -314,7 +319,7 @@ fn finish(prober: &Prober<'_>, connection: &mut Connection, round: &mut Round) {
         return;
     }
     if round.way == Way::Watches && connection.log().reset.is_none() {
-        connection.afterwards((last + STOPPED_WATCH).max(Instant::now()));
+        connection.afterwards((last + stopped_watch(prober.options)).max(Instant::now()));
     }
     let since = |at: Instant| at.saturating_duration_since(last);
     round.fin = connection.log().fin.map(since);
@@ -373,7 +378,7 @@ fn judge(prober: &Prober<'_>, rounds: &[Round]) -> Outcome {
     }
     expectations(&mut outcome, rounds);
     if is_early {
-        endings(&mut outcome, rounds);
+        endings(&mut outcome, rounds, stopped_watch(prober.options));
     }
     let share = |fates: &Fates<'_>| Value::Share {
         of: fates.count() as u64,
@@ -428,7 +433,7 @@ fn expectations(outcome: &mut Outcome, rounds: &[Round]) {
 }
 
 /// How the server ends a connection whose upload stopped, and how much it takes of one that does not.
-fn endings(outcome: &mut Outcome, rounds: &[Round]) {
+fn endings(outcome: &mut Outcome, rounds: &[Round], watched: Duration) {
     let before = rounds.iter().filter_map(|round| round.before).min().unwrap_or(0);
     let on: Vec<&Round> = rounds
         .iter()
@@ -457,7 +462,7 @@ fn endings(outcome: &mut Outcome, rounds: &[Round]) {
             "kept",
             format!(
                 "when the client stops at the answer it keeps the connection open for longer than {:.0} s",
-                STOPPED_WATCH.as_secs_f64()
+                watched.as_secs_f64()
             ),
             None,
         ),
@@ -496,7 +501,7 @@ fn endings(outcome: &mut Outcome, rounds: &[Round]) {
                 habit: &LINGERS,
                 value: Value::Time(spread),
             })),
-        None => outcome.measure(&LINGERS, Value::LongerThan(STOPPED_WATCH)),
+        None => outcome.measure(&LINGERS, Value::LongerThan(watched)),
     }
 }
 

@@ -10,6 +10,7 @@ fn probe(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Outcome {
     let server = Server::start(serve);
     let options = Options {
         upload_size: 4 << 20,
+        patience: Duration::from_secs(4),
         ..Options::default()
     };
     ask(&server.url(), "early-answer", options)

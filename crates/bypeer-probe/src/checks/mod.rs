@@ -10,6 +10,7 @@ mod lifetime;
 mod persistence;
 mod request_limit;
 mod versions;
+mod close_manners;
 mod early_answer;
 mod fate;
 mod idle_timeout;
@@ -47,6 +48,7 @@ pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &unread_body::CHECK, &ear
     &unread_body::CHECK,
     &early_answer::CHECK,
     &trailing_bytes::CHECK,
+    &close_manners::CHECK,
 ];
 
 #[cfg(test)]
