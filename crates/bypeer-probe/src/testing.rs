@@ -117,3 +117,24 @@ pub(crate) fn close_in_stages(mut stream: TcpStream) {
     let mut chunk = [0; 4096];
     while matches!(stream.read(&mut chunk), Ok(1..)) {}
 }
+
+/// TLS as the server speaks it.
+pub(crate) type Tls = rustls::StreamOwned<rustls::ServerConnection, TcpStream>;
+
+/// Wraps what serves TLS; the certificate is nobody's.
+pub(crate) fn over_tls(serve: impl Fn(Tls) + Send + Sync + 'static) -> impl Fn(TcpStream) + Send + Sync + 'static {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .expect("a configuration");
+    let config = Arc::new(config);
+    move |stream| {
+        let tls = rustls::ServerConnection::new(config.clone()).expect("a session");
+        serve(rustls::StreamOwned::new(tls, stream));
+    }
+}

@@ -13,6 +13,7 @@ mod versions;
 mod close_manners;
 mod early_answer;
 mod fate;
+mod half_close;
 mod idle_timeout;
 mod trailing_bytes;
 mod unread_body;
@@ -48,6 +49,7 @@ pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &unread_body::CHECK, &ear
     &unread_body::CHECK,
     &early_answer::CHECK,
     &trailing_bytes::CHECK,
+    &half_close::CHECK,
     &close_manners::CHECK,
 ];
 
