@@ -1,6 +1,6 @@
 //! What bytes behind a request do to its answer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bypeer_diagnose::Confidence;
 use bypeer_wire::app::Method;
@@ -50,6 +50,8 @@ pub static BEHIND_CLOSE: Habit = Habit {
 const ROUNDS: u32 = 3;
 /// Bytes of a body that something follows.
 const BODY: usize = 8;
+/// How late the bytes behind are, where they come in a write of their own.
+const LATE: Duration = Duration::from_millis(20);
 const SITUATIONS: [Behind; 7] = [
     Behind::NothingBehindBody,
     Behind::LineEnd,
@@ -82,13 +84,39 @@ enum Behind {
 #[derive(Debug)]
 struct Round {
     behind: Behind,
+    /// The bytes behind came in a write of their own.
+    apart: bool,
     seen: Seen,
     /// The answer to the second request, where one was sent and the first came whole.
     second: Option<Seen>,
 }
 
+/// Each with its control, in one write and in two.
+fn rounds() -> Vec<(Behind, bool)> {
+    let one = SITUATIONS.into_iter().map(|behind| (behind, false));
+    let two = SITUATIONS
+        .into_iter()
+        .filter(|behind| !behind.is_control())
+        .map(|behind| (behind, true));
+    let each: Vec<(Behind, bool)> = one.chain(two).collect();
+    each.iter()
+        .copied()
+        .cycle()
+        .take(each.len() * ROUNDS as usize)
+        .collect()
+}
+
+impl Behind {
+    fn is_control(self) -> bool {
+        matches!(
+            self,
+            Behind::NothingBehindBody | Behind::NothingBehindGet | Behind::NothingBehindClose
+        )
+    }
+}
+
 fn plan(options: &Options) -> Plan {
-    let connections = ROUNDS * SITUATIONS.len() as u32;
+    let connections = rounds().len() as u32;
     let one = longest(options, 2);
     Plan {
         what: format!(
@@ -96,7 +124,7 @@ fn plan(options: &Options) -> Plan {
              a moment"
         ),
         connections,
-        requests: connections + ROUNDS * 2,
+        requests: connections + ROUNDS * 4,
         longest: if options.serial == Some(true) {
             one * connections
         } else {
@@ -106,24 +134,26 @@ fn plan(options: &Options) -> Plan {
 }
 
 fn run(prober: &Prober<'_>) -> Outcome {
-    let count = ROUNDS * SITUATIONS.len() as u32;
+    let all = rounds();
     prober.doing(
         "sending more than a request",
         Instant::now() + (CHECK.plan)(prober.options).longest,
     );
-    let rounds = prober.side_by_side(count, |index| {
-        send(prober, SITUATIONS[index as usize % SITUATIONS.len()])
+    let rounds = prober.side_by_side(all.len() as u32, |index| {
+        let (behind, apart) = all[index as usize];
+        send(prober, behind, apart)
     });
     let mut outcome = judge(&rounds);
-    if rounds.iter().any(|round| round.seen.fate == Fate::Stopped) || rounds.len() < count as usize {
+    if rounds.iter().any(|round| round.seen.fate == Fate::Stopped) || rounds.len() < all.len() {
         outcome.status = Status::Cut("stopped before all requests were sent".to_owned());
     }
     outcome
 }
 
-fn send(prober: &Prober<'_>, behind: Behind) -> Round {
+fn send(prober: &Prober<'_>, behind: Behind, apart: bool) -> Round {
     let mut round = Round {
         behind,
+        apart,
         seen: Seen::without_answer(Fate::Stopped),
         second: None,
     };
@@ -141,17 +171,24 @@ fn send(prober: &Prober<'_>, behind: Behind) -> Round {
         Behind::NothingBehindGet | Behind::Pipelined => prober.get(),
         Behind::NothingBehindClose | Behind::BehindClose => prober.get().with("Connection", "close"),
     };
+    let until = Instant::now() + prober.options.patience;
     let mut bytes = first.bytes();
-    match behind {
-        Behind::LineEnd => bytes.extend_from_slice(b"\r\n"),
-        Behind::Surplus => bytes.push(b'x'),
-        Behind::Pipelined | Behind::BehindClose => bytes.extend_from_slice(&prober.get().bytes()),
-        Behind::NothingBehindBody | Behind::NothingBehindGet | Behind::NothingBehindClose => {}
-    }
-    if connection
-        .send_all(&bytes, Instant::now() + prober.options.patience)
-        .is_ok()
-    {
+    let more = match behind {
+        Behind::LineEnd => b"\r\n".to_vec(),
+        Behind::Surplus => b"x".to_vec(),
+        Behind::Pipelined | Behind::BehindClose => prober.get().bytes(),
+        Behind::NothingBehindBody | Behind::NothingBehindGet | Behind::NothingBehindClose => Vec::new(),
+    };
+    let sent = if apart {
+        connection.send_all(&bytes, until).and_then(|()| {
+            connection.hold(Instant::now() + LATE);
+            connection.send_all(&more, until)
+        })
+    } else {
+        bytes.extend_from_slice(&more);
+        connection.send_all(&bytes, until)
+    };
+    if sent.is_ok() {
         connection.hold(Instant::now() + unread_for(prober));
     }
     if behind != Behind::Pipelined {
@@ -170,7 +207,7 @@ fn send(prober: &Prober<'_>, behind: Behind) -> Round {
         &exchange,
         match &second.fate {
             Fate::Nothing(_) if connection.log().fin.is_some() => Fate::ResetAfterFin,
-            Fate::Nothing(_) => Fate::ResetBehind(std::time::Duration::ZERO),
+            Fate::Nothing(_) => Fate::ResetBehind(Duration::ZERO),
             Fate::Empty if connection.log().reset.is_some() => Fate::ResetAfterFin,
             Fate::Empty => Fate::Fin,
             Fate::Stopped => Fate::Stopped,
@@ -209,8 +246,11 @@ fn judge(rounds: &[Round]) -> Outcome {
             "a request behind one that says close",
         ),
     ] {
-        let of = |behind: Behind| Fates::of(rounds, |round| (round.behind == behind).then_some(&round.seen));
-        let (tried, control) = (of(behind), of(control));
+        let of = |behind: Behind, apart: Option<bool>| {
+            let mine = move |round: &Round| round.behind == behind && apart.is_none_or(|apart| round.apart == apart);
+            Fates::of(rounds, move |round| mine(round).then_some(&round.seen))
+        };
+        let (tried, control) = (of(behind, None), of(control, None));
         if tried.count() == 0 {
             continue;
         }
@@ -220,12 +260,18 @@ fn judge(rounds: &[Round]) -> Outcome {
             .filter_map(|round| round.second.as_ref())
             .collect();
         let word = word(&tried, &seconds, behind == Behind::Pipelined);
-        let cut = tried
-            .cut_words()
-            .map_or_else(String::new, |words| format!(" ({words})"));
+        let told = |fates: &Fates<'_>| {
+            let cut = fates
+                .cut_words()
+                .map_or_else(String::new, |words| format!(" ({words})"));
+            format!("{}{cut}", fates.words())
+        };
+        let [one, two] = [false, true].map(|apart| of(behind, Some(apart)));
         outcome.saw(format!(
-            "{words}: {}{cut}; without it {}{}",
-            tried.words(),
+            "{words}: in the same write {}; {} ms later {}; without it {}{}",
+            told(&one),
+            LATE.as_millis(),
+            told(&two),
             control.words(),
             also(&seconds)
         ));
@@ -233,7 +279,9 @@ fn judge(rounds: &[Round]) -> Outcome {
         if control.lost() + control.reset_behind() > 0 {
             outcome.saw("  it resets without that too: what that is, such bytes do not tell; see close-manners");
         } else if control.count() >= 2 {
-            outcome.risks.extend(risk(behind, words, &tried, &control));
+            outcome
+                .risks
+                .extend(risk(behind, words, [&one, &two], &tried, &control));
         }
     }
     outcome
@@ -267,12 +315,21 @@ fn also(seconds: &[&Seen]) -> String {
     format!("; the second was answered in {answered} of {}", seconds.len())
 }
 
-fn risk(behind: Behind, words: &str, tried: &Fates<'_>, control: &Fates<'_>) -> Option<Risk> {
+fn risk(
+    behind: Behind,
+    words: &str,
+    by_write: [&Fates<'_>; 2],
+    tried: &Fates<'_>,
+    control: &Fates<'_>,
+) -> Option<Risk> {
     let (lost, reset) = (tried.lost(), tried.reset_behind());
     // One alone may be something else that ended in that moment.
     if lost + reset < 2 {
         return None;
     }
+    let always = by_write
+        .iter()
+        .any(|fates| fates.count() >= 3 && fates.lost() + fates.reset_behind() == fates.count());
     let advice = match behind {
         Behind::LineEnd => "clients must not send one",
         Behind::Surplus => "clients must send what they declare",
@@ -294,13 +351,14 @@ fn risk(behind: Behind, words: &str, tried: &Fates<'_>, control: &Fates<'_>) -> 
         },
         severity: Severity::Trap,
         loses: if lost > 0 { tried.loses() } else { Loses::Answer },
-        sure: if lost + reset == tried.count() && tried.count() >= 3 && control.count() >= 3 {
+        sure: if always && control.count() >= 3 {
             Confidence::Certain
         } else {
             Confidence::Likely
         },
         because: vec![
-            format!("with it: {}", tried.words()),
+            format!("with it in the same write: {}", by_write[0].words()),
+            format!("with it {} ms later: {}", LATE.as_millis(), by_write[1].words()),
             format!("without it: 0 of {} reset", control.count()),
         ],
         remedy: Remedy::Either,
