@@ -283,6 +283,7 @@ fn is_until_close(exchange: &Exchange) -> bool {
 fn judge(rounds: &[Round]) -> Outcome {
     let mut outcome = Outcome::default();
     let of = |half: Half| Fates::of(rounds, |round| (round.half == half).then_some(&round.seen));
+    let mut dropped = Vec::new();
     for (half, control, habit, words) in [
         (
             Half::AtOnce,
@@ -324,9 +325,10 @@ fn judge(rounds: &[Round]) -> Outcome {
         // An end without close_notify may be an attack: to drop the request then is prudent.
         if matches!(half, Half::AtOnce | Half::InAnswer) && gone >= 2 && control.count() >= 2 && missing(&control) == 0
         {
-            outcome.risks.push(risk(words, gone, &tried, &control));
+            dropped.push((words, tried, control));
         }
     }
+    outcome.risks.extend(risk(&dropped, &of(Half::FinOnly)));
     in_body(&mut outcome, &of(Half::InBody));
     ends(&mut outcome, rounds);
     outcome
@@ -337,27 +339,52 @@ fn missing(fates: &Fates<'_>) -> usize {
     fates.count() - fates.that(Seen::is_whole)
 }
 
-fn risk(words: &str, gone: usize, tried: &Fates<'_>, control: &Fates<'_>) -> Risk {
-    let cut = tried.that(|seen| seen.status.is_some() && !seen.is_whole());
-    Risk {
-        cause: "client-cancel",
-        what: format!(
-            "the server takes {words} for a client that has gone, and gives no whole answer: half-close only after the answer"
-        ),
+/// What half-closes lose, where they do: with the words for each, and the controls.
+fn risk(dropped: &[(&str, Fates<'_>, Fates<'_>)], fin_only: &Fates<'_>) -> Option<Risk> {
+    let (words, tried, control) = dropped.first()?;
+    let cut = dropped
+        .iter()
+        .any(|(_, tried, _)| tried.that(|seen| seen.status.is_some() && !seen.is_whole()) > 0);
+    // With TLS a half-close is a record too. Where resets follow it, and none follows a bare FIN, it is that record that lay unread.
+    let is_record = fin_only.count() >= 2
+        && missing(fin_only) == 0
+        && dropped.iter().all(|(_, tried, _)| tried.lost() == missing(tried));
+    let what = if is_record {
+        format!(
+            "{words} is a TLS record that stays unread when the server closes, and the reset that follows cuts off the answer"
+        )
+    } else {
+        format!("the server takes {words} for a client that has gone, and gives no whole answer")
+    };
+    let mut because: Vec<String> = Vec::new();
+    for (words, tried, control) in dropped {
+        because.push(format!("{words}: {}; without it {}", tried.words(), control.words()));
+    }
+    if is_record {
+        because.push(format!("a FIN without close_notify: {}", fin_only.words()));
+    }
+    Some(Risk {
+        cause: if is_record {
+            "unread-tls-record"
+        } else {
+            "client-cancel"
+        },
+        what: format!("{what}: clients must half-close only behind the answer"),
         severity: Severity::Trap,
-        loses: if cut > 0 { Loses::Answer } else { Loses::Outcome },
-        sure: if gone == tried.count() && gone >= 3 && control.count() >= 3 {
+        loses: if cut { Loses::Answer } else { Loses::Outcome },
+        sure: if missing(tried) == tried.count() && tried.count() >= 3 && control.count() >= 3 {
             Confidence::Certain
         } else {
             Confidence::Likely
         },
-        because: vec![
-            format!("with it: {}", tried.words()),
-            format!("without it: {}", control.words()),
-        ],
+        because,
         remedy: Remedy::Either,
-        clauses: vec!["RFC 9293 §3.6.1"],
-    }
+        clauses: if is_record {
+            vec!["RFC 9112 §9.6", "RFC 9112 §9.8", "RFC 9293 §3.6.1"]
+        } else {
+            vec!["RFC 9293 §3.6.1"]
+        },
+    })
 }
 
 fn in_body(outcome: &mut Outcome, tried: &Fates<'_>) {

@@ -182,3 +182,22 @@ fn an_idle_end_is_watched_too() {
         "{outcome:?}"
     );
 }
+
+#[test]
+fn a_close_notify_that_stays_unread_is_told_from_a_client_that_has_gone() {
+    let outcome = probe_tls(|mut tls| {
+        if let Some(head) = read_head(&mut tls) {
+            let _ = read_body(&mut tls, content_length(&head));
+            // Time for the alert to come.
+            thread::sleep(Duration::from_millis(40));
+            answer(&mut tls, "200 OK", "Connection: close\r\n", LARGE);
+        }
+    });
+    let risk = outcome.risks.first().unwrap();
+    assert_eq!(
+        (risk.cause, risk.severity, risk.loses),
+        ("unread-tls-record", Severity::Trap, Loses::Answer),
+        "{outcome:?}"
+    );
+    assert_eq!(word(&outcome, &FIN_ONLY), "answered", "{outcome:?}");
+}

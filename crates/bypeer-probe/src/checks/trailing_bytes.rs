@@ -322,43 +322,57 @@ fn risk(
     tried: &Fates<'_>,
     control: &Fates<'_>,
 ) -> Option<Risk> {
-    let (lost, reset) = (tried.lost(), tried.reset_behind());
+    let hit = |fates: &Fates<'_>| fates.lost() + fates.reset_behind();
+    let [in_write, late] = by_write;
     // One alone may be something else that ended in that moment.
-    if lost + reset < 2 {
+    if hit(tried) < 2 {
         return None;
     }
-    let always = by_write
-        .iter()
-        .any(|fates| fates.count() >= 3 && fates.lost() + fates.reset_behind() == fates.count());
+    // What comes later may meet a closed socket: that is the risk of whoever sends behind a request that says close.
+    let only_late = hit(in_write) == 0;
+    if only_late && behind == Behind::BehindClose {
+        return None;
+    }
     let advice = match behind {
         Behind::LineEnd => "clients must not send one",
         Behind::Surplus => "clients must send what they declare",
         Behind::Pipelined => "clients must not pipeline to it",
         _ => "clients must not send behind a request that says close",
     };
+    let lost = tried.lost() > 0;
+    let how = if only_late {
+        "that comes a little later finds the server closing or closed"
+    } else {
+        "stays unread when the server closes"
+    };
+    let effect = if lost {
+        "the reset that follows cuts off the answer to the first".to_owned()
+    } else {
+        format!(
+            "a reset follows the answer, whose {} bytes came whole here; a larger one, or one on a path that loses packets, would not",
+            tried.size()
+        )
+    };
+    let always = by_write
+        .iter()
+        .any(|fates| fates.count() >= 3 && hit(fates) == fates.count());
     Some(Risk {
-        cause: "unread-trailing-bytes",
-        what: if lost > 0 {
-            format!(
-                "{words} stays unread when the server closes, and the reset that follows cuts off the answer: {advice}, and it should read before it closes"
-            )
+        cause: if only_late {
+            "late-data-after-close"
         } else {
-            format!(
-                "{words} stays unread when the server closes, and a reset follows the answer: the {} bytes came whole here, a larger answer \
-                 or one on a path that loses packets would not",
-                tried.size()
-            )
+            "unread-trailing-bytes"
         },
+        what: format!("{words} {how}, and {effect}: {advice}; a server that closes in stages loses nothing"),
         severity: Severity::Trap,
-        loses: if lost > 0 { tried.loses() } else { Loses::Answer },
+        loses: if lost { tried.loses() } else { Loses::Answer },
         sure: if always && control.count() >= 3 {
             Confidence::Certain
         } else {
             Confidence::Likely
         },
         because: vec![
-            format!("with it in the same write: {}", by_write[0].words()),
-            format!("with it {} ms later: {}", LATE.as_millis(), by_write[1].words()),
+            format!("with it in the same write: {}", in_write.words()),
+            format!("with it {} ms later: {}", LATE.as_millis(), late.words()),
             format!("without it: 0 of {} reset", control.count()),
         ],
         remedy: Remedy::Either,

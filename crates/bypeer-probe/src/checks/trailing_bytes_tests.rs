@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::net::TcpStream;
 
 use super::*;
@@ -88,4 +89,22 @@ fn a_server_that_resets_everybody_is_not_accused_of_trailing_bytes() {
         let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
     });
     assert!(outcome.risks.is_empty(), "{outcome:?}");
+}
+
+#[test]
+fn what_comes_after_the_close_is_told_from_what_lay_unread() {
+    let outcome = probe(|mut stream| {
+        // All that is here is read, and nothing is waited for.
+        let mut chunk = [0; 65536];
+        if matches!(stream.read(&mut chunk), Ok(1..)) {
+            answer(&mut stream, "200 OK", "Connection: close\r\n", LARGE);
+        }
+    });
+    let causes: Vec<&str> = outcome.risks.iter().map(|risk| risk.cause).collect();
+    // Not for who sends behind a request that says close.
+    assert_eq!(causes, ["late-data-after-close"; 3], "{outcome:?}");
+    assert!(
+        outcome.risks.iter().all(|risk| risk.severity == Severity::Trap),
+        "{outcome:?}"
+    );
 }
