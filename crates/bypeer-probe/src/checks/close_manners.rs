@@ -211,7 +211,7 @@ fn judge(rounds: &[Round]) -> Outcome {
         prompt.words(),
         cut(&prompt)
     ));
-    let resets = prompt.lost() + prompt.reset_behind();
+    let resets = prompt.lost() + prompt.reset_behind() + prompt.that(|seen| seen.fate == Fate::ResetAfterFin);
     let kept = prompt.that(|seen| seen.fate == Fate::Open);
     let fins = Spread::of(
         rounds
@@ -303,7 +303,11 @@ fn lingering(outcome: &mut Outcome, rounds: &[Round]) {
 /// Resets in place of FINs, when all was asked properly and nothing is unread.
 fn resetting(prompt: &Fates<'_>, slow: &Fates<'_>) -> Option<Risk> {
     let lost = prompt.lost() + slow.lost();
-    let resets = lost + prompt.reset_behind() + slow.reset_behind();
+    // Nothing was sent behind the request: even behind a FIN a reset is an abort.
+    let aborts = |fates: &Fates<'_>| {
+        fates.lost() + fates.that(|seen| matches!(seen.fate, Fate::ResetBehind(_) | Fate::ResetAfterFin))
+    };
+    let resets = aborts(prompt) + aborts(slow);
     let all = prompt.count() + slow.count();
     if resets < 3 {
         return None;
@@ -320,7 +324,11 @@ fn resetting(prompt: &Fates<'_>, slow: &Fates<'_>) -> Option<Risk> {
              it aborts them (SO_LINGER 0), or leaves a part of the request's head unread"
                 .to_owned()
         },
-        severity: if lost >= 2 { Severity::Fault } else { Severity::Trap },
+        severity: if lost >= 2 && always {
+            Severity::Fault
+        } else {
+            Severity::Trap
+        },
         loses: if prompt.lost() > 0 {
             prompt.loses()
         } else {

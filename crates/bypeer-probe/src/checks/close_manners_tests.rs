@@ -102,3 +102,20 @@ fn a_server_that_does_not_close_is_told() {
     assert_eq!(word(&outcome, &ENDS_BY), "kept", "{outcome:?}");
     assert!(outcome.risks.is_empty(), "{outcome:?}");
 }
+
+#[test]
+fn a_fin_with_an_abort_behind_it_is_an_abort() {
+    let outcome = probe(|mut stream| {
+        if read_head(&mut stream).is_some() {
+            answer(&mut stream, "200 OK", "Connection: close\r\n", 100);
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    });
+    assert_eq!(word(&outcome, &ENDS_BY), "reset", "{outcome:?}");
+    let risk = outcome.risks.first().unwrap();
+    assert_eq!(
+        (risk.cause, risk.severity, risk.sure),
+        ("so-linger-zero", Severity::Trap, Confidence::Likely)
+    );
+}

@@ -372,7 +372,7 @@ fn risk(dropped: &[(&str, Fates<'_>, Fates<'_>)], fin_only: &Fates<'_>) -> Optio
         what: format!("{what}: clients must half-close only behind the answer"),
         severity: Severity::Trap,
         loses: if cut { Loses::Answer } else { Loses::Outcome },
-        sure: if missing(tried) == tried.count() && tried.count() >= 3 && control.count() >= 3 {
+        sure: if missing(tried) + tried.reset_behind() == tried.count() && tried.count() >= 3 && control.count() >= 3 {
             Confidence::Certain
         } else {
             Confidence::Likely

@@ -195,9 +195,11 @@ fn a_close_notify_that_stays_unread_is_told_from_a_client_that_has_gone() {
     });
     let risk = outcome.risks.first().unwrap();
     assert_eq!(
-        (risk.cause, risk.severity, risk.loses),
-        ("unread-tls-record", Severity::Trap, Loses::Answer),
+        (risk.cause, risk.severity),
+        ("unread-tls-record", Severity::Trap),
         "{outcome:?}"
     );
+    // A record that is cut tells nothing: the answer may be lost to its first byte.
+    assert_ne!(risk.loses, Loses::Nothing, "{outcome:?}");
     assert_eq!(word(&outcome, &FIN_ONLY), "answered", "{outcome:?}");
 }

@@ -26,7 +26,7 @@ pub(super) static CHECK: Check = Check {
 /// What becomes of the answer, at worst.
 pub static ANSWER: Habit = Habit {
     name: "unread-body.answer",
-    what: "an answer beside a request body: whole, reset-after-fin, reset-behind, cut",
+    what: "an answer beside a request body: whole, reset-after-fin, reset-behind, short, cut",
     tolerance: Tolerance::Exact,
 };
 /// Answers lost with head and body in one write.
@@ -301,11 +301,13 @@ fn judge(outcome: &mut Outcome, place: &Place, rounds: &[&Round]) -> Judged {
         return judged;
     }
     let after_fin = all.that(|seen| seen.fate == Fate::ResetAfterFin);
-    let (badness, word) = match (all.lost(), all.reset_behind(), after_fin) {
-        (1.., _, _) => (4, "cut"),
-        (0, 1.., _) => (3, "reset-behind"),
-        (0, 0, 1..) => (2, "reset-after-fin"),
-        (0, 0, 0) => (1, "whole"),
+    let behind_proxy = all.that(|seen| is_short(seen, without.status()));
+    let (badness, word) = match (all.lost(), behind_proxy, all.reset_behind(), after_fin) {
+        (1.., _, _, _) => (5, "cut"),
+        (0, 1.., _, _) => (4, "short"),
+        (0, 0, 1.., _) => (3, "reset-behind"),
+        (0, 0, 0, 1..) => (2, "reset-after-fin"),
+        (0, 0, 0, 0) => (1, "whole"),
     };
     judged.badness = badness;
     let mut measured = Outcome::default();
@@ -331,6 +333,7 @@ fn judge(outcome: &mut Outcome, place: &Place, rounds: &[&Round]) -> Judged {
     };
     judged.risk = match word {
         "cut" => Some(tried.cut(place, &all, &lost_sizes(rounds))),
+        "short" => tried.short(place, behind_proxy, all.count()),
         "reset-behind" => Some(tried.reset_behind(place, &all)),
         "reset-after-fin" => Some(tried.reset_after_fin(place, after_fin, all.count())),
         _ => None,
@@ -404,6 +407,45 @@ impl Tried<'_> {
         }
     }
 
+    /// A proxy in front turns its server's reset into an end of its own: a FIN too early, or a 502.
+    fn short(&self, place: &Place, short: usize, of: usize) -> Option<Risk> {
+        let control = self.without.that(|seen| is_short(seen, self.without.status()));
+        if short < 2 || control > 0 || self.without.count() < 3 {
+            return None;
+        }
+        let share = |fates: &Fates<'_>| {
+            let short = fates.that(|seen| is_short(seen, self.without.status()));
+            format!("{short} of {}", fates.count())
+        };
+        Some(Risk {
+            cause: "unread-request-body",
+            what: format!(
+                "answers to {} end too early, or become 502, when the request has a body: a proxy answers, and the server behind it closes \
+                 with the body unread; its error log says so (reset by peer)",
+                place.shown
+            ),
+            severity: if short >= 3 { Severity::Fault } else { Severity::Trap },
+            loses: Loses::Answer,
+            // It is seen through somebody else.
+            sure: if short >= 3 {
+                Confidence::Likely
+            } else {
+                Confidence::Undecided
+            },
+            because: vec![
+                format!(
+                    "with the body late: {}, in a second write: {}, in the same write: {} ({short} of {of})",
+                    share(self.late),
+                    share(self.apart),
+                    share(self.at_once)
+                ),
+                format!("the same without a body: 0 of {}", self.without.count()),
+            ],
+            remedy: Remedy::Server,
+            clauses: vec!["RFC 9112 §9.6", "RFC 9112 §9.3", "RFC 9110 §15.6.3"],
+        })
+    }
+
     fn reset_behind(&self, place: &Place, all: &Fates<'_>) -> Risk {
         Risk {
             cause: "unread-request-body",
@@ -448,6 +490,12 @@ impl Tried<'_> {
             clauses: vec!["RFC 9112 §9.6"],
         }
     }
+}
+
+/// It ended with a FIN before its end, or a gateway made a 502 or 504 of it.
+fn is_short(seen: &Seen, control: Option<u16>) -> bool {
+    let gateway = matches!(seen.status, Some(502 | 504)) && seen.status != control;
+    gateway || matches!(seen.fate, Fate::Short | Fate::Empty)
 }
 
 /// The sizes of the bodies beside which answers were lost.

@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -142,4 +142,39 @@ fn a_body_that_is_parsed_as_the_next_request_is_a_fault() {
         "{outcome:?}"
     );
     assert_eq!(outcome.value(&NEXT).and_then(Value::word), Some("misread"));
+}
+
+#[test]
+fn a_proxy_that_turns_its_servers_reset_into_a_fin_shows_a_fault_behind_it() {
+    let outcome = probe(|mut stream| {
+        while let Some(head) = read_head(&mut stream) {
+            let length = content_length(&head);
+            if !read_body(&mut stream, length) {
+                break;
+            }
+            if length > 0 {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort");
+                return close_in_stages(stream);
+            }
+            answer(&mut stream, "200 OK", "", 100);
+        }
+    });
+    assert_eq!(word(&outcome), "short", "{outcome:?}");
+    let risk = outcome.risks.first().unwrap();
+    assert_eq!(
+        (risk.severity, risk.sure),
+        (Severity::Fault, Confidence::Likely),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_server_whose_answers_are_always_short_is_not_accused_of_bodies() {
+    let outcome = probe(|mut stream| {
+        if read_head(&mut stream).is_some() {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort");
+            close_in_stages(stream);
+        }
+    });
+    assert!(outcome.risks.is_empty(), "{outcome:?}");
 }
