@@ -65,18 +65,36 @@ impl Drop for Server {
     }
 }
 
-/// Does one check against a URL.
+/// Does one check against a URL, and holds it to its plan.
 pub(crate) fn ask(url: &str, check: &str, options: Options) -> Outcome {
+    ask_until(url, check, options, &Stop::default())
+}
+
+/// The same, until somebody asks to stop.
+pub(crate) fn ask_until(url: &str, check: &str, options: Options, stop: &Stop) -> Outcome {
     let target = Target::find(url, &Instead::Name).expect("a URL");
     let options = Options {
         only: vec![check.to_owned()],
         serial: options.serial.or(Some(false)),
         ..options
     };
-    let card = crate::run(&target, &options, &Stop::default(), &Progress::default()).expect("a card");
-    let mut checks = card.checks;
-    assert_eq!(checks.len(), 1);
-    checks.remove(0).outcome
+    let mut card = crate::run(&target, &options, stop, &Progress::default()).expect("a card");
+    assert_eq!(card.checks.len(), 1);
+    let done = card.checks.remove(0);
+    let plan = (done.check.plan)(&options);
+    let opened = card.logs.iter().filter(|log| log.check == done.check.id).count();
+    assert!(
+        opened <= plan.connections as usize,
+        "{opened} connections, and the plan has {}",
+        plan.connections
+    );
+    assert!(
+        done.took <= plan.longest,
+        "{:?}, and the plan has {:?}",
+        done.took,
+        plan.longest
+    );
+    done.outcome
 }
 
 /// Reads a head to its blank line and no byte more; `None` at the end of the connection.

@@ -126,11 +126,15 @@ fn run(prober: &Prober<'_>) -> Outcome {
         Instant::now() + (CHECK.plan)(prober.options).longest,
     );
     let rounds = prober.side_by_side(clients.len() as u32, |index| ask(prober, clients[index as usize]));
-    let mut outcome = judge(&rounds);
+    let mut outcome = judge(&rounds, close_wait(prober.options));
     if rounds.iter().any(|round| round.seen.fate == Fate::Stopped) || rounds.len() < clients.len() {
         outcome.status = Status::Cut("stopped before all was seen".to_owned());
     }
     outcome
+}
+
+fn close_wait(options: &Options) -> Duration {
+    CLOSE_WAIT.min(options.patience)
 }
 
 fn ask(prober: &Prober<'_>, client: Client) -> Round {
@@ -160,7 +164,7 @@ fn ask(prober: &Prober<'_>, client: Client) -> Round {
     let exchange = connection.answer(&Method::Get, Instant::now() + prober.options.patience);
     if exchange.is_whole() {
         // The FIN may take its time: that is a part of the manners.
-        connection.watch(Instant::now() + CLOSE_WAIT);
+        connection.watch(Instant::now() + close_wait(prober.options));
     }
     let last = connection.log().last_received.unwrap_or_else(Instant::now);
     round.seen = Seen::of(&mut connection, prober, &exchange);
@@ -192,7 +196,7 @@ fn send_late(prober: &Prober<'_>, connection: &mut Connection, at: Instant) -> O
     Some(connection.log().hung_up.is_some())
 }
 
-fn judge(rounds: &[Round]) -> Outcome {
+fn judge(rounds: &[Round], waited: Duration) -> Outcome {
     let mut outcome = Outcome::default();
     let of = |is: fn(Client) -> bool| Fates::of(rounds, move |round| is(round.client).then_some(&round.seen));
     let prompt = of(|client| client != Client::Slow);
@@ -231,7 +235,7 @@ fn judge(rounds: &[Round]) -> Outcome {
         outcome.saw(format!(
             "it keeps {kept} of {} open for longer than {:.0} s, although the request said close: a client that waits for the end waits in vain",
             prompt.count(),
-            CLOSE_WAIT.as_secs_f64()
+            waited.as_secs_f64()
         ));
     }
     if let Some(fins) = fins {

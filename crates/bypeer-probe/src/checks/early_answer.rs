@@ -386,15 +386,12 @@ fn judge(prober: &Prober<'_>, rounds: &[Round]) -> Outcome {
     };
     outcome.measure(&LOST_WRITES_ON, share(&writes_on));
     outcome.measure(&LOST_WATCHES, share(&watches));
-    let control = without.count() >= 2 && without.lost() + without.reset_behind() == 0;
-    if control {
+    if without.are_well(2) {
         outcome
             .risks
             .extend(risk(status, &without, &writes_on, &watches, &half_closes, &expects));
-    } else if without.lost() + without.reset_behind() > 0 {
-        outcome.saw(
-            "it resets the same request without a body too: what that is, an upload does not tell; see close-manners",
-        );
+    } else if without.count() > 0 {
+        outcome.saw("the same request without a body is not well either: what that is, an upload does not tell; see close-manners");
     }
     outcome
 }

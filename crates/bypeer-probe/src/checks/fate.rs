@@ -179,6 +179,16 @@ impl<'a> Fates<'a> {
         self.that(Seen::is_lost)
     }
 
+    /// Not whole, for whatever reason.
+    pub fn missing(&self) -> usize {
+        self.count() - self.that(Seen::is_whole)
+    }
+
+    /// At least so many, each whole, and no reset for unread data behind any: something to compare with.
+    pub fn are_well(&self, at_least: usize) -> bool {
+        self.count() >= at_least && self.missing() == 0 && self.reset_behind() == 0
+    }
+
     /// Whole, with a reset for unread data right behind.
     pub fn reset_behind(&self) -> usize {
         self.that(|seen| matches!(seen.fate, Fate::ResetBehind(_)))
@@ -277,3 +287,7 @@ pub(super) fn unread_for(prober: &Prober<'_>) -> Duration {
 pub(super) fn longest(options: &Options, answers: u32) -> Duration {
     options.handshake_patience * 2 + (options.patience + Duration::from_secs(3)) * answers
 }
+
+#[cfg(test)]
+#[path = "fate_tests.rs"]
+mod tests;

@@ -314,7 +314,7 @@ fn judge(rounds: &[Round]) -> Outcome {
         if tried.count() == 0 {
             continue;
         }
-        let gone = missing(&tried);
+        let gone = tried.missing();
         let word = match gone {
             0 => "answered",
             _ if tried.that(|seen| seen.status.is_some() && !seen.is_whole()) > 0 => "cut",
@@ -323,7 +323,7 @@ fn judge(rounds: &[Round]) -> Outcome {
         outcome.saw(format!("{words}: {}; without it {}", tried.words(), control.words()));
         outcome.measure(habit, Value::Word(word));
         // An end without close_notify may be an attack: to drop the request then is prudent.
-        if matches!(half, Half::AtOnce | Half::InAnswer) && gone >= 2 && control.count() >= 2 && missing(&control) == 0
+        if matches!(half, Half::AtOnce | Half::InAnswer) && gone >= 2 && control.count() >= 2 && control.missing() == 0
         {
             dropped.push((words, tried, control));
         }
@@ -334,11 +334,6 @@ fn judge(rounds: &[Round]) -> Outcome {
     outcome
 }
 
-/// Answers that did not come whole, for whatever reason.
-fn missing(fates: &Fates<'_>) -> usize {
-    fates.count() - fates.that(Seen::is_whole)
-}
-
 /// What half-closes lose, where they do: with the words for each, and the controls.
 fn risk(dropped: &[(&str, Fates<'_>, Fates<'_>)], fin_only: &Fates<'_>) -> Option<Risk> {
     let (words, tried, control) = dropped.first()?;
@@ -347,8 +342,8 @@ fn risk(dropped: &[(&str, Fates<'_>, Fates<'_>)], fin_only: &Fates<'_>) -> Optio
         .any(|(_, tried, _)| tried.that(|seen| seen.status.is_some() && !seen.is_whole()) > 0);
     // With TLS a half-close is a record too. Where resets follow it, and none follows a bare FIN, it is that record that lay unread.
     let is_record = fin_only.count() >= 2
-        && missing(fin_only) == 0
-        && dropped.iter().all(|(_, tried, _)| tried.lost() == missing(tried));
+        && fin_only.missing() == 0
+        && dropped.iter().all(|(_, tried, _)| tried.lost() == tried.missing());
     let what = if is_record {
         format!(
             "{words} is a TLS record that stays unread when the server closes, and the reset that follows cuts off the answer"
@@ -372,7 +367,7 @@ fn risk(dropped: &[(&str, Fates<'_>, Fates<'_>)], fin_only: &Fates<'_>) -> Optio
         what: format!("{what}: clients must half-close only behind the answer"),
         severity: Severity::Trap,
         loses: if cut { Loses::Answer } else { Loses::Outcome },
-        sure: if missing(tried) + tried.reset_behind() == tried.count() && tried.count() >= 3 && control.count() >= 3 {
+        sure: if tried.missing() + tried.reset_behind() == tried.count() && tried.count() >= 3 && control.count() >= 3 {
             Confidence::Certain
         } else {
             Confidence::Likely

@@ -276,9 +276,10 @@ fn judge(rounds: &[Round]) -> Outcome {
             also(&seconds)
         ));
         outcome.measure(habit, Value::Word(word));
-        if control.lost() + control.reset_behind() > 0 {
-            outcome.saw("  it resets without that too: what that is, such bytes do not tell; see close-manners");
-        } else if control.count() >= 2 {
+        if !control.are_well(2) {
+            outcome
+                .saw("  it is not well without that either: what that is, such bytes do not tell; see close-manners");
+        } else {
             outcome
                 .risks
                 .extend(risk(behind, words, [&one, &two], &tried, &control));

@@ -115,7 +115,7 @@ fn a_server_that_resets_everybody_is_not_accused_of_bodies() {
     });
     assert!(outcome.risks.is_empty(), "{outcome:?}");
     assert!(
-        outcome.seen.iter().any(|line| line.contains("without a body too")),
+        outcome.seen.iter().any(|line| line.contains("without a body either")),
         "{outcome:?}"
     );
 }

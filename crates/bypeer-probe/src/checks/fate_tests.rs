@@ -1,0 +1,72 @@
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::check::Status;
+use crate::prober::Options;
+use crate::stop::Stop;
+use crate::testing::{Server, answer, ask, ask_until, close_in_stages, content_length, read_body, read_head};
+
+const MINE: [&str; 5] = [
+    "unread-body",
+    "early-answer",
+    "trailing-bytes",
+    "half-close",
+    "close-manners",
+];
+
+#[test]
+fn a_server_that_answers_no_more_is_left_as_soon_as_the_user_stops() {
+    for check in MINE {
+        let looked = AtomicBool::new(false);
+        let server = Server::start(move |mut stream| {
+            if read_head(&mut stream).is_some() && !looked.swap(true, Relaxed) {
+                answer(&mut stream, "200 OK", "", 10);
+            }
+            // Open, and silent.
+            thread::sleep(Duration::from_secs(4));
+        });
+        let stop = Stop::default();
+        let began = Instant::now();
+        let outcome = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(700));
+                stop.set();
+            });
+            ask_until(&server.url(), check, Options::default(), &stop)
+        });
+        assert!(matches!(outcome.status, Status::Cut(_)), "{check}: {outcome:?}");
+        assert!(outcome.risks.is_empty(), "{check}: {outcome:?}");
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "{check}: {:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[test]
+fn one_at_a_time_nothing_is_held_twice() {
+    for check in MINE {
+        let server = Server::start(move |mut stream| {
+            while let Some(head) = read_head(&mut stream) {
+                let closes = head.contains("Connection: close");
+                let fields = if closes { "Connection: close\r\n" } else { "" };
+                let read = read_body(&mut stream, content_length(&head));
+                if !read || !answer(&mut stream, "200 OK", fields, 10) || closes {
+                    return close_in_stages(stream);
+                }
+            }
+        });
+        let options = Options {
+            serial: Some(true),
+            upload_size: 100_000,
+            patience: Duration::from_secs(2),
+            longest_wait: Duration::from_millis(100),
+            ..Options::default()
+        };
+        let outcome = ask(&server.url(), check, options);
+        assert_eq!(outcome.status, Status::Done, "{check}: {outcome:?}");
+        assert!(outcome.risks.is_empty(), "{check}: {outcome:?}");
+    }
+}
