@@ -601,5 +601,6 @@ fn is_end(broken: Broken) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 #[path = "early_answer_tests.rs"]
 mod tests;

@@ -59,7 +59,7 @@ const SITUATIONS: [Behind; 7] = [
     Behind::NothingBehindGet,
     Behind::Pipelined,
     Behind::NothingBehindClose,
-    Behind::BehindClose,
+    Behind::SaidClose,
 ];
 
 /// What lies behind the request.
@@ -78,7 +78,7 @@ enum Behind {
     /// Control: a GET that says close.
     NothingBehindClose,
     /// A second GET behind that.
-    BehindClose,
+    SaidClose,
 }
 
 #[derive(Debug)]
@@ -169,14 +169,14 @@ fn send(prober: &Prober<'_>, behind: Behind, apart: bool) -> Round {
             prober.request(Method::Post, prober.body_path()).with_body(BODY)
         }
         Behind::NothingBehindGet | Behind::Pipelined => prober.get(),
-        Behind::NothingBehindClose | Behind::BehindClose => prober.get().with("Connection", "close"),
+        Behind::NothingBehindClose | Behind::SaidClose => prober.get().with("Connection", "close"),
     };
     let until = Instant::now() + prober.options.patience;
     let mut bytes = first.bytes();
     let more = match behind {
         Behind::LineEnd => b"\r\n".to_vec(),
         Behind::Surplus => b"x".to_vec(),
-        Behind::Pipelined | Behind::BehindClose => prober.get().bytes(),
+        Behind::Pipelined | Behind::SaidClose => prober.get().bytes(),
         Behind::NothingBehindBody | Behind::NothingBehindGet | Behind::NothingBehindClose => Vec::new(),
     };
     let sent = if apart {
@@ -240,7 +240,7 @@ fn judge(rounds: &[Round]) -> Outcome {
             "a second request behind the first",
         ),
         (
-            Behind::BehindClose,
+            Behind::SaidClose,
             Behind::NothingBehindClose,
             &BEHIND_CLOSE,
             "a request behind one that says close",
@@ -331,7 +331,7 @@ fn risk(
     }
     // What comes later may meet a closed socket: that is the risk of whoever sends behind a request that says close.
     let only_late = hit(in_write) == 0;
-    if only_late && behind == Behind::BehindClose {
+    if only_late && behind == Behind::SaidClose {
         return None;
     }
     let advice = match behind {
@@ -386,5 +386,6 @@ fn risk(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 #[path = "trailing_bytes_tests.rs"]
 mod tests;
