@@ -3,20 +3,19 @@
 
 mod accept_queue;
 mod answers_fit;
+mod close_manners;
 mod closing_window;
+mod early_answer;
+mod fate;
+mod half_close;
 mod idle_timeout;
 mod life;
 mod lifetime;
 mod persistence;
 mod request_limit;
-mod versions;
-mod close_manners;
-mod early_answer;
-mod fate;
-mod half_close;
-mod idle_timeout;
 mod trailing_bytes;
 mod unread_body;
+mod versions;
 
 use crate::check::Check;
 
@@ -33,24 +32,17 @@ pub static CHECKS: &[&Check] = &[
     &versions::CHECK,
     &persistence::CHECK,
     &idle_timeout::CHECK,
+    &closing_window::CHECK,
     &request_limit::CHECK,
     &lifetime::CHECK,
-];
-pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &closing_window::CHECK];
-    &idle_timeout::CHECK,
-    &closing_window::CHECK,
-    &answers_fit::CHECK,
-    &answers_fit::LOAD,
-    &accept_queue::CHECK,
-];
-pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &unread_body::CHECK];
-pub static CHECKS: &[&Check] = &[&idle_timeout::CHECK, &unread_body::CHECK, &early_answer::CHECK];
-    &idle_timeout::CHECK,
     &unread_body::CHECK,
     &early_answer::CHECK,
     &trailing_bytes::CHECK,
     &half_close::CHECK,
     &close_manners::CHECK,
+    &answers_fit::CHECK,
+    &answers_fit::LOAD,
+    &accept_queue::CHECK,
 ];
 
 #[cfg(test)]
