@@ -186,6 +186,24 @@ fn rule(card: &Card) -> ClientRule {
         rule.pool_idle = Some(limit.pool);
         rule.because.push(limit.because);
     }
+    // Limits that answers announce are heeded without being told.
+    let is_risky = |check: &str| {
+        card.risks()
+            .iter()
+            .any(|(by, risk)| by.id == check && risk.cause == "proxy-max-requests")
+    };
+    if let (Some(Value::Count(requests)), true) = (card.value(&checks::REQUESTS), is_risky("request-limit")) {
+        rule.pool_requests = Some((*requests).saturating_sub(1).max(1));
+        rule.because
+            .push(format!("it closes after {requests} requests and does not say so"));
+    }
+    if let (Some(Value::Time(ages)), true) = (card.value(&checks::AGE), is_risky("lifetime")) {
+        rule.pool_lifetime = Some(pool_limit(ages.low(), ages.high() - ages.low(), card.round_trip));
+        rule.because.push(format!(
+            "it closes connections at the age of {} and does not say so",
+            seconds(ages.low())
+        ));
+    }
     rule
 }
 

@@ -154,6 +154,10 @@ pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress)
     done.sort_by_key(|done| CHECKS.iter().position(|check| check.id == done.check.id));
 
     let (_, connections) = gate.counts();
+    let logs = roll.logs();
+    // The first handshake may have waited for the server to wake up.
+    let handshakes = logs.iter().map(|log| log.handshake());
+    let round_trip = handshakes.min().unwrap_or(look.round_trip).min(look.round_trip);
     Ok(Card {
         target: target.clone(),
         place: dial.place.clone(),
@@ -162,13 +166,13 @@ pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress)
         took: began.elapsed(),
         first: look.answer,
         unfound,
-        round_trip: look.round_trip,
+        round_trip,
         serial,
         serial_noticed: serial && options.serial.is_none(),
         stopped: stop.is_set(),
         checks: done,
         connections,
-        logs: roll.logs(),
+        logs,
     })
 }
 
@@ -243,12 +247,21 @@ fn why_not(ending: &Ending, options: &Options, target: &Target) -> String {
         Ending::NotHttp(bytes) if bytes.first() == Some(&0x15) && target.scheme == Scheme::Http => {
             "it answers with a TLS alert: the URL must begin with https://".to_owned()
         }
+        Ending::NotHttp(bytes) if is_settings_frame(bytes) => {
+            "it speaks HTTP/2 alone, without TLS; what is probed is HTTP/1.1, and only where that is spoken too, HTTP/2"
+                .to_owned()
+        }
         Ending::NotHttp(bytes) => format!(
             "it speaks another protocol than HTTP/1; its first bytes: {}",
             shown(bytes)
         ),
         Ending::Whole | Ending::Stopped => "stopped".to_owned(),
     }
+}
+
+/// RFC 9113 §3.4: a server's first frame is SETTINGS, on stream 0.
+fn is_settings_frame(bytes: &[u8]) -> bool {
+    matches!(bytes, [0, _, _, 4, 0 | 1, 0, 0, 0, 0, ..])
 }
 
 /// Bytes of a stranger, fit for a terminal.

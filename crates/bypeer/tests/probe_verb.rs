@@ -154,7 +154,7 @@ fn a_server_that_keeps_connections_is_measured_and_the_setting_lies_below() {
     let median = limit["median"].as_f64().unwrap();
     assert!((0.7..0.9).contains(&median), "{limit}");
     assert_eq!(measured(&card, "idle-timeout.kept")["value"], "kept");
-    assert_eq!(risks(&card), [("keepalive-timeout", "trap")]);
+    assert_eq!(risks(&card), [("idle-timeout-inversion", "trap")]);
     let pool = card["client_rule"]["pool_idle_seconds"].as_f64().unwrap();
     assert!(pool < 0.7 && pool > 0.3, "{pool}");
     let go = card["client_settings"]

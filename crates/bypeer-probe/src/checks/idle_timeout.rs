@@ -221,7 +221,11 @@ fn leave(prober: &Prober<'_>, left: Left) -> Fate {
         .flatten()
         .max()
         .unwrap_or(log.opened);
-    let (end, at) = wait(&mut connection, since + prober.options.longest_wait);
+    // The close may have been read with the answer already.
+    let (end, at) = match log.ended_by_server() {
+        Some(at) => (if log.was_reset() { End::Reset } else { End::Fin }, Some(at)),
+        None => wait(&mut connection, since + prober.options.longest_wait),
+    };
     fate.end = end;
     fate.after = at.map(|at| at.saturating_duration_since(since));
     if left == Left::AfterOne
@@ -450,7 +454,7 @@ fn persistence(prober: &Prober<'_>, outcome: &mut Outcome, used: &[&Fate]) {
         None => outcome.saw("the limit is not announced (no Keep-Alive: timeout)"),
     }
     outcome.risks.push(Risk {
-        cause: "keepalive-timeout",
+        cause: "idle-timeout-inversion",
         what: format!(
             "idle connections are closed after {:.1} s: a client that reuses one that was idle for longer, or that sends as it closes, \
              gets no answer",
