@@ -356,5 +356,4 @@ fn resetting(prompt: &Fates<'_>, slow: &Fates<'_>) -> Option<Risk> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-#[path = "close_manners_tests.rs"]
 mod tests;

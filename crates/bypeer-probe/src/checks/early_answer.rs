@@ -602,5 +602,4 @@ fn is_end(broken: Broken) -> bool {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-#[path = "early_answer_tests.rs"]
 mod tests;

@@ -289,5 +289,4 @@ pub(super) fn longest(options: &Options, answers: u32) -> Duration {
 }
 
 #[cfg(test)]
-#[path = "fate_tests.rs"]
 mod tests;

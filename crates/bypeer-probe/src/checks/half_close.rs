@@ -479,5 +479,4 @@ fn unannounced_end(until_close: bool, times: usize) -> Risk {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-#[path = "half_close_tests.rs"]
 mod tests;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bypeer_diagnose::Confidence;
-use bypeer_wire::app::Method;
+use bypeer_wire::app::{Framing, Method};
 
 use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
 use crate::connection::{Connection, Step};
@@ -196,7 +196,8 @@ fn leave(prober: &Prober<'_>, left: Left) -> Fate {
             };
             return fate;
         };
-        fate.announced = answer.head.connection.closes();
+        // An answer that ends with the connection says so by that.
+        fate.announced = answer.head.connection.closes() || answer.framing == Framing::Close;
         fate.promised = answer.head.keep_alive_timeout;
         if connection.log().fin.is_some() {
             break;
@@ -473,3 +474,6 @@ fn persistence(prober: &Prober<'_>, outcome: &mut Outcome, used: &[&Fate]) {
         clauses: vec!["RFC 9112 §9.5"],
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -387,5 +387,4 @@ fn risk(
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-#[path = "trailing_bytes_tests.rs"]
 mod tests;

@@ -565,5 +565,4 @@ fn next_requests(prober: &Prober<'_>, outcome: &mut Outcome, rounds: &[Round]) {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-#[path = "unread_body_tests.rs"]
 mod tests;
