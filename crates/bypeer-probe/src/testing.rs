@@ -67,18 +67,18 @@ impl Drop for Server {
 
 /// Does one check against a URL, and holds it to its plan.
 pub(crate) fn ask(url: &str, check: &str, options: Options) -> Outcome {
-    ask_until(url, check, options, &Stop::default())
+    ask_until(url, check, options, &Stop::default(), &Progress::default())
 }
 
-/// The same, until somebody asks to stop.
-pub(crate) fn ask_until(url: &str, check: &str, options: Options, stop: &Stop) -> Outcome {
+/// The same, until somebody who looks at the progress asks to stop.
+pub(crate) fn ask_until(url: &str, check: &str, options: Options, stop: &Stop, progress: &Progress) -> Outcome {
     let target = Target::find(url, &Instead::Name).expect("a URL");
     let options = Options {
         only: vec![check.to_owned()],
         serial: options.serial.or(Some(false)),
         ..options
     };
-    let mut card = crate::run(&target, &options, stop, &Progress::default()).expect("a card");
+    let mut card = crate::run(&target, &options, stop, progress).expect("a card");
     assert_eq!(card.checks.len(), 1);
     let done = card.checks.remove(0);
     let plan = (done.check.plan)(&options);
