@@ -29,8 +29,8 @@ pub struct Card {
     pub round_trip: Duration,
     /// One connection at a time was asked.
     pub serial: bool,
-    /// That was found out, not asked for.
-    pub serial_noticed: bool,
+    /// That was found out, not asked for: it works on so many connections at once.
+    pub workers: Option<u32>,
     /// The user stopped it.
     pub stopped: bool,
     /// What the checks saw, in the table's order.

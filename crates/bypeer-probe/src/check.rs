@@ -18,14 +18,25 @@ pub struct Check {
     pub manual: &'static str,
     /// Only done when it is asked for (`--also ID`): it is heavier than a client's everyday.
     pub opt_in: bool,
-    /// It is done alone, after all others: it disturbs what they measure.
-    pub alone: bool,
+    /// When it is done.
+    pub turn: Turn,
     /// What it measures.
     pub habits: &'static [&'static Habit],
     /// What it will do.
     pub plan: fn(&Options) -> Plan,
     /// Does it.
     pub run: fn(&Prober<'_>) -> Outcome,
+}
+
+/// When a check is done. Where the server works on few connections at once, each is done by itself, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    /// By itself, before all others: it needs a server that is not busy, and is short.
+    First,
+    /// Side by side with others.
+    Together,
+    /// By itself, after all others: it disturbs what they measure.
+    Alone,
 }
 
 /// What a check will do, at most.

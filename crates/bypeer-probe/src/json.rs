@@ -40,7 +40,7 @@ struct CardRecord<'a> {
     took_seconds: f64,
     round_trip_seconds: f64,
     serial: bool,
-    serial_noticed: bool,
+    workers: Option<u32>,
     stopped: bool,
     first_answer: FirstRecord<'a>,
     products: Vec<ProductRecord<'a>>,
@@ -221,7 +221,7 @@ impl<'a> CardRecord<'a> {
             took_seconds: seconds(card.took),
             round_trip_seconds: seconds(card.round_trip),
             serial: card.serial,
-            serial_noticed: card.serial_noticed,
+            workers: card.workers,
             stopped: card.stopped,
             first_answer: FirstRecord {
                 status: card.first.head.status,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bypeer_wire::app::Method;
 
 use crate::card::{Card, Done};
-use crate::check::{Check, Outcome, Status};
+use crate::check::{Check, Outcome, Status, Turn};
 use crate::checks::CHECKS;
 use crate::connection::{Buffers, Connection, Dial, OpenError, Roll, TlsDial};
 use crate::gate::Gate;
@@ -17,6 +17,11 @@ use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::target::{Place, Scheme, Target};
 use crate::tls::{self, TlsError};
+
+/// Connections with which the first look tries how many the server works on at once.
+pub(crate) const FEW: u32 = 6;
+/// Connections and requests of the first look, beside those of the checks.
+pub(crate) const FIRST_LOOK: u32 = 2 + FEW * 2;
 
 /// Why there is no card at all.
 #[derive(Debug, thiserror::Error)]
@@ -72,17 +77,19 @@ pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress)
 
     progress.doing("first look", "one request", began + options.patience);
     let look = first_look(target, options, &mut dial, &gate, stop, &roll)?;
-    let serial = match options.serial {
-        Some(serial) => serial,
+    let workers = match options.serial {
+        Some(_) => None,
         None => {
             progress.doing(
                 "first look",
-                "whether it serves two connections at once",
-                Instant::now() + options.patience,
+                "how many connections it serves at once",
+                Instant::now() + options.patience * 2,
             );
-            works_on_one(target, options, &dial, &gate, stop, &roll, &look)
+            workers(target, options, &dial, &gate, stop, &roll, &look)
         }
     };
+    // Where each open connection keeps a worker busy, connections side by side would wait for one another, and keep others out.
+    let serial = options.serial.unwrap_or(workers.is_some());
     let unfound = open(&dial, &gate, stop, &roll).ok().and_then(|mut connection| {
         let asked = request(target, options, Method::Get, NOBODYS_PATH);
         connection.exchange(&asked, Writing::AtOnce, options.patience).answer
@@ -134,23 +141,20 @@ pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress)
             took: began.elapsed(),
         }
     };
-    let (alone, together): (Vec<_>, Vec<_>) = checks.iter().partition(|check| check.alone);
-    let mut done: Vec<Done> = if serial {
-        together.into_iter().map(one).collect()
-    } else {
+    let mut done: Vec<Done> = Vec::new();
+    for turn in [Turn::First, Turn::Together, Turn::Alone] {
+        let checks = checks.iter().copied().filter(|check| check.turn == turn);
+        if turn != Turn::Together || serial {
+            done.extend(checks.map(one));
+            continue;
+        }
         thread::scope(|scope| {
             let one = &one;
-            let running: Vec<_> = together
-                .into_iter()
-                .map(|check| scope.spawn(move || one(check)))
-                .collect();
-            running
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        })
-    };
-    done.extend(alone.into_iter().map(one));
+            let running: Vec<_> = checks.map(|check| scope.spawn(move || one(check))).collect();
+            let over = running.into_iter().map(|thread| thread.join());
+            done.extend(over.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
+        });
+    }
     done.sort_by_key(|done| CHECKS.iter().position(|check| check.id == done.check.id));
 
     let (_, connections) = gate.counts();
@@ -168,7 +172,7 @@ pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress)
         unfound,
         round_trip,
         serial,
-        serial_noticed: serial && options.serial.is_none(),
+        workers,
         stopped: stop.is_set(),
         checks: done,
         connections,
@@ -279,9 +283,9 @@ fn open(dial: &Dial, gate: &Gate, stop: &Stop, roll: &Arc<Roll>) -> Result<Conne
     dial.open("first-look", permit, stop, roll)
 }
 
-/// Whether the server works on one connection at a time: a request is not answered while another connection is merely open, and is
-/// answered when that is gone.
-fn works_on_one(
+/// How many connections the server works on at once, where that is at most [`FEW`]: so many open connections on which nothing is said
+/// keep another's request from being answered, and it is answered when they are gone. `None`: more.
+fn workers(
     target: &Target,
     options: &Options,
     dial: &Dial,
@@ -289,20 +293,25 @@ fn works_on_one(
     stop: &Stop,
     roll: &Arc<Roll>,
     look: &Look,
-) -> bool {
+) -> Option<u32> {
     let asked = request(target, options, Method::Get, &target.path);
-    let Ok(first) = open(dial, gate, stop, roll) else {
-        return false;
-    };
-    let Ok(mut second) = open(dial, gate, stop, roll) else {
-        return false;
-    };
     // Long enough for a slow answer, short enough to be over before usual limits free the server.
     let patience = (look.took * 8 + Duration::from_millis(400)).min(Duration::from_millis(1800));
-    if second.exchange(&asked, Writing::AtOnce, patience).ending != Ending::TimedOut {
-        return false;
+    let mut silent = Vec::new();
+    for _ in 0..FEW.min(options.at_once.saturating_sub(1)) {
+        silent.push(open(dial, gate, stop, roll).ok()?);
+        let mut asking = open(dial, gate, stop, roll).ok()?;
+        match asking.exchange(&asked, Writing::AtOnce, patience).ending {
+            Ending::Whole => {}
+            Ending::TimedOut => {
+                let held = silent.len();
+                silent.clear();
+                let until = Instant::now() + options.patience;
+                let freed = asking.answer(&Method::Get, until).answer.is_some();
+                return freed.then_some(u32::try_from(held).unwrap_or(FEW));
+            }
+            _ => return None,
+        }
     }
-    drop(first);
-    let until = Instant::now() + options.patience;
-    second.answer(&Method::Get, until).answer.is_some()
+    None
 }

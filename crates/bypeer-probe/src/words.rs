@@ -8,8 +8,9 @@ use bypeer_report::{Look, Page, Role, escape};
 use crate::advice::{Advice, Lines, is_beyond_clients, seconds};
 use crate::baseline::Comparison;
 use crate::card::{Card, Done};
-use crate::check::{Check, Loses, Risk, Severity, Status};
+use crate::check::{Check, Loses, Risk, Severity, Status, Turn};
 use crate::prober::{Options, USER_AGENT};
+use crate::run::FIRST_LOOK;
 use crate::target::Target;
 
 /// What will be done, before it is done.
@@ -18,26 +19,20 @@ pub fn plan(target: &Target, options: &Options, checks: &[&Check], look: Look) -
     let plans: Vec<_> = checks.iter().map(|check| (check, (check.plan)(options))).collect();
     let connections: u32 = plans.iter().map(|(_, plan)| plan.connections).sum();
     let requests: u32 = plans.iter().map(|(_, plan)| plan.requests).sum();
-    let together = plans
+    let (together, apart): (Vec<_>, Vec<_>) = plans
         .iter()
-        .filter(|(check, _)| !check.alone)
-        .map(|(_, plan)| plan.longest)
-        .max();
-    let alone: Duration = plans
-        .iter()
-        .filter(|(check, _)| check.alone)
-        .map(|(_, plan)| plan.longest)
-        .sum();
-    let longest = together.unwrap_or_default() + alone + options.patience;
+        .partition(|(check, _)| check.turn == Turn::Together && options.serial != Some(true));
+    let together = together.iter().map(|(_, plan)| plan.longest).max().unwrap_or_default();
+    let longest = together + apart.iter().map(|(_, plan)| plan.longest).sum::<Duration>() + options.patience * 3;
     page.headline("PLAN", Role::Strong, &escape(&format!("{target} at {}", target.place)));
     page.paragraph(
         2,
         None,
         &format!(
             "at most {} connections ({} at once) and {} requests as {USER_AGENT}, in at most {}, or until Ctrl-C",
-            connections + 4,
+            connections + FIRST_LOOK,
             options.at_once,
-            requests + 3,
+            requests + FIRST_LOOK,
             longest_words(longest)
         ),
     );
@@ -93,8 +88,16 @@ fn heading(page: &mut Page, card: &Card, advice: &Advice) {
     facts.push(format!("round trip {:.1} ms", card.round_trip.as_secs_f64() * 1000.0));
     facts.push(format!("{} connections in {}", card.connections, seconds(card.took)));
     page.items(2, Role::Faint, &facts);
-    if card.serial_noticed {
-        page.paragraph(2, None, "It works on one connection at a time: a second one waits until the first is closed. So it was asked one by one.");
+    if let Some(workers) = card.workers {
+        let at_once = match workers {
+            1 => "one connection at a time: a second one waits until the first is closed".to_owned(),
+            more => format!("{more} connections at a time: others wait until one of them is closed"),
+        };
+        page.paragraph(
+            2,
+            None,
+            &format!("It works on {at_once}. So it was asked over one after the other."),
+        );
     }
     let status = card.first.head.status;
     if let (300..=399, Some(place)) = (status, card.first.field("location")) {

@@ -27,8 +27,9 @@ const LONG_ABOUT: &str = "\
 \"Connection reset by peer\": by whom exactly, why, what was lost, and what to change, with proof.
 
 `explain` reads packet captures and explains the end of every TCP connection in them; it changes nothing and sends \
-nothing. `watch` tells of this machine's connections as they die, and which line of which program did it. `lab` makes each \
-cause happen on this machine's kernel, in network namespaces of its own, and measures what helps.";
+nothing. `watch` tells of this machine's connections as they die, and which line of which program did it. `probe` asks a \
+server how it closes, and says what its clients must be set to; `chain` finds idle timeouts that are the wrong way round. \
+`lab` makes each cause happen on this machine's kernel, in network namespaces of its own, and measures what helps.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +37,8 @@ Examples:
   bypeer explain web.pcap                   explain a capture
   tcpdump -U -w - tcp | bypeer explain -    explain connections as they end
   sudo bypeer watch                         explain the resets of this machine as they happen
+  bypeer probe http://127.0.0.1:8000/       what a server's clients must be set to
+  bypeer chain client=90 alb=60 nginx=75    whether idle timeouts are in the right order
   bypeer causes unread-request-body         the manual page of a cause";
 
 const EXPLAIN_LONG: &str = "\

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bypeer_diagnose::Confidence;
 use bypeer_wire::app::Method;
 
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::connection::{Connection, OpenError, Step};
 use crate::habit::{Habit, Tolerance, Value};
 use crate::http::{Ending, Writing};
@@ -23,7 +23,7 @@ pub(super) static CHECK: Check = Check {
     title: "how many requests are worked on at once, and what becomes of connections beyond that",
     manual: include_str!("accept_queue.md"),
     opt_in: true,
-    alone: true,
+    turn: Turn::Alone,
     habits: &[&HEADS, &BODIES, &OVERFLOW, &AGAIN],
     plan,
     run,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use self::judge::{During, Work};
 use self::lane::{Abort, Lane};
 use self::shape::Ways;
-use crate::check::{Check, Outcome, Plan, Status};
+use crate::check::{Check, Outcome, Plan, Status, Turn};
 use crate::habit::{Habit, Tolerance};
 use crate::prober::{NOBODYS_PATH, Options, Prober};
 use crate::target::Place;
@@ -27,7 +27,7 @@ pub(super) static CHECK: Check = Check {
     title: "whether each answer belongs to its request",
     manual: include_str!("answers_fit.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::Together,
     habits: &[&WRONG, &SURPLUS, &OWNER, &PIPELINING],
     plan: |options| GENTLE.plan(options),
     run: |prober| run(prober, &GENTLE),
@@ -38,7 +38,7 @@ pub(super) static LOAD: Check = Check {
     title: "whether each answer belongs to its request, in some thousand requests",
     manual: include_str!("answers_fit_load.md"),
     opt_in: true,
-    alone: true,
+    turn: Turn::Alone,
     habits: &[&LOAD_WRONG, &LOAD_SURPLUS],
     plan: |options| HEAVY.plan(options),
     run: |prober| run(prober, &HEAVY),

@@ -6,7 +6,7 @@ use bypeer_diagnose::Confidence;
 use bypeer_wire::app::Method;
 
 use super::fate::{Fate, Fates, SMALL, Seen, longest, unread_for};
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::connection::{Buffers, Connection};
 use crate::habit::{Habit, Spread, Tolerance, Value};
 use crate::http::Request;
@@ -17,7 +17,7 @@ pub(super) static CHECK: Check = Check {
     title: "how it closes after an answer: FIN or reset, at once or in stages",
     manual: include_str!("close_manners.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::Together,
     habits: &[&ENDS_BY, &FIN_AFTER, &SLOW_READER, &LINGERS, &LINGERS_FOR],
     plan,
     run,

@@ -8,7 +8,7 @@ mod tests;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::check::{Check, Outcome, Plan, Status};
+use crate::check::{Check, Outcome, Plan, Status, Turn};
 use crate::connection::{Broken, Connection, Step};
 use crate::habit::{Habit, Spread, Tolerance};
 use crate::http::{Ending, Exchange, Writing};
@@ -19,7 +19,7 @@ pub(super) static CHECK: Check = Check {
     title: "what becomes of requests sent as the server closes an idle connection",
     manual: include_str!("closing_window.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::Together,
     habits: &[&WIDTH, &CROSSING, &LATE, &NEXT_LOST],
     plan,
     run,

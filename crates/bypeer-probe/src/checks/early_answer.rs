@@ -6,7 +6,7 @@ use bypeer_diagnose::Confidence;
 use bypeer_wire::app::Method;
 
 use super::fate::{Fate, Fates, Seen, longest};
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::connection::{Broken, Buffers, Connection, Step};
 use crate::habit::{Habit, Tolerance, Value};
 use crate::http::{AnswerReader, Fed, Request};
@@ -17,7 +17,7 @@ pub(super) static CHECK: Check = Check {
     title: "whether an answer to a large upload arrives when it comes early",
     manual: include_str!("early_answer.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::Together,
     habits: &[
         &STATUS,
         &EARLY,

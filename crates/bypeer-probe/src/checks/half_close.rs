@@ -6,7 +6,7 @@ use bypeer_diagnose::Confidence;
 use bypeer_wire::app::{Framing, Method};
 
 use super::fate::{Fate, Fates, SMALL, Seen, longest, unread_for};
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::connection::{Buffers, Connection};
 use crate::habit::{Habit, Tolerance, Value};
 use crate::http::{Exchange, Writing};
@@ -17,7 +17,7 @@ pub(super) static CHECK: Check = Check {
     title: "what a half-close behind a request does, and how TLS is ended",
     manual: include_str!("half_close.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::Together,
     habits: &[
         &AT_ONCE,
         &IN_ANSWER,

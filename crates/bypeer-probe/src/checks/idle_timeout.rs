@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bypeer_diagnose::Confidence;
 use bypeer_wire::app::{Framing, Method};
 
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::connection::{Connection, Step};
 use crate::habit::{Habit, Spread, Tolerance, Value};
 use crate::http::{AnswerReader, Ending, Fed, Writing};
@@ -16,7 +16,7 @@ pub(super) static CHECK: Check = Check {
     title: "how long idle connections are kept, and how they are closed",
     manual: include_str!("idle_timeout.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::Together,
     habits: &[
         &AFTER_ONE,
         &AFTER_SEVERAL,
@@ -82,6 +82,8 @@ pub static PROMISED: Habit = Habit {
 
 /// Timers of servers tick by the second, some less often.
 const LIMIT: Tolerance = Tolerance::Within(Duration::from_millis(1100), 0.05);
+/// Longest wait on a connection that keeps a worker busy: gunicorn gives a worker up after 30 s.
+const BUSY: Duration = Duration::from_secs(40);
 /// Requests in "several".
 const SEVERAL: u32 = 3;
 /// A server that closes this soon does not wait for another request: it closes after its answer.
@@ -225,7 +227,7 @@ fn leave(prober: &Prober<'_>, left: Left) -> Fate {
     // The close may have been read with the answer already.
     let (end, at) = match log.ended_by_server() {
         Some(at) => (if log.was_reset() { End::Reset } else { End::Fin }, Some(at)),
-        None => wait(&mut connection, since + prober.options.longest_wait),
+        None => wait(&mut connection, since + longest(prober, left)),
     };
     fate.end = end;
     fate.after = at.map(|at| at.saturating_duration_since(since));
@@ -235,6 +237,13 @@ fn leave(prober: &Prober<'_>, left: Left) -> Fate {
         prober.idle.tell(after);
     }
     fate
+}
+
+/// How long to wait for the close. Where an open connection keeps a worker busy, not for long beyond the time limits of workers.
+fn longest(prober: &Prober<'_>, left: Left) -> Duration {
+    let keeps_busy = prober.serial && matches!(left, Left::Unused | Left::InHead | Left::InBody);
+    let longest = prober.options.longest_wait;
+    if keeps_busy { longest.min(BUSY) } else { longest }
 }
 
 /// Half of a head: what servers that wait for heads wait for.
@@ -321,13 +330,14 @@ fn judge(prober: &Prober<'_>, fates: &[Fate]) -> Outcome {
                 never.get_or_insert_with(|| format!("{words}: {why}"));
             }
         }
-        let Some(line) = tell(&group, words, prober.options.longest_wait) else {
+        let waited = longest(prober, left);
+        let Some(line) = tell(&group, words, waited) else {
             continue;
         };
         outcome.saw(line);
         match (&group.times, group.kept) {
             (Some(times), 0) => outcome.measure(habit, Value::Time(times.clone())),
-            (None, 1..) => outcome.measure(habit, Value::LongerThan(prober.options.longest_wait)),
+            (None, 1..) => outcome.measure(habit, Value::LongerThan(waited)),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bypeer_diagnose::Confidence;
 
 use super::life::{By, End, Life, Pace, by, live};
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::habit::{Habit, Tolerance, Value};
 use crate::prober::{Options, Prober};
 
@@ -14,7 +14,7 @@ pub(super) static CHECK: Check = Check {
     title: "whether busy connections are closed for their age",
     manual: include_str!("lifetime.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::Together,
     habits: &[&AGE, &ANNOUNCED],
     plan,
     run,

@@ -9,7 +9,7 @@ use bypeer_diagnose::Confidence;
 
 use self::attempt::{Attempt, Word, attempt};
 use self::cases::{CASES, Case, Kind};
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::habit::{Habit, Tolerance, Value};
 use crate::prober::{Options, Prober};
 
@@ -18,7 +18,7 @@ pub(super) static CHECK: Check = Check {
     title: "whether connections persist, and whether answers say so truly",
     manual: include_str!("persistence.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::Together,
     habits: &[
         &BY_DEFAULT,
         &CLOSE,

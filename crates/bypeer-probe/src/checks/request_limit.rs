@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bypeer_diagnose::Confidence;
 
 use super::life::{By, End, Life, Pace, by, live};
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::habit::{Habit, Tolerance, Value};
 use crate::prober::{Options, Prober};
 
@@ -15,7 +15,7 @@ pub(super) static CHECK: Check = Check {
     manual: include_str!("request_limit.md"),
     opt_in: false,
     // So many requests can use up a worker's budget, which closes what others wait for.
-    alone: true,
+    turn: Turn::Alone,
     habits: &[&REQUESTS, &ANNOUNCED, &PROMISED],
     plan,
     run,

@@ -6,7 +6,7 @@ use bypeer_diagnose::Confidence;
 use bypeer_wire::app::Method;
 
 use super::fate::{Fate, Fates, SMALL, Seen, longest, unread_for};
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::habit::{Habit, Tolerance, Value};
 use crate::prober::{Options, Prober};
 
@@ -15,7 +15,7 @@ pub(super) static CHECK: Check = Check {
     title: "what bytes behind a request do to its answer",
     manual: include_str!("trailing_bytes.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::First,
     habits: &[&LINE_END, &SURPLUS, &PIPELINED, &BEHIND_CLOSE],
     plan,
     run,

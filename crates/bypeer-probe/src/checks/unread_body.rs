@@ -6,7 +6,7 @@ use bypeer_diagnose::Confidence;
 use bypeer_wire::app::Method;
 
 use super::fate::{Fate, Fates, SMALL, Seen, longest, unread_for};
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::connection::{Connection, Step};
 use crate::habit::{Habit, Measured, Tolerance, Value};
 use crate::http::{AnswerReader, Fed, Request};
@@ -17,7 +17,7 @@ pub(super) static CHECK: Check = Check {
     title: "whether answers survive a request body that is not read",
     manual: include_str!("unread_body.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::First,
     habits: &[&ANSWER, &LOST_AT_ONCE, &LOST_APART, &LOST_LATE, &SIZE, &NEXT],
     plan,
     run,

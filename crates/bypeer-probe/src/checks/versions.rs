@@ -8,7 +8,7 @@ use bypeer_diagnose::Confidence;
 use bypeer_wire::app::Version;
 
 use self::ask::{Asked, Http1, Idle, Spoken, alpn, http10, idle, prior_knowledge, upgrade};
-use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status};
+use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, Turn};
 use crate::habit::{Habit, Spread, Tolerance, Value};
 use crate::prober::{Options, Prober};
 use crate::target::Scheme;
@@ -18,7 +18,7 @@ pub(super) static CHECK: Check = Check {
     title: "which versions of HTTP are spoken, and how idle HTTP/2 connections are closed",
     manual: include_str!("versions.md"),
     opt_in: false,
-    alone: false,
+    turn: Turn::Together,
     habits: &[
         &HTTP10,
         &HTTP11,
