@@ -1,10 +1,11 @@
-//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `answers`, `hear`, `vm`.
+//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `answers`, `hear`, `settings`, `vm`.
 
 mod answers;
 mod bench;
 mod bypeer;
 mod hear;
 mod score;
+mod settings;
 mod vm;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Chore {
     Vm(vm::Arguments),
     /// Hold what `bypeer watch` tells of the lab's rounds to what the lab knows.
     Hear(hear::Arguments),
+    /// Write docs/settings.md: clients that fail, and what the settings of the probe's card make of it.
+    Settings(settings::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -43,5 +46,6 @@ fn main() -> Result<ExitCode> {
         Chore::Answers(arguments) => answers::run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
         Chore::Hear(arguments) => hear::run(&arguments),
+        Chore::Settings(arguments) => settings::run(&arguments),
     }
 }

@@ -1,12 +1,14 @@
 //! Three scenarios of the lab, heard by a real watch.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
+
+#[path = "support/program.rs"]
+mod program;
 
 #[test]
 #[ignore = "needs root, namespaces, tracefs"]
 fn three_scenarios_are_heard_right_with_their_owners() {
-    let bypeer = bypeer();
+    let bypeer = program::bypeer();
     let check = Command::new(&bypeer)
         .args(["watch", "--check"])
         .output()
@@ -46,15 +48,4 @@ fn three_scenarios_are_heard_right_with_their_owners() {
         assert_eq!(row["owners_unknown"], 0, "{row:#}");
         assert!(row["owners_right"].as_u64() >= Some(1), "{row:#}");
     }
-}
-
-/// The program, built as this test is.
-fn bypeer() -> PathBuf {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--locked", "--package", "bypeer"]);
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    assert!(build.status().expect("cargo").success());
-    Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("bypeer")
 }
