@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         if arguments.json {
             println!("{}", serde_json::to_string(&found)?);
         } else {
-            println!("{}", page::row(&found));
+            println!("{}", page::section(&found));
         }
         measured.push(found);
     }

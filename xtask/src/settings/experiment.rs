@@ -38,8 +38,8 @@ pub(super) struct Experiment {
 pub(super) const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         story: 1,
-        server: "hand-written in Python, single-threaded, HTTP/1.1: closes after each answer and does not say so",
-        client: "Go net/http: 10 at work over one pool, each 2 ms after its last answer, on average",
+        server: "written by hand in Python, single-threaded, HTTP/1.1; it closes after each answer and does not say so",
+        client: "Go's net/http: ten at work over one pool, each sends again 2 ms after its last answer, on average",
         delay: "100us",
         program: ("closes.py", include_str!("programs/closes.py")),
         command: "python3 closes.py {host} {port}",
@@ -48,11 +48,11 @@ pub(super) const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         story: 3,
-        server: "Node's http.Server, `keepAliveTimeout = 500`, says nothing of it",
-        client: "Go net/http: 200 clients with a pool each, 1 s between requests, on average",
+        server: "Node's http.Server with `keepAliveTimeout = 500`, which its answers keep to themselves",
+        client: "Go's net/http: 200 clients with a pool each, which send again after 1 s, on average",
         delay: "10ms",
         program: ("silent.js", include_str!("programs/silent.js")),
-        command: "node silent.js {port}",
+        command: "node silent.js {host} {port} 500",
         arguments: "200 1s",
         probe: &["--longest-wait", "4s"],
     },

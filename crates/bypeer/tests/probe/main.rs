@@ -11,3 +11,4 @@ mod hold;
 mod kernel;
 mod server;
 mod servers;
+mod stories;

@@ -1,6 +1,7 @@
-// silent.js PORT: Node's server with a limit for idle connections, of which the answers say nothing: who writes `Connection: keep-alive`
-// of their own writes no `Keep-Alive: timeout`.
+// silent.js HOST PORT MILLISECONDS: Node's server with a limit for idle connections, of which its answers say nothing. Who writes
+// `Connection: keep-alive` of their own writes no `Keep-Alive: timeout`.
 const http = require("http");
+const [host, port, limit] = process.argv.slice(2);
 const server = http.createServer((request, response) => {
   request.resume();
   request.on("end", () => {
@@ -8,5 +9,5 @@ const server = http.createServer((request, response) => {
     response.end("here you are\n");
   });
 });
-server.keepAliveTimeout = 500;
-server.listen(Number(process.argv[2]), undefined, 1024);
+server.keepAliveTimeout = Number(limit);
+server.listen(Number(port), host, 1024);

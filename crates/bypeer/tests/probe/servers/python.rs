@@ -43,7 +43,12 @@ async def application(scope, receive, send):
 
 /// gunicorn with options; its application reads no body.
 pub fn gunicorn(options: &str) -> Server {
-    Server::new().file("app.py", WSGI).start(&format!(
+    gunicorn_with(WSGI, options)
+}
+
+/// gunicorn with an application of one's own.
+pub fn gunicorn_with(application: &str, options: &str) -> Server {
+    Server::new().file("app.py", application).start(&format!(
         "gunicorn --bind {{addr}} --chdir {{dir}} {options} app:application"
     ))
 }
