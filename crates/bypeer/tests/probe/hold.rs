@@ -82,7 +82,17 @@ pub fn hold(server: &Server, known: &Known) {
     );
     let rest = probe(server, &|options| {
         options.without = vec!["idle-timeout".to_owned()];
+        options.longest_wait = LONGEST;
+        options.connections = 3;
     });
+    for done in &rest.checks {
+        println!(
+            "{}: {} took {:.1} s",
+            known.name,
+            done.check.id,
+            done.took.as_secs_f64()
+        );
+    }
     the_faults(&[&card, &rest], known, &mut complaints);
     assert!(
         complaints.is_empty(),

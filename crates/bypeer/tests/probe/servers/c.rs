@@ -68,7 +68,7 @@ pub fn haproxy(settings: &str) -> Server {
         .start_at(
             behind,
             &format!(
-                "python3 {{dir}}/http_server.py {} {} 30 threads",
+                "python3 {{dir}}/http_server.py {} {} 30 application",
                 behind.ip(),
                 behind.port()
             ),

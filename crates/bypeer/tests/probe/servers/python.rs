@@ -4,25 +4,32 @@ use crate::hold::{Known, Limit, hold};
 use crate::kernel::Left;
 use crate::server::Server;
 
-/// `http_server.py HOST PORT TIMEOUT [threads]`: http.server that speaks HTTP/1.1.
+/// `http_server.py HOST PORT TIMEOUT [application]`: http.server that speaks HTTP/1.1. As an application behind a proxy it has threads and
+/// reads the bodies of requests, which http.server leaves to its user.
 pub const HTTP_SERVER: &str = r#"
 import http.server, sys
+
+APPLICATION = sys.argv[4:] == ['application']
 
 class Hello(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     timeout = float(sys.argv[3])
 
     def do_GET(self):
+        if APPLICATION:
+            self.rfile.read(int(self.headers.get('Content-Length', 0)))
         body = b'hello from http.server\n'
         self.send_response(200)
         self.send_header('Content-Length', str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
+    do_POST = do_GET
+
     def log_message(self, *_):
         pass
 
-kind = http.server.ThreadingHTTPServer if sys.argv[4:] == ['threads'] else http.server.HTTPServer
+kind = http.server.ThreadingHTTPServer if APPLICATION else http.server.HTTPServer
 kind.request_queue_size = 128
 kind((sys.argv[1], int(sys.argv[2])), Hello).serve_forever()
 "#;
