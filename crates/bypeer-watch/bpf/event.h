@@ -30,12 +30,12 @@ enum part {
     PART_OTHER = 256, /* struct other follows, and STRAY_STACK bytes, other.user.length of them good */
 };
 
-/* Addresses are IPv6 or IPv4-mapped IPv6, in network order; ports are in host order. */
+/* Addresses are IPv6 or IPv4-mapped IPv6, in network order; ports are in host order. Also read in words of 8 bytes. */
 struct ends {
     __u32 local[4], remote[4];
     __u16 local_port, remote_port;
     __u32 netns;
-};
+} __attribute__((aligned(8)));
 
 struct task {
     __u32 pid, tid, uid, acting;

@@ -61,12 +61,29 @@ struct {
     __type(value, struct storm);
 } storms SEC(".maps");
 
-/* Who closed which connection, so that a reset that answers late data can tell. The socket is gone by then. */
+/*
+ * Who closed which connection, so that a reset that answers late data can tell. The socket is gone by then.
+ *
+ * Every connection pays for this, so that it is no hash table of the kernel's, which would cost three times as much: the ends choose a
+ * row, and there the oldest note makes room. A row that two processors want at once is written by one of them. So a note may be
+ * missing, and never is another's.
+ */
+#define ROWS 4096
+#define NOTES 4
+struct note {
+    struct ends ends;
+    struct closing closing;
+};
+struct row {
+    /* Odd while somebody writes; half of it is how many notes were written. */
+    __u64 version;
+    struct note notes[NOTES];
+};
 struct {
-    __uint(type, BPF_MAP_TYPE_LRU_HASH);
-    __uint(max_entries, 16384);
-    __type(key, struct ends);
-    __type(value, struct closing);
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, ROWS);
+    __type(key, __u32);
+    __type(value, struct row);
 } closings SEC(".maps");
 
 /* Sockets that an event was about and that are still somebody's: their end is told too. In the socket, for a look that costs nothing. */
@@ -170,6 +187,70 @@ static __noinline int ends_of(struct ends *ends, const struct sock *sk, const st
     ends->remote_port = bpf_ntohs(common->skc_dport);
     ends->netns = common->skc_net.net->ns.inum;
     return 0;
+}
+
+static __always_inline struct row *row_of(const struct ends *ends)
+{
+    const __u64 *words = (const void *)ends;
+    __u64 hash = 0;
+    __u32 index;
+
+    for (__u32 i = 0; i < sizeof(*ends) / 8; i++) {
+        /* 2^64 / the golden ratio: each bit of a word reaches the upper half, from where it comes down again. */
+        hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15;
+        hash ^= hash >> 32;
+    }
+    index = hash % ROWS;
+    return bpf_map_lookup_elem(&closings, &index);
+}
+
+/* Where to write the next note of a row; NULL while another processor writes. What was begun is ended by `end_note`. */
+static __always_inline struct note *begin_note(struct row *row)
+{
+    __u64 version = *(volatile __u64 *)&row->version;
+
+    if (version & 1 || __sync_val_compare_and_swap(&row->version, version, version + 1) != version)
+        return NULL;
+    return &row->notes[version / 2 % NOTES];
+}
+
+/* Exchanges that return what was there keep the order of reads and writes, on every processor. */
+static __always_inline void end_note(struct row *row)
+{
+    __u64 version = row->version;
+
+    __sync_val_compare_and_swap(&row->version, version, version + 1);
+}
+
+static __always_inline bool is_same(const struct ends *one, const struct ends *other)
+{
+    const __u64 *a = (const void *)one, *b = (const void *)other;
+
+    for (__u32 i = 0; i < sizeof(*one) / 8; i++) {
+        if (a[i] != b[i])
+            return false;
+    }
+    return true;
+}
+
+/* The last close between these ends; false when it is not known. */
+static __noinline int recall(struct closing *to, const struct ends *ends)
+{
+    struct row *row = row_of(ends);
+    __u64 version;
+
+    if (!row)
+        return false;
+    version = __sync_fetch_and_add(&row->version, 0);
+    for (__u32 back = 1; back <= NOTES; back++) {
+        struct note *note = &row->notes[(version / 2 - back) % NOTES];
+
+        if (!is_same(&note->ends, ends))
+            continue;
+        *to = note->closing;
+        return !(version & 1) && __sync_fetch_and_add(&row->version, 0) == version;
+    }
+    return false;
 }
 
 static __noinline int task_now(struct task *to, __u32 acting)
@@ -460,15 +541,12 @@ static __noinline int emit(void *ctx, struct sock *sk, struct sk_buff *skb, __u6
         parts |= PART_TCP;
     }
     if (parts & PART_ENDS) {
-        /* Before Linux 6.2 a key may not lie in the ring. */
-        struct ends ends = event->ends;
-        struct closing *closing = bpf_map_lookup_elem(&closings, &ends);
+        struct closing *closing = &event->closing;
+        bool is_known = recall(closing, &event->ends);
         /* Not that of an earlier connection between the same ends, and not what is being done right now. */
-        bool is_its = closing && (!event->cookie || state == TCP_LISTEN || closing->cookie == event->cookie);
-        if (is_its && !(acting && closing->state == TCP_CLOSE && kind == RESET_SENT)) {
-            event->closing = *closing;
+        bool is_its = is_known && (!event->cookie || state == TCP_LISTEN || closing->cookie == event->cookie);
+        if (is_its && !(acting && closing->state == TCP_CLOSE && kind == RESET_SENT))
             parts |= PART_CLOSING;
-        }
     }
     task_now(&event->task, acting);
     take_frames(ctx, event);
@@ -604,28 +682,37 @@ static __always_inline void note_stray(void *ctx, const struct ends *ends)
 static __noinline int note_closing(void *ctx, struct sock *sk, struct tcp_sock *tp, __u32 new_state)
 {
     struct ends ends;
-    struct closing closing;
-    __u32 ticks = bpf_jiffies64();
+    struct row *row;
+    struct note *note;
 
     ends_of(&ends, sk, tp);
-    closing.at = bpf_ktime_get_ns();
-    closing.cookie = bpf_get_socket_cookie(sk);
-    closing.received = tp->bytes_received;
-    closing.sent = tp->bytes_sent - tp->bytes_retrans + (tp->write_seq - tp->snd_nxt);
-    closing.ticks_since_received = ticks - tp->inet_conn.icsk_ack.lrcvtime;
-    closing.ticks_since_sent = ticks - tp->lsndtime;
-    closing.backlog = sk->sk_max_ack_backlog;
-    closing.state = new_state;
-    closing.receive_next = tp->rcv_nxt;
-    task_now(&closing.task, true);
-    closing.half = sk->sk_shutdown != 3 || closing.task.call == CALL_SHUTDOWN;
-    bpf_map_update_elem(&closings, &ends, &closing, BPF_ANY);
+    row = row_of(&ends);
+    note = row ? begin_note(row) : NULL;
+    if (note) {
+        struct closing *closing = &note->closing;
+        __u32 ticks = bpf_jiffies64();
+
+        note->ends = ends;
+        closing->at = bpf_ktime_get_ns();
+        closing->cookie = bpf_get_socket_cookie(sk);
+        closing->received = tp->bytes_received;
+        closing->sent = tp->bytes_sent - tp->bytes_retrans + (tp->write_seq - tp->snd_nxt);
+        closing->ticks_since_received = ticks - tp->inet_conn.icsk_ack.lrcvtime;
+        closing->ticks_since_sent = ticks - tp->lsndtime;
+        closing->backlog = sk->sk_max_ack_backlog;
+        closing->state = new_state;
+        closing->receive_next = tp->rcv_nxt;
+        task_now(&closing->task, true);
+        closing->half = sk->sk_shutdown != 3 || closing->task.call == CALL_SHUTDOWN;
+        end_note(row);
+    }
 
     if (tier >= TIER_CALLS) {
         struct record *record = bpf_sk_storage_get(&records, sk, 0, 0);
-        if (record && record->history.reader.known && record->history.reader.tid != closing.task.tid && has_user_stack())
+        __u32 tid = bpf_get_current_pid_tgid();
+        if (record && record->history.reader.known && record->history.reader.tid != tid && has_user_stack())
             note_stray(ctx, &ends);
-        forget_reading(closing.task.tid, closing.cookie);
+        forget_reading(tid, bpf_get_socket_cookie(sk));
     }
     return 0;
 }
@@ -635,12 +722,10 @@ static __always_inline bool may_close(__u32 old, __u32 new)
 {
     switch (new) {
     case TCP_FIN_WAIT1:
+    case TCP_LAST_ACK:
         return true;
     case TCP_CLOSE:
         return old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT;
-    case TCP_LAST_ACK:
-        /* The peer has closed before, and expects no answer to what it still sends: of use for strays alone. */
-        return tier >= TIER_CALLS;
     }
     return false;
 }
@@ -815,7 +900,6 @@ static __noinline int emit_swap(void *ctx, struct sock *sk, struct record *recor
     struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
     struct event *event;
     struct other *other;
-    struct closing *closing;
     struct stray *stray;
 
     if (!tp)
@@ -853,9 +937,7 @@ static __noinline int emit_swap(void *ctx, struct sock *sk, struct record *recor
     other->user.ip = 0;
     other->user.length = 0;
     other->user.frames = 0;
-    closing = bpf_map_lookup_elem(&closings, &reading->ends);
-    if (closing && closing->cookie == other->cookie) {
-        other->closing = *closing;
+    if (recall(&other->closing, &reading->ends) && other->closing.cookie == other->cookie) {
         other->closing_known = 1;
         stray = bpf_map_lookup_elem(&strays, &reading->ends);
         if (stray) {

@@ -3,6 +3,7 @@
 //! Nothing is compared but slices that lie side by side: nothing, the watch, the watch, nothing; then the other way round. The same is
 //! done with nothing in the watch's place, and where that differs from nothing, the other figures are worth no more.
 
+mod account;
 mod attached;
 mod core;
 mod nginx;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use self::account::Account;
 use self::attached::Attached;
 use self::nginx::Nginx;
 use self::paired::{Pair, Ratio};
@@ -31,6 +33,9 @@ pub struct Arguments {
     /// Only this part; can be repeated
     #[arg(long, value_enum, value_name = "NAME")]
     only: Vec<Part>,
+    /// Only this way to watch, beside nothing, which is always measured against itself; can be repeated
+    #[arg(long, value_enum, value_name = "NAME")]
+    condition: Vec<Condition>,
     /// Few and short slices: shows that everything runs, and gives no figures to rely on
     #[arg(long)]
     quick: bool,
@@ -109,8 +114,8 @@ impl Part {
     fn span(self) -> Duration {
         match self {
             // wrk takes whole seconds.
-            Part::NginxKeepAlive | Part::NginxConnections => Duration::from_secs(1),
-            Part::KeepAlive | Part::Connections | Part::Storm => Duration::from_millis(250),
+            Part::NginxConnections => Duration::from_secs(1),
+            Part::KeepAlive | Part::NginxKeepAlive | Part::Connections | Part::Storm => Duration::from_millis(250),
         }
     }
 
@@ -158,12 +163,17 @@ impl Judge {
 }
 
 /// What is held to nothing.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Condition {
+    /// Nothing: how much two slices differ that ought to be alike
     NothingAgain,
+    /// `bypeer watch`
     Default,
+    /// `bypeer watch --calls`
     Calls,
+    /// `bypeer watch --payload`
     Payload,
+    /// `bypeer watch --write`
     Write,
 }
 
@@ -216,6 +226,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     // Before anything takes its time.
     Attached::start(&binary, &["--all"])?.end()?;
     let rounds = if arguments.quick { 2 } else { arguments.rounds };
+    let is_wanted = |condition: &Condition| arguments.condition.is_empty() || arguments.condition.contains(condition);
+    let conditions: Vec<Condition> = Condition::ALL
+        .into_iter()
+        .filter(|condition| *condition == Condition::NothingAgain || is_wanted(condition))
+        .collect();
     println!("load at the beginning: {}", load());
     let mut trusted = true;
     for part in Part::ALL {
@@ -224,7 +239,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         println!("\n{}", part.title());
         match part.traffic() {
-            Ok(Some(mut traffic)) => trusted &= measure(part, traffic.as_mut(), rounds, &binary, folder.path())?,
+            Ok(Some(mut traffic)) => {
+                trusted &= measure(part, traffic.as_mut(), &conditions, rounds, &binary, folder.path())?;
+            }
             Ok(None) => storm::run(&binary, arguments.quick)?,
             Err(why) if why.is::<nginx::Missing>() => println!("skipped: {why}"),
             Err(why) => return Err(why),
@@ -239,20 +256,27 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Whether the figures can be trusted.
-fn measure(part: Part, traffic: &mut dyn Traffic, rounds: u32, binary: &Path, folder: &Path) -> Result<bool> {
+fn measure(
+    part: Part,
+    traffic: &mut dyn Traffic,
+    conditions: &[Condition],
+    rounds: u32,
+    binary: &Path,
+    folder: &Path,
+) -> Result<bool> {
     let resets_before = storm::resets_sent()?;
     // Until ports and caches are as they will be.
     for _ in 0..4 {
         traffic.slice(part.span())?;
     }
-    let mut pairs: Vec<Vec<Pair>> = Condition::ALL.iter().map(|_| Vec::new()).collect();
+    let mut pairs: Vec<Vec<Pair>> = conditions.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds as usize {
-        for turn in 0..Condition::ALL.len() {
-            let index = (round + turn) % Condition::ALL.len();
+        for turn in 0..conditions.len() {
+            let index = (round + turn) % conditions.len();
             let more = quadruple(
                 part,
                 traffic,
-                Condition::ALL[index],
+                conditions[index],
                 round.is_multiple_of(2),
                 binary,
                 folder,
@@ -274,7 +298,7 @@ fn measure(part: Part, traffic: &mut dyn Traffic, rounds: u32, binary: &Path, fo
         "", "µs/request", "ratio", "95 % interval", "cpu µs", "ratio"
     );
     let mut judges = [Judge::Elapsed, Judge::Processor].to_vec();
-    for (condition, pairs) in Condition::ALL.iter().zip(&pairs) {
+    for (condition, pairs) in conditions.iter().zip(&pairs) {
         let [elapsed, processor] = [Judge::Elapsed, Judge::Processor].map(|judge| Ratio::of(pairs, judge.cost()));
         let verdict = match condition {
             Condition::NothingAgain => {
@@ -295,6 +319,15 @@ fn measure(part: Part, traffic: &mut dyn Traffic, rounds: u32, binary: &Path, fo
             "{}",
             format!("{:<17}{elapsed}{processor} {verdict}", condition.name()).trim_end()
         );
+    }
+    for condition in conditions {
+        if let Some(attached) = condition.begin(binary, folder)? {
+            match Account::of(&attached, traffic, part.span()) {
+                Ok(account) => println!("by the kernel's account: {}: {account}", condition.name()),
+                Err(why) => println!("the kernel's account of {} is not to be had: {why:#}", condition.name()),
+            }
+            attached.end()?;
+        }
     }
     println!(
         "resets on this machine meanwhile: {}",

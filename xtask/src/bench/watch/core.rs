@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid as NixPid;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -41,21 +44,15 @@ impl Core {
     }
 }
 
-/// What the threads that a process has now have used of processors.
+/// What a process has used of processors so far, all of its threads together, to the nanosecond: what `/proc` says may be a tick old.
 ///
 /// # Errors
 /// When it is no more.
 pub fn processor_time(pid: u32) -> Result<Duration> {
-    let folder = format!("/proc/{pid}/task");
-    let mut nanoseconds = 0;
-    for thread in std::fs::read_dir(&folder).context(folder)? {
-        // Nanoseconds on a processor, nanoseconds in the queue, slices. A thread may have ended meanwhile.
-        let Ok(text) = std::fs::read_to_string(thread?.path().join("schedstat")) else {
-            continue;
-        };
-        let first = text.split(' ').next().unwrap_or_default();
-        nanoseconds += first.parse::<u64>().with_context(|| format!("schedstat: {text:?}"))?;
-    }
-    ensure!(nanoseconds > 0, "the kernel does not tell the processor time of {pid}");
-    Ok(Duration::from_nanos(nanoseconds))
+    let told = || {
+        let id = i32::try_from(pid).map_err(|_| Errno::ESRCH)?;
+        clock_gettime(clock_getcpuclockid(NixPid::from_raw(id))?)
+    };
+    let time = told().with_context(|| format!("the processor time of process {pid} is not told"))?;
+    Ok(Duration::from(time))
 }

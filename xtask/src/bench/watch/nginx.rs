@@ -1,6 +1,9 @@
 //! nginx under wrk.
+//!
+//! With keep-alive wrk runs all the time, and a slice is what nginx counts between two looks: no start, and no connection that is opened,
+//! is in it. With `Connection: close` each slice is a wrk of its own, because one alone would run out of ports.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +20,7 @@ use super::{Slice, Traffic};
 /// kernel lets go of connections before their end, and what still comes for them is answered with a reset.
 const ADDRESSES: [&str; 4] = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
 const FILE: &str = "small.txt";
+const STATUS: &str = "/status";
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A program that is not installed, and the package that has it.
@@ -34,13 +38,22 @@ impl std::error::Error for Missing {}
 
 /// One process of nginx, on a core of its own. Dropped, it is killed.
 pub struct Nginx {
-    child: Child,
+    child: Process,
     port: u16,
-    keep_alive: bool,
-    slices: usize,
-    wrk_core: Core,
+    load: Load,
     _folder: TempDir,
 }
+
+/// Who asks.
+enum Load {
+    /// One wrk for all slices, and a connection on which nginx tells how many requests it has answered.
+    Steady { wrk: Process, status: TcpStream },
+    /// A wrk for each slice, on this core; how many there were.
+    Fresh { core: Core, slices: usize },
+}
+
+/// A child that is killed when it is dropped.
+struct Process(Child);
 
 impl Nginx {
     /// Starts it on a free port of loopback.
@@ -62,82 +75,147 @@ impl Nginx {
             .stdout(Stdio::null())
             .spawn()
             .context("nginx")?;
+        let mut child = Process(child);
         let [core, wrk_core] = Core::two()?;
-        let mut nginx = Nginx {
+        let status = child.listens(port)?;
+        core.hold(i32::try_from(child.0.id()).ok().and_then(Pid::from_raw))?;
+        let load = if keep_alive {
+            let wrk = wrk(wrk_core, ADDRESSES[0], port, "24h", true)?;
+            Load::Steady {
+                wrk: Process(wrk),
+                status,
+            }
+        } else {
+            Load::Fresh {
+                core: wrk_core,
+                slices: 0,
+            }
+        };
+        Ok(Nginx {
             child,
             port,
-            keep_alive,
-            slices: 0,
-            wrk_core,
+            load,
             _folder: folder,
-        };
-        nginx.wait()?;
-        core.hold(i32::try_from(nginx.child.id()).ok().and_then(Pid::from_raw))?;
-        Ok(nginx)
+        })
     }
+}
 
-    fn wait(&mut self) -> Result<()> {
+impl Process {
+    /// Waits until somebody can connect.
+    fn listens(&mut self, port: u16) -> Result<TcpStream> {
         let begin = Instant::now();
-        while TcpStream::connect((ADDRESSES[0], self.port)).is_err() {
-            if let Some(status) = self.child.try_wait()? {
+        loop {
+            if let Ok(stream) = TcpStream::connect((ADDRESSES[0], port)) {
+                return Ok(stream);
+            }
+            if let Some(status) = self.0.try_wait()? {
                 bail!("nginx ended with {status}");
             }
             ensure!(begin.elapsed() < STARTS_WITHIN, "nginx does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
     }
 
-    /// What wrk says, and the processor time it took.
-    fn wrk(&self, span: Duration) -> Result<(String, Duration)> {
-        // A child is kept where the thread is that starts it.
-        self.wrk_core.hold_me()?;
-        let address = ADDRESSES[self.slices % ADDRESSES.len()];
-        let mut command = Command::new("wrk");
-        command.args(["--connections", "32", "--threads", "1", "--duration"]);
-        command.arg(format!("{}s", span.as_secs().max(1)));
-        if !self.keep_alive {
-            command.args(["--header", "Connection: close"]);
-        }
-        command.arg(format!("http://{address}:{}/{FILE}", self.port));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().context("wrk has no output")?;
-        let text = std::io::read_to_string(output)?;
-        let used = child.wait4()?;
-        ensure!(used.status.success(), "wrk ended with {}", used.status);
-        Ok((text, used.rusage.utime + used.rusage.stime))
+    fn processor_time(&self) -> Result<Duration> {
+        processor_time(self.0.id())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may just have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 impl Traffic for Nginx {
     fn slice(&mut self, span: Duration) -> Result<Slice> {
-        let before = processor_time(self.child.id())?;
-        let (text, of_wrk) = std::thread::scope(|scope| {
-            let wrk = scope.spawn(|| self.wrk(span));
-            wrk.join().map_err(|_| anyhow!("a thread of the benchmark panicked"))?
-        })?;
-        self.slices += 1;
-        let of_nginx = processor_time(self.child.id())?.saturating_sub(before);
-        let (requests, elapsed) = requests(&text).with_context(|| format!("wrk says:\n{text}"))?;
-        // What fails is quick, and nothing to compare.
-        ensure!(!text.contains("Non-2xx"), "nginx refuses:\n{text}");
-        if let Some(errors) = text.lines().find(|line| line.contains("Socket errors")) {
-            eprintln!("wrk: {}", errors.trim());
+        match &mut self.load {
+            Load::Steady { wrk, status } => steady(&self.child, wrk, status, span),
+            Load::Fresh { core, slices } => {
+                let address = ADDRESSES[*slices % ADDRESSES.len()];
+                *slices += 1;
+                fresh(&self.child, *core, address, self.port, span)
+            }
         }
-        Ok(Slice {
-            requests,
-            elapsed,
-            processor: of_nginx + of_wrk,
-        })
     }
 }
 
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // It may just have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// What nginx and wrk did between two looks.
+fn steady(nginx: &Process, wrk: &mut Process, status: &mut TcpStream, span: Duration) -> Result<Slice> {
+    if let Some(status) = wrk.0.try_wait()? {
+        bail!("wrk ended with {status}");
     }
+    let mut look = || -> Result<(u64, Instant, Duration)> {
+        let answered = answered(status)?;
+        Ok((answered, Instant::now(), nginx.processor_time()? + wrk.processor_time()?))
+    };
+    let (before, begin, used) = look()?;
+    std::thread::sleep(span);
+    let (after, end, used_then) = look()?;
+    Ok(Slice {
+        requests: after.saturating_sub(before),
+        elapsed: end - begin,
+        processor: used_then.saturating_sub(used),
+    })
+}
+
+/// A wrk from its start to its end.
+fn fresh(nginx: &Process, core: Core, address: &str, port: u16, span: Duration) -> Result<Slice> {
+    let before = nginx.processor_time()?;
+    let mut wrk = wrk(core, address, port, &format!("{}s", span.as_secs().max(1)), false)?;
+    let output = wrk.stdout.take().context("wrk has no output")?;
+    let text = std::io::read_to_string(output)?;
+    let used = wrk.wait4()?;
+    ensure!(used.status.success(), "wrk ended with {}", used.status);
+    let of_wrk = used.rusage.utime + used.rusage.stime;
+    let of_nginx = nginx.processor_time()?.saturating_sub(before);
+    let (requests, elapsed) = requests(&text).with_context(|| format!("wrk says:\n{text}"))?;
+    // What fails is quick, and nothing to compare.
+    ensure!(!text.contains("Non-2xx"), "nginx refuses:\n{text}");
+    if let Some(errors) = text.lines().find(|line| line.contains("Socket errors")) {
+        eprintln!("wrk: {}", errors.trim());
+    }
+    Ok(Slice {
+        requests,
+        elapsed,
+        processor: of_nginx + of_wrk,
+    })
+}
+
+/// wrk with 32 connections, on this core.
+fn wrk(core: Core, address: &str, port: u16, duration: &str, keep_alive: bool) -> Result<Child> {
+    let mut command = Command::new("wrk");
+    command.args(["--connections", "32", "--threads", "1", "--duration", duration]);
+    if !keep_alive {
+        command.args(["--header", "Connection: close"]);
+    }
+    command.arg(format!("http://{address}:{port}/{FILE}"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let start = move || -> Result<Child> {
+        // A child is kept where the thread is that starts it.
+        core.hold_me()?;
+        command.spawn().context("wrk")
+    };
+    std::thread::spawn(start)
+        .join()
+        .map_err(|_| anyhow!("a thread of the benchmark panicked"))?
+}
+
+/// How many requests nginx has answered since it runs.
+fn answered(status: &mut TcpStream) -> Result<u64> {
+    write!(status, "GET {STATUS} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut text = Vec::new();
+    let mut buffer = [0; 1024];
+    // The last line of the body ends with a space and a line's end, and no other does with these words.
+    while !text.windows(9).any(|words| words == b"Waiting: ") || !text.ends_with(b"\n") {
+        let read = status.read(&mut buffer)?;
+        ensure!(read > 0, "nginx closed the connection of its status");
+        text.extend_from_slice(&buffer[..read]);
+    }
+    let text = String::from_utf8_lossy(&text);
+    requests_of(&text).with_context(|| format!("nginx says:\n{text}"))
 }
 
 fn must_be_installed(program: &'static str, option: &str) -> Result<()> {
@@ -166,7 +244,7 @@ events {{ worker_connections 1024; }}
 http {{
     access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; default_type text/plain;
     client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-    server {{ {listens}root .; }}
+    server {{ {listens}root .; location = {STATUS} {{ stub_status; }} }}
 }}
 "
     )
@@ -184,6 +262,13 @@ fn requests(text: &str) -> Option<(u64, Duration)> {
     Some((count.parse().ok()?, Duration::try_from_secs_f64(seconds).ok()?))
 }
 
+/// The third number below `server accepts handled requests`.
+fn requests_of(status: &str) -> Option<u64> {
+    let mut lines = status.lines();
+    lines.find(|line| line.trim() == "server accepts handled requests")?;
+    lines.next()?.split_whitespace().nth(2)?.parse().ok()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -198,5 +283,12 @@ mod tests {
             (1, Duration::from_millis(900))
         );
         assert!(requests("unable to connect").is_none());
+    }
+
+    #[test]
+    fn what_nginx_says() {
+        let text = "HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\nActive connections: 33 \nserver accepts handled requests\n 34 34 918273 \nReading: 0 Writing: 33 Waiting: 0 \n";
+        assert_eq!(requests_of(text), Some(918_273));
+        assert!(requests_of("HTTP/1.1 404 Not Found\r\n\r\n").is_none());
     }
 }
