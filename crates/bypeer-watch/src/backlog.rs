@@ -9,7 +9,7 @@ use bypeer_diagnose::Testimony;
 use bypeer_diagnose::testimony::{Queue, Side, State, Told};
 use bypeer_wire::Timestamp;
 
-use crate::owner::{Listener, listeners};
+use crate::kernel::{Listener, listeners};
 
 /// Of the calling thread, so of its network namespace.
 const COUNTERS: &str = "/proc/thread-self/net/netstat";
@@ -57,7 +57,7 @@ impl Backlogs {
             return Vec::new();
         }
         // A queue holds one more than its backlog.
-        let full: Vec<Listener> = listeners(0)
+        let full: Vec<Listener> = listeners()
             .unwrap_or_default()
             .into_iter()
             .filter(|listener| listener.waiting > listener.backlog)

@@ -1,6 +1,7 @@
 //! What the kernel tells without a program of ours in it: sockets that died (sock_diag), resets with their reasons (tracefs).
 
 mod deaths;
+mod listener;
 mod listeners;
 mod reset_event;
 mod tcp_info;
@@ -8,6 +9,7 @@ mod tracefs;
 
 pub use bypeer_diagnose::testimony::ResetPath;
 pub use deaths::{Death, Deaths};
+pub use listener::{Listener, listeners};
 pub use listeners::Listeners;
 pub use reset_event::{ResetEvent, TraceEvent, path};
 pub use tcp_info::TcpInfo;

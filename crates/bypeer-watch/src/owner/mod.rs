@@ -3,14 +3,12 @@
 mod call;
 mod cgroup;
 mod descriptors;
-mod listeners;
 mod namespace;
 mod process;
 
 use bypeer_diagnose::testimony::{Actor, Known};
 
 pub use self::call::act;
-pub use self::listeners::{Listener, listeners, listening};
 
 use self::descriptors::Descriptors;
 use self::process::{Process, Processes};

@@ -1,5 +1,7 @@
+//! Who listens now: the kernel's answer to one question.
+
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, Parseable as _};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
@@ -7,7 +9,10 @@ use netlink_packet_sock_diag::{
     SOCK_DIAG_BY_FAMILY, SockDiagMessage,
     constants::{AF_INET, AF_INET6, INET_DIAG_SKV6ONLY, IPPROTO_TCP},
 };
-use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddress, protocols::NETLINK_SOCK_DIAG};
+use nix::errno::Errno;
+
+use super::reset_event::unmapped;
 
 /// `NLMSG_DONE`, `NLMSG_ERROR`
 const DONE: u16 = 3;
@@ -35,52 +40,72 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether connections to an address are its.
-    pub fn serves(&self, address: SocketAddr) -> bool {
-        if self.local.port() != address.port() {
-            return false;
-        }
-        let (own, asked) = (self.local.ip(), address.ip().to_canonical());
-        match own {
-            _ if own.to_canonical() == asked => true,
-            IpAddr::V4(own) => own.is_unspecified() && asked.is_ipv4(),
-            IpAddr::V6(own) => own.is_unspecified() && (asked.is_ipv6() || self.only_ipv6 != Some(true)),
+    /// Where connections must go to for it: an IPv6 socket for all addresses takes those to IPv4 ones too, unless it was told not to.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let own = unmapped(self.local);
+        let takes_both = own.is_ipv6() && own.ip().is_unspecified() && self.only_ipv6 != Some(true);
+        let over_ipv4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), own.port());
+        std::iter::once(own).chain(takes_both.then_some(over_ipv4))
+    }
+}
+
+/// Asks who listens in one network namespace. Needs no privilege.
+#[derive(Debug)]
+pub(super) struct Asking {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Asking {
+    /// In the calling thread's network namespace; it may be asked from any other.
+    pub(super) fn open() -> io::Result<Asking> {
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        socket.connect(&NetlinkAddress::new(0, 0))?;
+        // The kernel makes the pieces of its answer as they are asked for: nothing is ever waited for.
+        socket.set_non_blocking(true)?;
+        Ok(Asking {
+            socket,
+            sequence: 0,
+            buffer: vec![0; BUFFER],
+        })
+    }
+
+    /// All of them.
+    pub(super) fn listeners(&mut self) -> io::Result<Vec<Listener>> {
+        let mut found = Vec::new();
+        self.dump(AF_INET, &mut found)?;
+        // A kernel without IPv6 has none there.
+        let _ = self.dump(AF_INET6, &mut found);
+        Ok(found)
+    }
+
+    fn dump(&mut self, family: u8, found: &mut Vec<Listener>) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.socket.send(&request(family, self.sequence), 0)?;
+        loop {
+            match self.socket.recv(&mut &mut self.buffer[..], 0) {
+                Ok(length) => {
+                    let bytes = self.buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
+                    if !read(bytes, self.sequence, found)? {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }
 
-/// The listeners on a port in the calling thread's network namespace. Needs no privilege.
-pub fn listeners(port: u16) -> io::Result<Vec<Listener>> {
-    let mut found = dump(port, AF_INET)?;
-    // A kernel without IPv6 has none there.
-    found.extend(dump(port, AF_INET6).unwrap_or_default());
-    Ok(found)
+/// The listeners of the calling thread's network namespace.
+pub fn listeners() -> io::Result<Vec<Listener>> {
+    Asking::open()?.listeners()
 }
 
-/// Whether somebody listens for connections to an address of this machine, in the calling thread's network namespace; `None` when the
-/// kernel does not tell.
-pub fn listening(address: SocketAddr) -> Option<bool> {
-    let listeners = listeners(address.port()).ok()?;
-    Some(listeners.iter().any(|listener| listener.serves(address)))
-}
-
-fn dump(port: u16, family: u8) -> io::Result<Vec<Listener>> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.send(&request(port, family), 0)?;
-    let mut listeners = Vec::new();
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let length = socket.recv(&mut &mut buffer[..], 0)?;
-        let bytes = buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
-        if !read(bytes, &mut listeners)? {
-            return Ok(listeners);
-        }
-    }
-}
-
-fn request(port: u16, family: u8) -> Vec<u8> {
-    let any = if family == AF_INET {
+fn request(family: u8, sequence: u32) -> Vec<u8> {
+    let socket_id = if family == AF_INET {
         SocketId::new_v4()
     } else {
         SocketId::new_v6()
@@ -90,14 +115,11 @@ fn request(port: u16, family: u8) -> Vec<u8> {
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
         states: StateFlags::LISTEN,
-        // The kernel leaves out those on other ports.
-        socket_id: SocketId {
-            source_port: port,
-            ..any
-        },
+        socket_id,
     };
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.sequence_number = sequence;
     let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
@@ -105,10 +127,12 @@ fn request(port: u16, family: u8) -> Vec<u8> {
     bytes
 }
 
-/// The listeners of one datagram; `false` after the last of a dump.
-fn read(mut bytes: &[u8], listeners: &mut Vec<Listener>) -> io::Result<bool> {
+/// The listeners of one piece of the answer to the question of this number; what is left of an earlier one is skipped. `false` after the
+/// last piece.
+fn read(mut bytes: &[u8], sequence: u32, listeners: &mut Vec<Listener>) -> io::Result<bool> {
     while let Ok(message) = NetlinkBuffer::new_checked(bytes) {
         match message.message_type() {
+            _ if message.sequence_number() != sequence => {}
             DONE => return Ok(false),
             ERROR => {
                 let code = message.payload().get(..4).and_then(|code| code.try_into().ok());
@@ -164,36 +188,13 @@ mod tests {
             TcpStream::connect(address).unwrap(),
             TcpStream::connect(address).unwrap(),
         );
-        let found = listeners(address.port()).unwrap();
+        let found = listeners().unwrap();
         let found = found.iter().find(|found| found.local == address).unwrap();
         assert_eq!(found.waiting, 2);
         assert!(found.backlog >= 128 && found.inode != 0, "{found:?}");
         assert_eq!(found.uid, rustix::process::geteuid().as_raw());
-        assert_eq!(listening(address), Some(true));
-        let elsewhere = SocketAddr::new("10.0.0.1".parse().unwrap(), address.port());
-        assert!(!found.serves(elsewhere));
         drop(listener);
-        assert_eq!(listening(address), Some(false));
-    }
-
-    #[test]
-    fn ipv6_sockets_take_ipv4_unless_told_not_to() {
-        use socket2::{Domain, Socket, Type};
-        for only in [false, true] {
-            let Ok(socket) = Socket::new(Domain::IPV6, Type::STREAM, None) else {
-                println!("skipped: IPv6 listeners: no IPv6 here");
-                return;
-            };
-            socket.set_only_v6(only).unwrap();
-            let any: SocketAddr = "[::]:0".parse().unwrap();
-            socket.bind(&any.into()).unwrap();
-            socket.listen(5).unwrap();
-            let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-            let [over_v4, over_v6] = ["127.0.0.1", "::1"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port));
-            assert_eq!(listening(over_v4), Some(!only));
-            assert_eq!(listening(over_v6), Some(true));
-            assert_eq!(listeners(port).unwrap()[0].backlog, 5);
-        }
+        assert!(!listeners().unwrap().iter().any(|found| found.local == address));
     }
 
     #[test]
@@ -201,17 +202,20 @@ mod tests {
         let mut message = vec![0; 16 + HEADER + 8];
         message[0] = 96;
         message[4] = 20;
+        message[8] = 7; // its question's number
         message[16] = 10; // AF_INET6
         message[17] = 10; // TCP_LISTEN
         message[20..22].copy_from_slice(&[0, 80]);
         message[88..93].copy_from_slice(&[5, 0, 11, 0, 1]);
         for end in 0..message.len() {
             let mut found = Vec::new();
-            assert!(read(&message[..end], &mut found).unwrap());
+            assert!(read(&message[..end], 7, &mut found).unwrap());
             assert_eq!(found, []);
         }
         let mut found = Vec::new();
-        assert!(read(&message, &mut found).unwrap());
+        assert!(read(&message, 6, &mut found).unwrap());
+        assert_eq!(found, [], "an answer to another question");
+        assert!(read(&message, 7, &mut found).unwrap());
         assert_eq!((found[0].local.port(), found[0].only_ipv6), (80, Some(true)));
         for end in 0..8 {
             attribute(&message[88..88 + end], 11);
