@@ -116,7 +116,7 @@ fn finding(
         request: request_line(story),
         fixes: facts::fixes(cause.id, known, client, &situation),
         server_software: software,
-        opened: connection.opened.time,
+        opened: Some(connection.opened.time),
         ended: connection.ended.time,
         lost: lost(story, weighed.harmless),
         retry,

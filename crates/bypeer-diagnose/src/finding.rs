@@ -31,8 +31,8 @@ pub struct Finding {
     pub request: Option<String>,
     /// The server's software, as it calls itself or as its behaviour tells.
     pub server_software: Option<String>,
-    /// Its first packet.
-    pub opened: Timestamp,
+    /// Its first packet, or its first read or write; `None` where that is not known.
+    pub opened: Option<Timestamp>,
     /// Its last packet.
     pub ended: Timestamp,
     /// What did not arrive.
@@ -54,6 +54,13 @@ pub struct Finding {
     /// What the kernels said, when it was judged by that and not by packets. `stream` is then the connection's number in the order of
     /// telling.
     pub heard: Option<Box<Hearing>>,
+}
+
+impl Finding {
+    /// When it began as far as that is known: its end at the latest.
+    pub fn began(&self) -> Timestamp {
+        self.opened.unwrap_or(self.ended)
+    }
 }
 
 /// The connection behind a proxy whose end brought this one down.

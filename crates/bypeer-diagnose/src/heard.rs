@@ -49,7 +49,12 @@ pub fn decide(hearing: &Hearing) -> Option<Finding> {
     let known = software.as_deref().and_then(facts::software);
     let situation = situation(hearing, confidence);
     let mut evidence = weighed.evidence;
-    evidence.sort_by_key(|item| (item.time, item.number));
+    // Of what has one time: a reset is sent before it is received, whichever was told first.
+    let is_receipt = |number: u64| {
+        let mut both = std::iter::once(&hearing.deciding).chain(&hearing.peer);
+        both.any(|testimony| testimony.number == number && testimony.told == Told::ResetReceived)
+    };
+    evidence.sort_by_key(|item| (item.time, is_receipt(item.number), item.number));
     let (retry, retry_reason) = retry(hearing, cause, weighed.harmless);
     Some(Finding {
         cause,
@@ -70,7 +75,7 @@ pub fn decide(hearing: &Hearing) -> Option<Finding> {
             Vec::new()
         },
         clauses: facts::clauses(cause.clauses, &situation),
-        opened: opened(hearing),
+        opened: hearing.opened,
         ended: by.at,
         lost: lost(hearing, cause, weighed.harmless),
         retry,
@@ -88,12 +93,6 @@ fn advice_fits(hearing: &Hearing, cause: &Cause) -> bool {
     let by = hearing.reset_sent().unwrap_or(&hearing.deciding);
     let killed_client = cause.id == "process-killed" && by.side == Some(Side::Client);
     by.path != Some(ResetPath::Killed) && !killed_client
-}
-
-/// When it began, or what of it was seen first.
-fn opened(hearing: &Hearing) -> Timestamp {
-    let first = hearing.deciding.history.first().map(|deed| deed.at);
-    hearing.opened.or(first).unwrap_or(hearing.deciding.at)
 }
 
 /// What the server calls itself in its response, or the name of its process.

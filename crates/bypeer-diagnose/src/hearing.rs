@@ -7,7 +7,7 @@ use bypeer_wire::{Endpoint, Timestamp};
 
 use crate::heard::errno::ETIMEDOUT;
 use crate::story::RIGHT_AFTER;
-use crate::testimony::{Act, Actor, Closed, DeedKind, ResetPath, Side, State, Testimony, Told, Trigger};
+use crate::testimony::{Act, Actor, Closed, DeedKind, ResetPath, Side, State, Testimony, Told, ToldToEnd, Trigger};
 
 /// One connection as the kernels of its ends tell of its death. The methods each answer one question about sockets; none names a cause.
 #[derive(Clone, Debug)]
@@ -175,10 +175,22 @@ impl Hearing {
         Some((by, by.trigger.as_ref()?))
     }
 
-    /// The process that ended the connection died itself.
+    /// The process that ended the connection died itself: by a signal, or because it had been told to end.
     pub fn death(&self) -> Option<(&Actor, Act)> {
         let actor = self.reset_sent().unwrap_or(&self.deciding).actor.as_ref()?;
-        matches!(actor.act, Act::Killed(_)).then_some((actor, actor.act))
+        let obeyed = matches!(actor.act, Act::Exit(_)) && self.told_to_end().is_some();
+        (obeyed || matches!(actor.act, Act::Killed(_))).then_some((actor, actor.act))
+    }
+
+    /// The process that ended the connection had been told to end before that, and how long before.
+    pub fn told_to_end(&self) -> Option<(&ToldToEnd, Duration)> {
+        // Who goes on for longer after it has other reasons to close.
+        const OBEYS_WITHIN: Duration = Duration::from_secs(120);
+        let by = self.reset_sent().unwrap_or(&self.deciding);
+        let ended = by.closed.as_ref().map_or(by.at, |closed| closed.at);
+        let told = by.actor.as_ref()?.told_to_end.as_ref()?;
+        let before = ended.since(told.at);
+        (told.at <= ended && before <= OBEYS_WITHIN).then_some((told, before))
     }
 
     /// Whether the process closed the connection or ended with it open is not told: no process is named, or one that was ending, and not how.

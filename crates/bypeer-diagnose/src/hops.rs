@@ -30,7 +30,7 @@ pub(crate) fn link(findings: &mut [Finding]) {
             .into_iter()
             .flatten()
             .map(|other| &findings[*other])
-            .filter(|behind| behind.server != front.server && behind.opened >= front.opened)
+            .filter(|behind| behind.server != front.server && behind.began() >= front.began())
             // The same request, or it is only a neighbour on the same host.
             .filter(|behind| front.request.is_some() && behind.request == front.request)
             .filter(|behind| behind.ended <= front.ended && front.ended.since(behind.ended) <= PASSING)

@@ -291,6 +291,36 @@ pub struct Actor {
     pub frames: Vec<Frame>,
     /// How it was found out that this process owned the socket.
     pub known: Known,
+    /// The first signal that told it to end, as far as that was heard: it may have come before what it did here, or after.
+    pub told_to_end: Option<ToldToEnd>,
+}
+
+/// A signal that asks or forces a process to end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToldToEnd {
+    /// Its number: 2, 3, 9, 15.
+    pub signal: u8,
+    /// When.
+    pub at: Timestamp,
+    /// Id and name of the process that sent it; `None` when the kernel did, for a terminal or for want of memory.
+    pub by: Option<(u32, String)>,
+}
+
+impl ToldToEnd {
+    /// "SIGTERM from systemd (pid 1)".
+    pub fn words(&self) -> String {
+        let name = match self.signal {
+            2 => "SIGINT".to_owned(),
+            3 => "SIGQUIT".to_owned(),
+            9 => "SIGKILL".to_owned(),
+            15 => "SIGTERM".to_owned(),
+            other => format!("signal {other}"),
+        };
+        match &self.by {
+            Some((pid, from)) => format!("{name} from {from} (pid {pid})"),
+            None => format!("{name} from the kernel"),
+        }
+    }
 }
 
 /// What a process did that ended a connection.

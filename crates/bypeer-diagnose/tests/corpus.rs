@@ -116,7 +116,7 @@ fn assign<'a>(truths: &[TrueConnection], findings: &'a [Finding]) -> (Vec<Option
     let mut strays = Vec::new();
     for finding in findings {
         let (client, server) = (finding.client.to_string(), finding.server.to_string());
-        let (opened, ended) = (finding.opened.as_secs_f64(), finding.ended.as_secs_f64());
+        let (opened, ended) = (finding.began().as_secs_f64(), finding.ended.as_secs_f64());
         let nearest = truths
             .iter()
             .enumerate()

@@ -74,7 +74,7 @@ impl Group {
             Reverse(self.lost_requests),
             Reverse(self.count),
             Reverse(self.example.confidence),
-            self.example.opened,
+            self.example.began(),
             self.example.stream,
         )
     }

@@ -80,7 +80,7 @@ struct FindingRecord<'a> {
     server_software: Option<&'a str>,
     stream: Option<u32>,
     display_filter: String,
-    opened: f64,
+    opened: Option<f64>,
     ended: f64,
     lost: LostRecord<'a>,
     retry: &'static str,
@@ -160,7 +160,7 @@ impl FindingRecord<'_> {
             server_software: finding.server_software.as_deref(),
             stream: finding.heard.is_none().then_some(finding.stream),
             display_filter: display_filter(finding),
-            opened: epoch_seconds(finding.opened),
+            opened: finding.opened.map(epoch_seconds),
             ended: epoch_seconds(finding.ended),
             lost: LostRecord {
                 requests: finding.lost.requests,

@@ -377,7 +377,7 @@ fn write_proof(page: &mut Page, group: &Group) {
     } else {
         String::new()
     };
-    let opened = utc(finding.opened);
+    let opened = utc(finding.began());
     let which = if finding.heard.is_some() {
         format!("from {}, at {}{one_of}", finding.client, utc(finding.ended))
     } else {
@@ -414,7 +414,7 @@ impl ProofWidths {
         ProofWidths {
             number: packets().map(|item| item.number.to_string().len()).max().unwrap_or(1),
             time: packets()
-                .map(|item| relative(item.time, finding.opened).len())
+                .map(|item| relative(item.time, finding.began()).len())
                 .max()
                 .unwrap_or(1),
         }
@@ -426,9 +426,9 @@ impl ProofWidths {
             Source::Packet => format!(
                 "#{:<number$}  {:>time$}  ",
                 item.number,
-                relative(item.time, finding.opened)
+                relative(item.time, finding.began())
             ),
-            Source::Kernel => format!("{:>time$}  ", relative(item.time, finding.opened)),
+            Source::Kernel => format!("{:>time$}  ", relative(item.time, finding.began())),
             Source::Group => format!("{:<width$}", "others", width = number + time + 5),
         }
     }

@@ -15,7 +15,7 @@
 #define NO_DESCRIPTOR 0xffff
 
 /* Numbers of `event::Kind`. */
-enum kind { RESET_SENT, RESET_RECEIVED, FAILED, CLOSED, SWAPPED, DROPPED };
+enum kind { RESET_SENT, RESET_RECEIVED, FAILED, CLOSED, SWAPPED, DROPPED, SIGNALLED };
 
 /* `event.parts` */
 enum part {
@@ -73,6 +73,10 @@ struct user {
     __u64 addresses[FRAMES];
 };
 
+/*
+ * SIGNALLED is about a process in place of a socket: `inode` is its id, `cookie` when it started, `reason` the signal, `state` 1 where the
+ * kernel sent it of itself, and `task` who sent it otherwise.
+ */
 struct event {
     __u32 size;
     __u16 kind, parts;

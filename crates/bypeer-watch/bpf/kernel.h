@@ -51,6 +51,11 @@ enum { PF_EXITING = 0x4, PF_IO_WORKER = 0x10, PF_KTHREAD = 0x200000 };
 /* enum sock_flags, include/net/sock.h: SOCK_DONE is set by tcp_fin() alone. */
 enum { SOCK_DEAD = 0, SOCK_DONE = 1, SOCK_LINGER = 4 };
 
+enum { EPIPE = 32, ECONNRESET = 104 };
+enum { SIGINT = 2, SIGQUIT = 3, SIGKILL = 9, SIGTERM = 15 };
+/* In place of a pointer to what the sender says: include/linux/sched/signal.h */
+enum { SEND_SIG_PRIV = 1 };
+
 /* On the wire and in calls: fixed. */
 struct iphdr {
     __u8 version_ihl, tos;

@@ -21,6 +21,9 @@ const volatile __u32 tier = 0;
 /* Inode of the only network namespace that counts; 0: all. */
 const volatile __u32 only_netns = 0;
 const volatile __u32 with_stacks = 1;
+/* The only local or remote ports that count; all where the first is 0. */
+#define PORTS 16
+const volatile __u16 only_ports[PORTS] = {};
 /* Numbers of the reasons that a dropped segment is told for; unused ones are 0. They differ between kernels. */
 #define DROP_REASONS 8
 const volatile __u32 drop_reasons[DROP_REASONS] = {};
@@ -35,8 +38,8 @@ struct {
     __uint(max_entries, 4 << 20);
 } events SEC(".maps");
 
-/* What is missing from the ring, by processor. */
-enum loss { LOST_EVENT, LOST_STACK, LOSSES };
+/* What is missing from the ring, by processor: for want of room, or because nobody asked for its ports. */
+enum loss { LOST_EVENT, LOST_STACK, PASSED_SENT, PASSED_RECEIVED, PASSED_FAILED, LOSSES };
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
     __uint(max_entries, LOSSES);
@@ -152,6 +155,17 @@ static __always_inline void count(__u32 which)
 static __always_inline bool is_elsewhere(const struct sock *sk)
 {
     return only_netns && sk->__sk_common.skc_net.net->ns.inum != only_netns;
+}
+
+static __always_inline bool is_asked_for(__u16 local, __u16 remote)
+{
+    if (!only_ports[0])
+        return true;
+    for (int i = 0; i < PORTS && only_ports[i]; i++) {
+        if (only_ports[i] == local || only_ports[i] == remote)
+            return true;
+    }
+    return false;
 }
 
 static __always_inline bool is_tcp(const struct sock *sk)
@@ -392,6 +406,37 @@ static __always_inline __u64 inode_of(const struct tcp_sock *tp)
     return BPF_CORE_READ(file, vfs_inode.i_ino);
 }
 
+/*
+ * Before anything is done for an event: one of other ports takes no room from those that were asked for, but is counted. The error of a
+ * reset is no failure of its own.
+ */
+static __noinline int passes_over(const struct sock *sk, const struct tcp_sock *tp, const struct sk_buff *skb, __u32 kind)
+{
+    struct segment segment;
+    __u16 local, remote;
+
+    if (!only_ports[0])
+        return false;
+    if (sk && sk->__sk_common.skc_state != TCP_LISTEN) {
+        local = tp ? bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport) : sk->__sk_common.skc_num;
+        remote = bpf_ntohs(sk->__sk_common.skc_dport);
+    } else if (skb && segment_of(&segment, skb)) {
+        local = segment.destination_port;
+        remote = segment.source_port;
+    } else {
+        return false;
+    }
+    if (is_asked_for(local, remote))
+        return false;
+    if (kind == RESET_SENT)
+        count(PASSED_SENT);
+    else if (kind == RESET_RECEIVED)
+        count(PASSED_RECEIVED);
+    else if (kind == FAILED && remote && tp && sk && sk->sk_err != ECONNRESET && sk->sk_err != EPIPE)
+        count(PASSED_FAILED);
+    return true;
+}
+
 /* Pages that are not there end it: nothing can be fetched from here. */
 #define COPY_STACK(to, size, from)                                                            \
     ({                                                                                    \
@@ -486,6 +531,8 @@ static __noinline int emit(void *ctx, struct sock *sk, struct sk_buff *skb, __u6
         /* NULL for the small sockets of TIME_WAIT and NEW_SYN_RECV, which have nothing of what is read below. */
         tp = bpf_skc_to_tcp_sock(sk);
     }
+    if (passes_over(sk, tp, skb, kind))
+        return 0;
     if (tp) {
         acting = tp->inet_conn.icsk_inet.sk.sk_lock.owned != 0;
         if (!acting && !skb && kind != RESET_RECEIVED && kind != FAILED)
@@ -792,7 +839,7 @@ int dropped(__u64 *ctx)
         count(LOST_EVENT);
         return 0;
     }
-    if (!segment_of(&event->segment, skb)) {
+    if (!segment_of(&event->segment, skb) || !is_asked_for(event->segment.source_port, event->segment.destination_port)) {
         bpf_ringbuf_discard(event, 0);
         return 0;
     }
@@ -814,6 +861,40 @@ int dropped(__u64 *ctx)
     event->ends.netns = netns;
     task_now(&event->task, false);
     take_frames(ctx, event);
+    bpf_ringbuf_submit(event, 0);
+    return 0;
+}
+
+/* Signals that ask or force a process to end: what its sockets then do, it did not choose. */
+SEC("tp_btf/signal_generate")
+int signalled(__u64 *ctx)
+{
+    struct task_struct *task = (void *)ctx[2];
+    __u32 signal = ctx[0];
+    struct event *event;
+
+    if (signal != SIGTERM && signal != SIGINT && signal != SIGQUIT && signal != SIGKILL)
+        return 0;
+    /* It is ignored, or waits already. */
+    if (ctx[4] != 0)
+        return 0;
+    event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+    if (!event) {
+        count(LOST_EVENT);
+        return 0;
+    }
+    event->size = sizeof(*event);
+    event->kind = SIGNALLED;
+    event->parts = PART_REASON;
+    event->at = bpf_ktime_get_ns();
+    event->cookie = task->group_leader->start_boottime;
+    event->inode = task->tgid;
+    event->reason = signal;
+    /* From the kernel: a terminal, or want of memory. The task that runs has no part in it. */
+    event->state = ctx[1] == SEND_SIG_PRIV;
+    task_now(&event->task, true);
+    event->kernel_frames = 0;
+    event->reserved = 0;
     bpf_ringbuf_submit(event, 0);
     return 0;
 }

@@ -22,6 +22,8 @@ const REMEMBERED: Duration = Duration::from_secs(120);
 const RELATED: Duration = Duration::from_secs(2);
 /// An attempt that a full queue drops is repeated after 1, 2, 4, … seconds: told once.
 const OVERFLOW_REPEATS: Duration = Duration::from_secs(70);
+/// How much later than its receipt the sending of a reset may be told.
+const TOLD_WITHIN: Duration = Duration::from_millis(10);
 const EPIPE: u32 = 32;
 const ECONNRESET: u32 = 104;
 /// Connections and drops remembered.
@@ -64,6 +66,14 @@ pub struct Counted {
     pub follow_ups: u64,
 }
 
+impl Counted {
+    /// How many resets and failures more than in an earlier count.
+    pub fn since(&self, before: &Counted) -> u64 {
+        let total = |counted: &Counted| counted.resets_sent + counted.resets_received + counted.failures;
+        total(self).saturating_sub(total(before))
+    }
+}
+
 /// Both ends, the lesser first: the same for both kernels.
 type Ends = (SocketAddr, SocketAddr);
 
@@ -92,6 +102,8 @@ impl Docket {
     pub fn push(&mut self, event: &Event, machine: &mut dyn Machine) {
         match event.kind {
             Kind::Closed => return self.owner(event, machine),
+            // Of a process, and of no connection.
+            Kind::Signalled => return,
             Kind::ResetSent => self.resets_sent += 1,
             Kind::ResetReceived => self.resets_received += 1,
             Kind::Failed | Kind::Swapped | Kind::Dropped => {}
@@ -210,6 +222,11 @@ impl Docket {
         ripe
     }
 
+    /// Whether nothing waits to ripen.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// What was counted so far.
     pub fn counted(&self) -> Counted {
         Counted {
@@ -235,7 +252,8 @@ impl Docket {
         if event.cookie != 0 {
             self.by_cookie.insert(event.cookie, place);
         }
-        let opened = event.history.as_ref().filter(|history| history.first > 0);
+        let first = event.history.as_ref().map(|history| history.first);
+        let opened = first.filter(|first| *first > 0);
         self.waiting.push_back(Waiting {
             since: event.at,
             ends,
@@ -243,7 +261,11 @@ impl Docket {
             inodes: vec![(event.inode, deciding.number)],
             local,
             remote,
-            opened: opened.and_then(|_| deciding.history.first().map(|deed| deed.at)),
+            // The oldest deed that is kept is not the first that was.
+            opened: opened.map(|first| {
+                let before = i64::try_from(event.at.saturating_sub(first)).unwrap_or(i64::MAX);
+                Timestamp(deciding.at.0.saturating_sub(before))
+            }),
             deciding,
             peer: None,
         });
@@ -380,6 +402,14 @@ impl Waiting {
             .or_else(|| self.peer.as_ref().and_then(|peer| peer.side).map(other));
         let (mut deciding, mut peer) = (self.deciding, self.peer);
         deciding.side = side;
+        // The kernel tells of a reset when it has sent it; over loopback it has been received by then.
+        if let Some(receipt) = peer.as_ref().filter(|peer| peer.told == Told::ResetReceived)
+            && deciding.told == Told::ResetSent
+            && deciding.at > receipt.at
+            && deciding.at.since(receipt.at) <= TOLD_WITHIN
+        {
+            deciding.at = receipt.at;
+        }
         if let Some(peer) = peer.as_mut()
             && peer.side.is_none()
         {

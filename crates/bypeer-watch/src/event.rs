@@ -57,6 +57,9 @@ pub enum Kind {
     Swapped,
     /// `kfree_skb` for a reason that concerns connections: a firewall, a full listen queue.
     Dropped,
+    /// `signal_generate`: a process was told to end. `inode` is its id, `cookie` when it started (as [`Task::started`]), `reason` the signal,
+    /// `state` 1 where the kernel sent it of itself; else the task sent it.
+    Signalled,
 }
 
 /// Sums of a socket.

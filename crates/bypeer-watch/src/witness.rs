@@ -46,7 +46,8 @@ pub fn testimony(event: &Event, number: u64, machine: &mut dyn Machine) -> Testi
         Kind::Failed => Told::Failed,
         Kind::Swapped => Told::Swapped,
         Kind::Closed => Told::Destroyed,
-        Kind::Dropped => Told::Overflowed,
+        // Nothing is testified of the second.
+        Kind::Dropped | Kind::Signalled => Told::Overflowed,
     };
     let path = (told == Told::ResetSent).then(|| reset_path(event, machine));
     let tick = machine.tick();

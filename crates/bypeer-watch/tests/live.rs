@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bypeer_watch::Tier;
-use bypeer_watch::bpf::{Capabilities, HookState, Live, Settings};
+use bypeer_watch::bpf::{Capabilities, HookState, Live, Ring, Settings};
 use bypeer_watch::event::{Event, Kind, RawDeedKind};
 use bypeer_watch::kernel::{ResetPath, path};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -23,6 +23,7 @@ const ESTABLISHED: u32 = 1;
 const FIN_WAIT1: u32 = 4;
 const TIME_WAIT: u32 = 6;
 const CLOSE: u32 = 7;
+const LAST_ACK: u32 = 9;
 /// Calls of x86-64.
 const CALL_CLOSE: i64 = 3;
 const CALL_CONNECT: i64 = 42;
@@ -36,19 +37,26 @@ static ALONE: Mutex<()> = Mutex::new(());
 struct Watched {
     _alone: MutexGuard<'static, ()>,
     live: Live,
+    ring: Ring,
     events: Vec<Event>,
 }
 
 impl Watched {
     fn new(tier: Tier) -> Watched {
-        let settings = Settings {
+        Watched::with(&Settings {
             tier,
-            netns: None,
             stacks: true,
-        };
+            ..Settings::default()
+        })
+    }
+
+    fn with(settings: &Settings) -> Watched {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (live, ring) = Live::load(settings).unwrap();
         Watched {
-            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
-            live: Live::load(&settings).unwrap(),
+            _alone: alone,
+            live,
+            ring,
             events: Vec::new(),
         }
     }
@@ -58,7 +66,7 @@ impl Watched {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
             let events = &mut self.events;
-            self.live.take(&mut |event| events.push(event));
+            self.ring.take(&mut |event| events.push(event));
             if let Some(event) = self.events.iter().find(|event| fits(event)) {
                 return event.clone();
             }
@@ -68,7 +76,7 @@ impl Watched {
                 "no event: {what}; {losses:?}, and of {:#?}",
                 self.events
             );
-            let mut fds = [PollFd::new(&self.live, PollFlags::IN)];
+            let mut fds = [PollFd::new(&self.ring, PollFlags::IN)];
             poll(&mut fds, Some(&Duration::from_millis(100).try_into().unwrap())).unwrap();
         }
     }
@@ -123,10 +131,18 @@ fn gettid() -> u32 {
 #[ignore = "needs root"]
 fn every_combination_of_settings_is_let_in() {
     for tier in [Tier::Resets, Tier::Calls, Tier::Payload] {
-        for netns in [None, Some(this_netns())] {
+        for (netns, only_ports) in [
+            (None, Settings::ports(&[])),
+            (Some(this_netns()), Settings::ports(&[80, 443])),
+        ] {
             for stacks in [false, true] {
-                let settings = Settings { tier, netns, stacks };
-                let live = Live::load(&settings).unwrap();
+                let settings = Settings {
+                    tier,
+                    netns,
+                    stacks,
+                    only_ports,
+                };
+                let (live, _) = Live::load(&settings).unwrap();
                 // A branch that a setting switches off hides code that the kernel would not take.
                 for hook in &live.capabilities().hooks {
                     let is_refused = matches!(hook.state, HookState::Refused(_));
@@ -186,7 +202,7 @@ fn a_close_with_data_unread() {
     });
     assert!(closed.task.acting);
     assert_eq!((closed.task.pid, closed.task.call), (std::process::id(), CALL_CLOSE));
-    assert_eq!(watched.live.losses().unreadable, 0);
+    assert_eq!(watched.ring.unreadable(), 0);
 }
 
 /// `starttime` of /proc/PID/stat, hundredths of a second since boot.
@@ -280,6 +296,127 @@ fn data_after_a_close_tells_who_had_closed() {
             assert_eq!(closing.cookie, event.cookie);
         }
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_closed_second_is_remembered_too() {
+    let mut watched = Watched::new(Tier::Resets);
+    let (mut server, mut client) = pair();
+    let (local, remote) = (server.local_addr().unwrap(), client.local_addr().unwrap());
+    client.write_all(b"request").unwrap();
+    server.read_exact(&mut [0; 7]).unwrap();
+    // The server closes first, and the client goes on for a while before it closes: its last words are answered with a reset.
+    drop(server);
+    thread::sleep(Duration::from_millis(50));
+    let closer = thread::spawn(move || {
+        client.write_all(b"late").unwrap();
+        drop(client);
+        gettid()
+    })
+    .join()
+    .unwrap();
+    let event = watched.find("a reset received by who closed second", |event| {
+        event.kind == Kind::ResetReceived && event.local == Some(remote)
+    });
+    // Reset before it closed, or after: both are told, and who closed only then.
+    if let Some(closing) = &event.closing {
+        assert_eq!((closing.state, closing.task.tid), (LAST_ACK, closer));
+    }
+    let reset = watched.reset(local);
+    assert_eq!(reset.closing.unwrap().state, FIN_WAIT1);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn notes_of_many_closes_are_right_or_missing() {
+    let mut watched = Watched::new(Tier::Resets);
+    let mut checked = 0;
+    // More at once than a row has notes for some of them, on all processors.
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            thread::spawn(|| {
+                let pairs: Vec<_> = (0..200).map(|_| pair()).collect();
+                let mut open = Vec::new();
+                for (server, client) in pairs {
+                    let local = server.local_addr().unwrap();
+                    drop(server);
+                    open.push((client, local));
+                }
+                for (client, _) in &mut open {
+                    // Answered with a reset; the second word would be an error.
+                    client.write_all(b"late").unwrap();
+                }
+                let locals: Vec<SocketAddr> = open.into_iter().map(|(_, local)| local).collect();
+                (gettid(), locals)
+            })
+        })
+        .collect();
+    let closers: Vec<(u32, Vec<SocketAddr>)> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    for (tid, locals) in &closers {
+        for local in locals {
+            let Some(closing) = watched.reset(*local).closing else {
+                continue;
+            };
+            assert_eq!(closing.task.tid, *tid, "{local}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 760, "{checked} of 800 closes are remembered");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn other_ports_are_only_counted() {
+    let (mut asked_for, other) = (pair(), pair());
+    let port = asked_for.0.local_addr().unwrap().port();
+    let mut watched = Watched::with(&Settings {
+        only_ports: Settings::ports(&[port]),
+        stacks: true,
+        ..Settings::default()
+    });
+    let mut others = Vec::new();
+    for (server, mut client) in std::iter::once(other).chain((0..20).map(|_| pair())) {
+        others.push(server.local_addr().unwrap());
+        client.write_all(b"request").unwrap();
+        drop(server);
+    }
+    asked_for.1.write_all(b"request").unwrap();
+    let local = asked_for.0.local_addr().unwrap();
+    drop(asked_for.0);
+    let event = watched.reset(local);
+    assert_eq!(event.user_stack.unwrap().bytes.len(), 16384);
+    let of_others = |event: &&Event| event.local.is_some_and(|local| others.contains(&local));
+    assert!(
+        !watched.events.iter().any(|event| of_others(&event)),
+        "{:#?}",
+        watched.events
+    );
+    let passed_over = watched.live.passed_over();
+    assert!(
+        passed_over.resets_sent >= 21 && passed_over.resets_received >= 21,
+        "{passed_over:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_was_told_to_end_and_by_whom() {
+    let mut watched = Watched::new(Tier::Resets);
+    let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .unwrap();
+    // Its start is what the kernel's own events of it say.
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    child.wait().unwrap();
+    let event = watched.find("a signal", |event| {
+        event.kind == Kind::Signalled && event.inode == u64::from(child.id())
+    });
+    assert_eq!((event.reason, event.state), (Some(15), 0));
+    assert_eq!(event.task.pid, std::process::id());
+    assert!(event.cookie > 0 && event.local.is_none());
 }
 
 #[test]
@@ -610,8 +747,9 @@ fn only_one_network_namespace() {
         // None has this number.
         netns: Some(1),
         stacks: false,
+        ..Settings::default()
     };
-    let mut live = Live::load(&settings).unwrap();
+    let (_live, mut live) = Live::load(&settings).unwrap();
     let (server, mut client) = pair();
     client.write_all(b"request").unwrap();
     drop(server);
@@ -633,8 +771,8 @@ fn a_storm_is_told_or_counted() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let local = listener.local_addr().unwrap();
         let mut told = BTreeSet::new();
-        let mut take = |live: &mut Live| {
-            live.take(&mut |event| {
+        let mut take = |ring: &mut Ring| {
+            ring.take(&mut |event| {
                 if event.kind == Kind::ResetSent && event.local == Some(local) {
                     told.insert(event.cookie);
                 }
@@ -647,7 +785,7 @@ fn a_storm_is_told_or_counted() {
             drop(server);
             drop(client);
             if round % resets_between_takes == 0 {
-                take(&mut watched.live);
+                take(&mut watched.ring);
             }
         }
         let losses = watched.live.losses();
@@ -658,7 +796,7 @@ fn a_storm_is_told_or_counted() {
             "{} of {RESETS}, {losses:?}",
             told.len()
         );
-        assert_eq!(losses.unreadable, 0);
+        assert_eq!(watched.ring.unreadable(), 0);
         (told.len(), losses)
     };
     let (told, losses) = storm(100);
@@ -673,9 +811,9 @@ fn a_storm_is_told_or_counted() {
 #[ignore = "needs root"]
 fn dropping_it_removes_it() {
     let mut watched = Watched::new(Tier::Payload);
-    assert!(watched.live.as_fd().as_raw_fd() >= 0);
+    assert!(watched.ring.as_fd().as_raw_fd() >= 0);
     let before = maps_of_this_process();
-    watched.live.take(&mut |_| ());
+    watched.ring.take(&mut |_| ());
     drop(watched);
     assert!(maps_of_this_process() + 8 <= before);
 }

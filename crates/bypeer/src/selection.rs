@@ -99,7 +99,7 @@ impl Selection {
         let cause = self.causes.is_empty()
             || self.causes.contains(&finding.cause.id)
             || finding.rivals.iter().any(|rival| self.causes.contains(&rival.cause.id));
-        cause && self.is_around(finding.opened, finding.ended)
+        cause && self.is_around(finding.began(), finding.ended)
     }
 
     /// Whether a connection's life is near the time asked for.

@@ -157,7 +157,8 @@ fn is_health_check(exchange: &Exchange) -> bool {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
-    if hearing.death().is_some() {
+    // Who was told to end did not choose to give up.
+    if hearing.death().is_some() || hearing.told_to_end().is_some() {
         return None;
     }
     let settle = "the client's own account: a timeout it was given, a cancelled call, a user who left";

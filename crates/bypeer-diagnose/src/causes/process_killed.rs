@@ -127,12 +127,31 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     let party = if side == Side::Server { Party::ServerProgram } else { Party::ClientProgram };
     let name = side.name();
     if let Some((actor, Act::Killed(signal))) = hearing.death() {
-        let verdict = format!("signal {signal} ended the {name}'s process; its kernel closed the connection for it");
+        let from = hearing.told_to_end().filter(|(told, _)| told.signal == signal);
+        let from = from.map_or_else(String::new, |(told, _)| format!(" ({})", told.words()));
+        let verdict = format!("signal {signal}{from} ended the {name}'s process; its kernel closed the connection for it");
         // What came later to a connection that owed nothing did not die of it.
         let idle = hearing.late().is_some_and(|late| late.closed_idle() && late.side == Side::Client);
         let strength = if idle { Strength::Possible } else { Strength::Proven };
         let _ = actor;
         return Some(Weighed::of(strength, party, verdict).and(heard::proof(hearing)));
+    }
+    if let Some((told, before)) = hearing.told_to_end() {
+        let (words, before) = (told.words(), proof::time(before));
+        let exited = hearing.exited();
+        let verdict = match exited {
+            Some(status) => format!(
+                "the {name}'s process was told to end ({words}), and exited with status {status} {before} later with the connection open"
+            ),
+            None => format!("the {name}'s process was told to end ({words}), and closed the connection {before} later"),
+        };
+        // One that closes may have done so anyway.
+        let strength = if exited.is_some() { Strength::Proven } else { Strength::Fits };
+        return Some(
+            Weighed::of(strength, Party::Operator, verdict)
+                .and(heard::proof(hearing))
+                .settled_by("who stopped or restarted it: a deployment, a reload, a supervisor"),
+        );
     }
     // A source that names no process cannot tell a close from a death, where nobody had looked at the request.
     let nobody_looked = hearing.closed_unread().is_some_and(|unread| unread.side == Side::Server && unread.never_looked());

@@ -58,7 +58,7 @@ pub(crate) fn finding(cause: &'static Cause, stream: u32) -> Finding {
         server: endpoint(80, 8000),
         request: None,
         server_software: Some("gunicorn/20.1.0".to_owned()),
-        opened: packet(0, 0).time,
+        opened: Some(packet(0, 0).time),
         ended: packet(0, 12_345).time,
         lost: Lost {
             response_bytes: Some(401_408),

@@ -60,10 +60,11 @@ impl Capabilities {
     pub fn probe() -> Result<Capabilities, super::LoadError> {
         let settings = super::Settings {
             tier: Tier::Payload,
-            netns: None,
             stacks: true,
+            ..super::Settings::default()
         };
-        Ok(super::Live::load(&settings)?.capabilities().clone())
+        let (live, _) = super::Live::load(&settings)?;
+        Ok(live.capabilities().clone())
     }
 
     /// What is missing, one sentence each.
@@ -128,7 +129,7 @@ fn has_no_lengths(types: &KernelTypes) -> bool {
 }
 
 /// Every program, in the order in which they are attached.
-pub(super) const PROGRAMS: [Program; 13] = [
+pub(super) const PROGRAMS: [Program; 14] = [
     tracepoint("state_changed", "inet_sock_set_state", 3, Tier::Resets)
         .lost("who had closed a connection before a reset answered late data is not known"),
     tracepoint("destroyed", "tcp_destroy_sock", 1, Tier::Resets)
@@ -139,6 +140,8 @@ pub(super) const PROGRAMS: [Program; 13] = [
         .lost("connections that end by a timeout or an ICMP error are not seen"),
     tracepoint("dropped", "kfree_skb", 3, Tier::Resets)
         .lost("segments that a firewall or a full listen queue drops are not seen"),
+    tracepoint("signalled", "signal_generate", 5, Tier::Resets)
+        .lost("whether a process that ended had been told to stop, and by whom, is not known"),
     tracepoint("sent_length", "sock_send_length", 3, Tier::Calls)
         .lost("who writes to a connection is not known, nor answers on a wrong one"),
     tracepoint("received_length", "sock_recv_length", 3, Tier::Calls)

@@ -102,13 +102,14 @@ pub(super) fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
 }
 
 fn kind(number: u16) -> Result<Kind, DecodeError> {
-    const KINDS: [Kind; 6] = [
+    const KINDS: [Kind; 7] = [
         Kind::ResetSent,
         Kind::ResetReceived,
         Kind::Failed,
         Kind::Closed,
         Kind::Swapped,
         Kind::Dropped,
+        Kind::Signalled,
     ];
     KINDS.get(usize::from(number)).copied().ok_or(DecodeError::Kind(number))
 }

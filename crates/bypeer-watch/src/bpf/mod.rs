@@ -3,6 +3,7 @@
 mod btf;
 mod capabilities;
 mod decode;
+mod reader;
 mod symbols;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use btf::KernelTypes;
 use capabilities::{Attach, PROGRAMS, Program, Surroundings};
 pub use capabilities::{Capabilities, Hook, HookState, Note};
 pub use decode::DecodeError;
+pub use reader::Reader;
 use symbols::Symbols;
 
 use crate::Tier;
@@ -50,6 +52,11 @@ const RING: usize = 4 << 20;
 /// `enum loss`
 const LOST_EVENT: u32 = 0;
 const LOST_STACK: u32 = 1;
+const PASSED_SENT: u32 = 2;
+const PASSED_RECEIVED: u32 = 3;
+const PASSED_FAILED: u32 = 4;
+/// As many ports as `watch.bpf.c` has room for.
+const PORTS: usize = 16;
 
 /// What to record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +67,30 @@ pub struct Settings {
     pub netns: Option<u32>,
     /// Whether programs' stacks are copied with the events.
     pub stacks: bool,
+    /// The only ports, local or remote, that events are told of; all where the first is 0. See [`Settings::ports`].
+    pub only_ports: [u16; PORTS],
+}
+
+impl Settings {
+    /// As the kernel part has them: all ports where there are more than it has room for, or none.
+    pub fn ports(ports: &[u16]) -> [u16; PORTS] {
+        let mut only = [0; PORTS];
+        if let Some(slots) = only.get_mut(..ports.len()) {
+            slots.copy_from_slice(ports);
+        }
+        only
+    }
+}
+
+/// What was not told because nobody asked for its ports. It counts from the loading on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Resets that this machine's kernel sent.
+    pub resets_sent: u64,
+    /// Resets that it received.
+    pub resets_received: u64,
+    /// Connections that failed without a reset.
+    pub failures: u64,
 }
 
 /// What was not told. It counts from the loading on.
@@ -72,8 +103,6 @@ pub struct Losses {
     /// Stacks of programs left out because events came in a storm: more than 500 a second on a processor, or more
     /// than a quarter of the ring waits to be taken.
     pub stacks: u64,
-    /// Records of the ring that could not be read: never, but for a fault of ours.
-    pub unreadable: u64,
 }
 
 /// Names of the running kernel's numbers.
@@ -190,12 +219,10 @@ pub enum LoadError {
 
 /// The kernel part at work. Dropping it removes it from the kernel.
 pub struct Live {
-    ring: RingBuf<MapData>,
     losses: PerCpuArray<MapData, u64>,
     capabilities: Capabilities,
     names: Names,
     symbols: Symbols,
-    unreadable: u64,
     /// The programs that are attached, which hold the kernel's counters; and all the rest.
     ebpf: Ebpf,
 }
@@ -209,8 +236,8 @@ impl std::fmt::Debug for Live {
 }
 
 impl Live {
-    /// Puts it into the kernel. It takes some tenths of a second: the kernel checks every program.
-    pub fn load(settings: &Settings) -> Result<Live, LoadError> {
+    /// Puts it into the kernel. It takes some tenths of a second: the kernel checks every program. What it tells comes by the ring.
+    pub fn load(settings: &Settings) -> Result<(Live, Ring), LoadError> {
         let surroundings = Surroundings::look(Path::new("/"));
         let object = OBJECT.ok_or(LoadError::Processor)?;
         refused_beforehand(&surroundings)?;
@@ -240,6 +267,7 @@ impl Live {
             .override_global("tier", &tier, true)
             .override_global("only_netns", &netns, true)
             .override_global("with_stacks", &stacks, true)
+            .override_global("only_ports", &settings.only_ports[..], true)
             .override_global("drop_reasons", &drop_reasons[..], true)
             .override_global("listen_stop_begin", &listen_stop.start, true)
             .override_global("listen_stop_end", &listen_stop.end, true);
@@ -271,8 +299,11 @@ impl Live {
 
         let map = |ebpf: &mut Ebpf, name: &str| ebpf.take_map(name).expect("watch.bpf.c has this map");
         let failed = |error: MapError| LoadError::Failed(Box::new(error));
-        Ok(Live {
+        let ring = Ring {
             ring: RingBuf::try_from(map(&mut ebpf, "events")).map_err(failed)?,
+            unreadable: 0,
+        };
+        let live = Live {
             losses: PerCpuArray::try_from(map(&mut ebpf, "losses")).map_err(failed)?,
             capabilities: Capabilities {
                 hooks,
@@ -280,9 +311,9 @@ impl Live {
             },
             names,
             symbols,
-            unreadable: 0,
             ebpf,
-        })
+        };
+        Ok((live, ring))
     }
 
     /// What it can tell here, and what not.
@@ -290,6 +321,57 @@ impl Live {
         &self.capabilities
     }
 
+    /// What was not told so far for want of room.
+    pub fn losses(&self) -> Losses {
+        Losses {
+            events: self.sum(LOST_EVENT),
+            nested: self.ebpf.programs().map(|(_, program)| nested(program)).sum(),
+            stacks: self.sum(LOST_STACK),
+        }
+    }
+
+    /// What was not told so far because nobody asked for it.
+    pub fn passed_over(&self) -> PassedOver {
+        PassedOver {
+            resets_sent: self.sum(PASSED_SENT),
+            resets_received: self.sum(PASSED_RECEIVED),
+            failures: self.sum(PASSED_FAILED),
+        }
+    }
+
+    /// Over all processors.
+    fn sum(&self, which: u32) -> u64 {
+        let values = self.losses.get(&which, 0);
+        values.map_or(0, |values| values.iter().sum())
+    }
+
+    /// Names of reasons.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Names of the functions of a kernel stack, innermost first, without those that only belong to the watching. Empty where the
+    /// kernel hides its addresses; [`Capabilities::notes`] says so then.
+    pub fn kernel_functions(&self, addresses: &[u64]) -> Vec<String> {
+        self.symbols.stack(addresses)
+    }
+}
+
+/// Where the kernel part puts what it has to tell.
+pub struct Ring {
+    ring: RingBuf<MapData>,
+    unreadable: u64,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring")
+            .field("unreadable", &self.unreadable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ring {
     /// Hands on all that is in the ring, without waiting; how many that were. Returns also when events come as fast as they are
     /// taken: after as many as the ring holds at most.
     pub fn take(&mut self, each: &mut dyn FnMut(Event)) -> usize {
@@ -309,34 +391,14 @@ impl Live {
         taken
     }
 
-    /// What was not told so far.
-    pub fn losses(&self) -> Losses {
-        let sum = |which: u32| {
-            let values = self.losses.get(&which, 0);
-            values.map_or(0, |values| values.iter().sum())
-        };
-        Losses {
-            events: sum(LOST_EVENT),
-            nested: self.ebpf.programs().map(|(_, program)| nested(program)).sum(),
-            stacks: sum(LOST_STACK),
-            unreadable: self.unreadable,
-        }
-    }
-
-    /// Names of reasons.
-    pub fn names(&self) -> &Names {
-        &self.names
-    }
-
-    /// Names of the functions of a kernel stack, innermost first, without those that only belong to the watching. Empty where the
-    /// kernel hides its addresses; [`Capabilities::notes`] says so then.
-    pub fn kernel_functions(&self, addresses: &[u64]) -> Vec<String> {
-        self.symbols.stack(addresses)
+    /// Records that could not be read: never, but for a fault of ours.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 }
 
-/// Readable when there is something to [`take`](Live::take).
-impl AsFd for Live {
+/// Readable when there is something to [`take`](Ring::take).
+impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }

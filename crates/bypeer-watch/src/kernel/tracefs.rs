@@ -58,16 +58,16 @@ pub enum TraceUnavailable {
     /// No tracefs anywhere.
     #[error(
         "the kernel's reset events are missing: tracefs is not mounted at /sys/kernel/tracing (as root: mount -t tracefs \
-         tracefs /sys/kernel/tracing); a round does without them"
+         tracefs /sys/kernel/tracing)"
     )]
     NotMounted,
     /// It is there, but for root only.
-    #[error("the kernel's reset events are missing: {0} is root's alone; a round does without them")]
+    #[error("the kernel's reset events are missing: {0} is root's alone")]
     NotPermitted(PathBuf),
     /// The kernel has no such event.
     #[error(
         "the kernel's reset events are missing: it has no event tcp:tcp_send_reset ({0}; Linux 4.16 or later with \
-         CONFIG_FTRACE has it); a round does without them"
+         CONFIG_FTRACE has it)"
     )]
     NoEvent(PathBuf),
     /// Anything else.

@@ -10,7 +10,7 @@ mod request;
 mod tests;
 
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -67,17 +67,18 @@ struct Clients {
 }
 
 impl MetricsServer {
-    /// Serves what `render` gives at each request, as `content_type`, on `address`: a loopback address (or `localhost`) and a port; 0 is
-    /// any free one.
+    /// Serves what `render` gives at each request, as `content_type`, on `address`: a loopback address and a port; 0 is any free one.
     ///
     /// # Errors
     /// It is no such address, or is taken.
     pub fn start(
-        address: &str,
+        address: SocketAddr,
         content_type: &'static str,
         render: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<MetricsServer, ServeError> {
-        let address = loopback_address(address)?;
+        if !address.ip().to_canonical().is_loopback() {
+            return Err(ServeError::NotLoopback(address));
+        }
         let refused = |source| ServeError::Io { address, source };
         let listener = TcpListener::bind(address).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
@@ -275,14 +276,18 @@ fn read_until(stream: &mut TcpStream, buffer: &mut [u8], until: Instant) -> io::
     }
 }
 
-fn loopback_address(text: &str) -> Result<SocketAddr, ServeError> {
-    let not_an_address = || ServeError::NotAnAddress(text.to_owned());
-    let address: SocketAddr = match text.strip_prefix("localhost:") {
-        Some(port) => (Ipv4Addr::LOCALHOST, port.parse::<u16>().map_err(|_| not_an_address())?).into(),
-        None => text.parse().map_err(|_| not_an_address())?,
-    };
-    if !address.ip().to_canonical().is_loopback() {
-        return Err(ServeError::NotLoopback(address));
+/// A loopback address and a port; also `NAME:PORT`, where the machine knows the name for loopback addresses alone: of several the first IPv4
+/// one.
+///
+/// # Errors
+/// [`ServeError::NotAnAddress`], [`ServeError::NotLoopback`].
+pub fn loopback_address(text: &str) -> Result<SocketAddr, ServeError> {
+    let not_an_address = |_| ServeError::NotAnAddress(text.to_owned());
+    let addresses: Vec<SocketAddr> = text.to_socket_addrs().map_err(not_an_address)?.collect();
+    let is_loopback = |address: &&SocketAddr| address.ip().to_canonical().is_loopback();
+    if let Some(elsewhere) = addresses.iter().find(|address| !is_loopback(address)) {
+        return Err(ServeError::NotLoopback(*elsewhere));
     }
-    Ok(address)
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    first.copied().ok_or_else(|| ServeError::NotAnAddress(text.to_owned()))
 }

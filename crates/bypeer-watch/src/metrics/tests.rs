@@ -2,7 +2,10 @@ use super::request::answer;
 use super::*;
 
 fn start() -> MetricsServer {
-    MetricsServer::start("127.0.0.1:0", "text/plain; version=0.0.4", || "up 1\n".repeat(1000)).unwrap()
+    MetricsServer::start("127.0.0.1:0".parse().unwrap(), "text/plain; version=0.0.4", || {
+        "up 1\n".repeat(1000)
+    })
+    .unwrap()
 }
 
 fn connect(server: &MetricsServer) -> TcpStream {
@@ -137,20 +140,13 @@ fn who_is_connected_when_it_stops_is_served() {
 
 #[test]
 fn only_loopback_is_served() {
-    let start = |address: &str| MetricsServer::start(address, "text/plain", String::new);
+    let start = |address: &str| MetricsServer::start(loopback_address(address)?, "text/plain", String::new);
     for address in ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464", "[2001:db8::1]:9464"] {
         let error = start(address).unwrap_err();
         assert!(matches!(error, ServeError::NotLoopback(_)), "{error}");
         assert!(error.to_string().contains("127.0.0.1:9464"), "{error}");
     }
-    for address in [
-        "9464",
-        ":9464",
-        "127.0.0.1",
-        "localhost",
-        "example.org:9464",
-        "localhost:99999",
-    ] {
+    for address in ["9464", ":9464", "127.0.0.1", "localhost", "localhost:99999"] {
         let error = start(address).unwrap_err();
         assert!(matches!(error, ServeError::NotAnAddress(_)), "{error}");
     }

@@ -5,20 +5,24 @@ mod cgroup;
 mod descriptors;
 mod namespace;
 mod process;
+mod signals;
 
 use bypeer_diagnose::testimony::{Actor, Known};
 
 pub use self::call::act;
+pub use self::signals::Signal;
 
 use self::descriptors::Descriptors;
 use self::process::{Process, Processes};
-use crate::event::Task;
+use self::signals::Signals;
+use crate::event::{Event, Task};
 
 /// Finds the processes that own sockets, and remembers processes when they are gone.
 #[derive(Debug)]
 pub struct Owners {
     descriptors: Descriptors,
     processes: Processes,
+    signals: Signals,
     /// `/proc` knows processes by the ids of events.
     proc_has_ids_of_events: bool,
 }
@@ -35,6 +39,7 @@ impl Owners {
         Owners {
             descriptors: Descriptors::default(),
             processes: Processes::new(),
+            signals: Signals::new(),
             proc_has_ids_of_events: namespace::proc_is_of_the_first_namespace(),
         }
     }
@@ -73,6 +78,16 @@ impl Owners {
             name: task.name.clone(),
             ..described(process.unwrap_or_default())
         }
+    }
+
+    /// Takes note that a process was told to end ([`Kind::Signalled`](crate::event::Kind::Signalled)).
+    pub fn signalled(&mut self, event: &Event) {
+        self.signals.note(event);
+    }
+
+    /// The first signal that told the process of this task to end, where there was one.
+    pub fn signal(&mut self, task: &Task) -> Option<Signal> {
+        self.signals.of(task.pid, task.started)
     }
 
     /// Takes note of a task's process while it lives, so that it is known after it ended.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bypeer_watch::metrics::loopback_address;
 use clap::{Args, ValueEnum};
 
 use crate::cli::Format;
@@ -116,8 +117,8 @@ pub struct Watch {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub write: Option<PathBuf>,
 
-    /// Serve counts by cause to Prometheus on this loopback address
-    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Output")]
+    /// Serve counts by cause to Prometheus on this loopback address, or a name that stands for one
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Output", value_parser = loopback_address)]
     pub metrics: Option<SocketAddr>,
 }
 

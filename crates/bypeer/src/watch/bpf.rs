@@ -1,16 +1,17 @@
 //! The kernel part as a source, and this machine as its interpreter: names, owners, places in programs.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use bypeer_diagnose::Hearing;
-use bypeer_diagnose::testimony::{Act, Actor, Frame, ResetPath};
-use bypeer_watch::bpf::{Live, LoadError, Settings};
+use bypeer_diagnose::testimony::{Act, Actor, Frame, ResetPath, ToldToEnd};
+use bypeer_watch::bpf::{Live, LoadError, PassedOver, Reader, Ring, Settings};
 use bypeer_watch::docket::Docket;
-use bypeer_watch::event::{Event, Task, UserStack};
+use bypeer_watch::event::{Kind, Task, UserStack};
 use bypeer_watch::kernel::Listeners;
 use bypeer_watch::owner::{Owners, act};
 use bypeer_watch::stack::Stacks;
@@ -26,6 +27,9 @@ const STACKS_A_SECOND: usize = 200;
 /// The source.
 pub(super) struct Bpf {
     live: Live,
+    /// Until the reading begins.
+    ring: Option<Ring>,
+    reader: Option<Reader>,
     host: Host,
 }
 
@@ -47,10 +51,12 @@ struct Host {
 impl Bpf {
     /// Loads the kernel part.
     pub(super) fn load(settings: &Settings) -> Result<Bpf, LoadError> {
-        let live = Live::load(settings)?;
+        let (live, ring) = Live::load(settings)?;
         let netns = std::fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino());
         Ok(Bpf {
             live,
+            ring: Some(ring),
+            reader: None,
             host: Host {
                 owners: Owners::new(),
                 stacks: Stacks::new(),
@@ -64,8 +70,17 @@ impl Bpf {
         })
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.live.as_fd()
+    /// Begins to read. Not before privileges are given up: a thread keeps those that it begins with.
+    pub(super) fn start(&mut self) -> io::Result<()> {
+        if let Some(ring) = self.ring.take() {
+            self.reader = Some(Reader::start(ring)?);
+        }
+        Ok(())
+    }
+
+    /// `None` before it reads.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.reader.as_ref().map(AsFd::as_fd)
     }
 
     /// What the source cannot tell here.
@@ -85,8 +100,7 @@ impl Bpf {
 
     /// Brings what has come before the docket.
     pub(super) fn take(&mut self, docket: &mut Docket) {
-        let mut events: Vec<Event> = Vec::new();
-        self.live.take(&mut |event| events.push(event));
+        let events = self.reader.as_mut().map_or_else(VecDeque::new, Reader::take);
         if events.is_empty() {
             return;
         }
@@ -96,7 +110,9 @@ impl Bpf {
         }
         // A process that ends is known only to who looked at it before.
         for event in &events {
-            if event.task.acting {
+            if event.kind == Kind::Signalled {
+                self.host.owners.signalled(event);
+            } else if event.task.acting {
                 self.host.owners.remember(&event.task);
             }
         }
@@ -129,9 +145,14 @@ impl Bpf {
         Lost {
             events: losses.events,
             missed: losses.nested,
-            unreadable: losses.unreadable,
-            stacks: losses.stacks + self.host.not_unwound,
+            unreadable: self.reader.as_ref().map_or(0, Reader::unreadable),
+            stacks: losses.stacks + self.host.not_unwound + self.reader.as_ref().map_or(0, Reader::stacks_left_out),
         }
+    }
+
+    /// What the kernel part passed over because it is of other ports.
+    pub(super) fn passed_over(&self) -> PassedOver {
+        self.live.passed_over()
     }
 }
 
@@ -176,9 +197,15 @@ impl Machine for Interpreter<'_> {
 
     fn actor(&mut self, task: &Task, path: Option<ResetPath>) -> Actor {
         let (act, call) = act(task, path);
+        let told_to_end = self.host.owners.signal(task).map(|signal| ToldToEnd {
+            signal: signal.number,
+            at: self.real_time(signal.at),
+            by: signal.by,
+        });
         Actor {
             act,
             call,
+            told_to_end,
             ..self.host.owners.process(task)
         }
     }

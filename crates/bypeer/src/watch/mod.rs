@@ -85,8 +85,9 @@ fn listen(arguments: &Watch) -> anyhow::Result<(Listening, Heard)> {
     if wanted(SourceChoice::Bpf) {
         let settings = Settings {
             tier,
-            netns: None,
             stacks: true,
+            only_ports: Settings::ports(&arguments.port),
+            ..Settings::default()
         };
         match Bpf::load(&settings) {
             Ok(bpf) => {

@@ -30,6 +30,8 @@ struct Served {
     metrics: Arc<Metrics>,
     _server: MetricsServer,
     told: Counted,
+    /// When the counts were last asked for.
+    asked: Option<Instant>,
 }
 
 struct Packets {
@@ -96,13 +98,13 @@ impl Opened {
             Some(address) => {
                 let metrics = Arc::new(Metrics::new(source, env!("CARGO_PKG_VERSION")));
                 let rendered = Arc::clone(&metrics);
-                let server =
-                    MetricsServer::start(&address.to_string(), Metrics::CONTENT_TYPE, move || rendered.render())?;
+                let server = MetricsServer::start(address, Metrics::CONTENT_TYPE, move || rendered.render())?;
                 eprintln!("counts are at http://{}/metrics", server.address());
                 Some(Served {
                     metrics,
                     _server: server,
                     told: Counted::default(),
+                    asked: None,
                 })
             }
         };
@@ -147,6 +149,22 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+
+    /// Whether packets wait to be written.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.packets.as_ref().is_some_and(|packets| !packets.waiting.is_empty())
+    }
+
+    /// Whether it is time to tell it the counts of the moment: asking the kernel for them is not free.
+    pub(super) fn wants_counts(&mut self) -> bool {
+        const EVERY: Duration = Duration::from_secs(1);
+        let Some(served) = &mut self.metrics else { return false };
+        let is_due = served.asked.is_none_or(|asked| asked.elapsed() >= EVERY);
+        if is_due {
+            served.asked = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Takes the counts of the moment.

@@ -11,7 +11,7 @@ use bypeer_diagnose::testimony::{Actor, Frame, ResetPath};
 use bypeer_diagnose::{Finding, Hearing, decide_heard};
 use bypeer_report::Exit;
 use bypeer_watch::backlog::{self, Backlogs};
-use bypeer_watch::docket::Docket;
+use bypeer_watch::docket::{Counted, Docket};
 use bypeer_watch::event::{Task, UserStack};
 use bypeer_watch::heard::{Heard, Hears};
 use bypeer_watch::sock_diag::SockDiag;
@@ -29,6 +29,8 @@ use crate::output;
 
 /// How long to wait for something to come before looking at what has ripened.
 const PATIENCE: u16 = 100;
+/// The same when there is nothing that could ripen: how late a signal to end is heeded, and a full queue is looked for.
+const IDLE: u16 = 250;
 
 /// Where it is heard.
 pub(super) enum Listening {
@@ -90,7 +92,7 @@ impl Source for Tracefs {
 impl Listening {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Listening::Bpf(bpf) => Some(bpf.fd()),
+            Listening::Bpf(bpf) => bpf.fd(),
             Listening::Other(source) => source.fd(),
         }
     }
@@ -126,6 +128,28 @@ impl Listening {
                 ..Lost::default()
             },
         }
+    }
+
+    /// Begins, now that there may be threads.
+    fn start(&mut self) -> anyhow::Result<()> {
+        match self {
+            Listening::Bpf(bpf) => bpf
+                .start()
+                .context("there can be no thread to read the kernel's events"),
+            Listening::Other(_) => Ok(()),
+        }
+    }
+
+    /// All that the kernel counted: what was told of, and what the kernel part passed over.
+    fn counted(&self, docket: &Docket) -> Counted {
+        let mut counted = docket.counted();
+        if let Listening::Bpf(bpf) = self {
+            let passed_over = bpf.passed_over();
+            counted.resets_sent += passed_over.resets_sent;
+            counted.resets_received += passed_over.resets_received;
+            counted.failures += passed_over.failures;
+        }
+        counted
     }
 
     /// What was not understood, in words.
@@ -224,17 +248,23 @@ impl Session {
         let mut docket = Docket::new();
         let mut queues = Queues::new();
         self.printer.summary.began = output::now();
+        listening.start()?;
         let outcome = loop {
             let over = stop.load(Ordering::Relaxed) || end.is_some_and(|end| Instant::now() >= end);
             if over {
                 break self.last(&mut listening, &mut docket);
             }
-            let left = end.map_or(PATIENCE, |end| {
+            let patience = if listening.fd().is_some() && docket.is_empty() && !self.recorder.is_waiting() {
+                IDLE
+            } else {
+                PATIENCE
+            };
+            let left = end.map_or(patience, |end| {
                 u16::try_from(end.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u16::MAX)
             });
             let fd = listening.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let mut fds: Vec<PollFd<'_>> = fd.into_iter().collect();
-            match poll(&mut fds, PollTimeout::from(left.clamp(1, PATIENCE))) {
+            match poll(&mut fds, PollTimeout::from(left.clamp(1, patience))) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => break Err(error).context("the kernel's events cannot be waited for"),
             }
@@ -254,7 +284,7 @@ impl Session {
             Err(error) if output::is_broken_pipe(&error) => return Ok(self.printer.exit()),
             Err(error) => return Err(error),
         }
-        let counted = docket.counted();
+        let counted = listening.counted(&docket);
         let summary = &mut self.printer.summary;
         summary.ended = output::now();
         summary.resets_sent = counted.resets_sent;
@@ -262,6 +292,12 @@ impl Session {
         summary.failed = counted.failures;
         summary.follow_ups = counted.follow_ups;
         summary.lost = listening.lost().words();
+        let passed_over = counted.since(&docket.counted());
+        if passed_over > 0 {
+            summary.notes.push(format!(
+                "{passed_over} resets and failures on other ports were only counted: the kernel part passed them over"
+            ));
+        }
         summary.notes.extend(listening.complaints());
         summary.notes.extend(queues.note());
         summary.notes.extend(self.recorder.end()?);
@@ -290,7 +326,9 @@ impl Session {
             self.printer.tell(&hearing, finding).context("standard output")?;
         }
         self.recorder.write(false)?;
-        self.recorder.counted(&docket.counted(), &listening.lost());
+        if self.recorder.wants_counts() {
+            self.recorder.counted(&listening.counted(docket), &listening.lost());
+        }
         self.printer.flush().context("standard output")
     }
 }

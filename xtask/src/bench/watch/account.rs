@@ -105,7 +105,9 @@ impl Runs {
         let mut sum = Runs::default();
         for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             // A descriptor may be closed meanwhile.
-            let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+            let Ok(text) = fs::read_to_string(entry?.path()) else {
+                continue;
+            };
             let of_one = Runs::told(&text);
             sum.count += of_one.count;
             sum.time += of_one.time;
@@ -132,7 +134,8 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says() {
-        let text = "pos:\t0\nprog_type:\t26\nprog_jited:\t1\nrun_time_ns:\t123456\nrun_cnt:\t789\nrecursion_misses:\t0\n";
+        let text =
+            "pos:\t0\nprog_type:\t26\nprog_jited:\t1\nrun_time_ns:\t123456\nrun_cnt:\t789\nrecursion_misses:\t0\n";
         let runs = Runs {
             count: 789,
             time: Duration::from_nanos(123_456),

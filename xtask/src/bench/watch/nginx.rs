@@ -149,7 +149,11 @@ fn steady(nginx: &Process, wrk: &mut Process, status: &mut TcpStream, span: Dura
     }
     let mut look = || -> Result<(u64, Instant, Duration)> {
         let answered = answered(status)?;
-        Ok((answered, Instant::now(), nginx.processor_time()? + wrk.processor_time()?))
+        Ok((
+            answered,
+            Instant::now(),
+            nginx.processor_time()? + wrk.processor_time()?,
+        ))
     };
     let (before, begin, used) = look()?;
     std::thread::sleep(span);
