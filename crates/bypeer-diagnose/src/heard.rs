@@ -19,6 +19,10 @@ pub(crate) const WITH_HEADS: &str =
 /// What would decide for a source that knows no processes.
 pub(crate) const WITH_PROCESS: &str = "the process and the kernel's reason: `bypeer watch` as root";
 
+/// What would decide for a source that does not tell what a reset answers.
+pub(crate) const WITH_SEGMENT: &str =
+    "the segment that drew the reset: `bypeer watch` by bpf tells it, and a capture shows it";
+
 /// Causes that mean: the next request on a kept connection met its close.
 const RACES: [&str; 5] = [
     "keepalive-race-announced-close",

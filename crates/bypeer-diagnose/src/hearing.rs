@@ -164,6 +164,30 @@ impl Hearing {
         })
     }
 
+    /// Whether the server had closed right after its answer when the next request met the close; `None` where no close of the server's is
+    /// behind it.
+    pub fn server_closed_right_after_its_answer(&self) -> Option<bool> {
+        match (self.closed_unread(), self.late()) {
+            (Some(unread), _) if unread.side == Side::Server => {
+                let soon = unread
+                    .closed_after()
+                    .is_some_and(|after| after <= RIGHT_AFTER + unread.by.tick);
+                let after_answer = matches!(unread.came, Came::After(_) | Came::CannotTell);
+                let is_request = !unread.is_too_short_for_a_request()
+                    && !unread.may_be_a_good_bye()
+                    && !unread.waited()
+                    && unread.is_one_segment();
+                Some(unread.read > 0 && after_answer && soon && is_request)
+            }
+            (None, Some(late)) if late.side == Side::Server => {
+                let is_request =
+                    late.trigger.len > 0 && !late.is_too_short_for_a_request() && !late.may_be_a_good_bye();
+                Some(late.closed.sent > 0 && late.closed_right_after_speaking() && is_request)
+            }
+            _ => None,
+        }
+    }
+
     /// The answer to a segment for which there was no socket, and no close is remembered.
     pub fn unknown_here(&self) -> Option<(&Testimony, &Trigger)> {
         let by = self
@@ -173,6 +197,16 @@ impl Hearing {
             return None;
         }
         Some((by, by.trigger.as_ref()?))
+    }
+
+    /// The answer to a segment of which the source tells nothing (tracefs): to one for a socket that had been closed (`true`), as far as that
+    /// is known, or for none.
+    pub fn answer_to_the_unseen(&self) -> Option<(&Testimony, bool)> {
+        let by = self
+            .reset_sent()
+            .filter(|testimony| testimony.path == Some(ResetPath::Answer) && testimony.trigger.is_none())?;
+        let was_closed = by.closed.is_some() || by.state == Some(State::TimeWait);
+        (was_closed || by.state.is_none()).then_some((by, was_closed))
     }
 
     /// The process that ended the connection died itself: by a signal, or because it had been told to end.

@@ -10,6 +10,7 @@ pub mod causes;
 pub mod facts;
 mod finding;
 mod groups;
+mod habits;
 mod heard;
 mod hearing;
 mod hops;
@@ -24,6 +25,7 @@ pub use finding::{
     Accounts, Clause, Confidence, Evidence, Finding, Fix, Follows, Insight, Lost, NotJudged, Owner, Party, Retry,
     Rival, Source,
 };
+pub use habits::Habits;
 pub use heard::decide as decide_heard;
 pub use hearing::{Came, Hearing, Late, Unread};
 pub use judge::{Judge, Verdicts};

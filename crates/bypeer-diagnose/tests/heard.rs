@@ -588,3 +588,150 @@ fn an_answer_under_another_connection_s_descriptor() {
     };
     assert_eq!(verdict(swapped), "certain desync-unsolicited-response");
 }
+
+/// The server closed right after its answer, and the next request met the close.
+fn met_the_close(port: u16, idle: u64) -> Hearing {
+    let mut hearing = hearing(Testimony {
+        at: Timestamp(NOW),
+        number: 1,
+        told: Told::ResetSent,
+        side: Some(Side::Server),
+        reason: Some("TCP_TIMEWAIT_SOCKET".to_owned()),
+        path: Some(ResetPath::Answer),
+        state: Some(State::TimeWait),
+        trigger: Some(Trigger {
+            source: "127.0.0.1:40000".parse().unwrap(),
+            destination: "127.0.0.1:80".parse().unwrap(),
+            len: 171,
+            syn: false,
+            ack: true,
+            fin: false,
+        }),
+        closed: Some(Closed {
+            at: Timestamp(NOW - 1_000_000),
+            received: 171,
+            sent: 200,
+            since_received: milliseconds(idle),
+            since_sent: milliseconds(idle),
+            half: false,
+        }),
+        actor: Some(actor(Act::Close)),
+        tick: milliseconds(4),
+        ..Testimony::default()
+    });
+    hearing.client = endpoint(port);
+    hearing
+}
+
+#[test]
+fn a_habit_is_what_several_connections_have_in_common() {
+    let habits_of = |hearings: &[Hearing]| {
+        let mut habits = bypeer_diagnose::Habits::default();
+        hearings.iter().for_each(|hearing| habits.note(hearing));
+        habits.insights()
+    };
+    let alike: Vec<Hearing> = (0..5).map(|number| met_the_close(40_000 + number, 0)).collect();
+    let insights = habits_of(&alike);
+    assert_eq!(insights.len(), 1);
+    assert_eq!(insights[0].cause.id, "unannounced-close-each-response");
+    assert_eq!((insights[0].server, insights[0].connections), (endpoint(80), 5));
+    assert!(
+        insights[0].what.contains("is not known (--payload"),
+        "{}",
+        insights[0].what
+    );
+    assert_eq!(habits_of(&alike[..2]).len(), 0, "two are no habit");
+    // One that closes when it has been idle has another.
+    let idle: Vec<Hearing> = (0..5).map(|number| met_the_close(40_000 + number, 5000)).collect();
+    assert_eq!(habits_of(&idle).len(), 0);
+    assert_eq!(habits_of(&[&alike[..], &idle[..]].concat()).len(), 0);
+    // With heads: it said so, or not.
+    let answered = |head: &[u8]| {
+        let mut hearing = met_the_close(40_000, 0);
+        hearing.deciding.response = sole_response(head, None).map(|sole| PartialMessage {
+            head: Box::new(sole.head),
+            length: sole.length,
+            passed: head.len() as u64,
+            at: Timestamp(NOW),
+        });
+        hearing
+    };
+    let silent = answered(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let what = &habits_of(&[silent.clone(), silent.clone(), silent.clone()])[0].what;
+    assert!(what.ends_with("and never said Connection: close"), "{what}");
+    let said = answered(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(habits_of(&[silent.clone(), silent.clone(), silent, said]).len(), 0);
+}
+
+#[test]
+fn who_was_told_to_end_did_not_give_up() {
+    use bypeer_diagnose::testimony::ToldToEnd;
+    // A proxy that is stopped while its upstream answers.
+    let stopped = |act, told_before: Option<i64>| {
+        let mut hearing = met_the_close(40_000, 0);
+        let by = &mut hearing.deciding;
+        by.side = Some(Side::Client);
+        by.actor = Some(Actor {
+            told_to_end: told_before.map(|before| ToldToEnd {
+                signal: 15,
+                at: Timestamp(NOW - 1_000_000 - before),
+                by: Some((1, "systemd".to_owned())),
+            }),
+            ..actor(act)
+        });
+        let finding = decide_heard(&hearing).unwrap();
+        format!("{} {}: {}", finding.confidence, finding.cause.id, finding.verdict)
+    };
+    let exited = stopped(Act::Exit(0), Some(12_000_000));
+    assert_eq!(
+        exited,
+        "certain process-killed: the client's process was told to end (SIGTERM from systemd (pid 1)), and exited with status 0 12.0 ms \
+         later with the connection open"
+    );
+    let closed = stopped(Act::Close, Some(12_000_000));
+    assert!(
+        closed.starts_with("likely process-killed: the client's process was told to end"),
+        "{closed}"
+    );
+    // Long before, or after what it did: another story.
+    for other in [None, Some(600_000_000_000), Some(-500_000)] {
+        let text = stopped(Act::Close, other);
+        assert!(text.contains("client-cancel"), "{other:?}: {text}");
+    }
+}
+
+/// tracefs has no segment in its text: what is known is told, and nobody is accused.
+#[test]
+fn an_answer_to_a_segment_that_is_not_told() {
+    let answer = |state, listening, side| Testimony {
+        at: Timestamp(NOW),
+        number: 1,
+        told: Told::ResetSent,
+        path: Some(ResetPath::Answer),
+        reason: Some("NO_SOCKET".to_owned()),
+        side,
+        state,
+        listening,
+        ..Testimony::default()
+    };
+    let server = Some(Side::Server);
+    assert_eq!(
+        verdict(answer(None, Some(false), None)),
+        "undecided late-data-after-close | closed-port | half-open-after-reboot"
+    );
+    assert_eq!(
+        verdict(answer(None, Some(true), server)),
+        "undecided late-data-after-close | half-open-after-reboot"
+    );
+    assert_eq!(
+        verdict(answer(Some(State::TimeWait), Some(true), server)),
+        "undecided late-data-after-close | keepalive-race-unannounced-close"
+    );
+    // A socket that is there has its own reasons.
+    assert_eq!(verdict(answer(Some(State::Established), None, server)), "nothing");
+    // That of a client cannot be the server's fault.
+    assert_eq!(
+        verdict(answer(Some(State::TimeWait), None, Some(Side::Client))),
+        "nothing"
+    );
+}

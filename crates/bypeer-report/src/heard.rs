@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bypeer_diagnose::testimony::{Actor, Frame, Known, Testimony, Told};
-use bypeer_diagnose::{Finding, Hearing};
+use bypeer_diagnose::{Finding, Hearing, Insight};
 use bypeer_wire::Timestamp;
 
 use crate::escape::escape;
@@ -52,6 +52,8 @@ pub struct WatchSummary {
     pub by_cause: BTreeMap<&'static str, u64>,
     /// What was lost on the way from the kernel, by kind.
     pub lost: Vec<(&'static str, u64)>,
+    /// What only several connections together show.
+    pub insights: Vec<Insight>,
     /// What else the reader should know.
     pub notes: Vec<String>,
 }
@@ -235,7 +237,7 @@ fn process(actor: &Actor) -> String {
 /// The report at the end of a watch: the groups worst first, and the summary.
 pub fn watch_report(groups: &Groups, summary: &WatchSummary, all: bool, look: Look) -> String {
     let mut page = Page::new(look);
-    let shown = terminal::write_groups(&mut page, groups, all);
+    let shown = terminal::write_groups(&mut page, groups, &summary.insights, all);
     if !shown && summary.unexplained == 0 {
         page.paragraph(0, Some(Role::Strong), "Nothing to complain about was heard.");
         page.blank();

@@ -241,6 +241,17 @@ struct InsightRecord<'a> {
     connections: u32,
 }
 
+impl InsightRecord<'_> {
+    fn of(insight: &Insight) -> InsightRecord<'_> {
+        InsightRecord {
+            cause: insight.cause.id,
+            server: insight.server.to_string(),
+            what: &insight.what,
+            connections: insight.connections,
+        }
+    }
+}
+
 impl SummaryRecord<'_> {
     fn of<'a>(summary: &'a Summary, insights: &'a [Insight], exit: Exit) -> SummaryRecord<'a> {
         let accounts = &summary.accounts;
@@ -273,15 +284,7 @@ impl SummaryRecord<'_> {
             not_judged,
             findings: summary.findings,
             selection: summary.selection.as_deref(),
-            insights: insights
-                .iter()
-                .map(|insight| InsightRecord {
-                    cause: insight.cause.id,
-                    server: insight.server.to_string(),
-                    what: &insight.what,
-                    connections: insight.connections,
-                })
-                .collect(),
+            insights: insights.iter().map(InsightRecord::of).collect(),
             issues,
             answers: summary
                 .answers

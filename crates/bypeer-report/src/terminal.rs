@@ -101,17 +101,22 @@ pub fn report(groups: &Groups, insights: &[Insight], summary: &Summary, all: boo
 }
 
 /// The groups worst first, and what is not told in full, of findings that came one by one; whether there was any to show.
-pub(crate) fn write_groups(page: &mut Page, groups: &Groups, all: bool) -> bool {
+pub(crate) fn write_groups(page: &mut Page, groups: &Groups, insights: &[Insight], all: bool) -> bool {
     let ranked = groups.ranked();
     let shown: Vec<&Group> = ranked
         .into_iter()
         .filter(|group| all || !group.example.harmless)
         .collect();
+    // An insight stands with the worst group of its server.
+    let home = |insight: &Insight| shown.iter().position(|group| insight.server == group.example.server);
+    let homes: Vec<Option<usize>> = insights.iter().map(home).collect();
     let mut told: Vec<&Finding> = Vec::new();
-    for group in shown.iter().take(GROUPS_TOLD) {
+    for (index, group) in shown.iter().enumerate().take(GROUPS_TOLD) {
+        let at_home = insights.iter().zip(&homes).filter(|(_, home)| **home == Some(index));
+        let patterns: Vec<&Insight> = at_home.map(|(insight, _)| insight).collect();
         let to_server = groups.connections_to(group.example.server);
         let before = told.iter().copied().find(|before| before.cause == group.example.cause);
-        write_group(page, group, to_server, &[], before);
+        write_group(page, group, to_server, &patterns, before);
         told.push(&group.example);
         page.blank();
     }

@@ -339,26 +339,28 @@ fn notes_of_many_closes_are_right_or_missing() {
                 let pairs: Vec<_> = (0..200).map(|_| pair()).collect();
                 let mut open = Vec::new();
                 for (server, client) in pairs {
-                    let local = server.local_addr().unwrap();
+                    let ends = (server.local_addr().unwrap(), client.local_addr().unwrap());
                     drop(server);
-                    open.push((client, local));
+                    open.push((client, ends));
                 }
                 for (client, _) in &mut open {
                     // Answered with a reset; the second word would be an error.
                     client.write_all(b"late").unwrap();
                 }
-                let locals: Vec<SocketAddr> = open.into_iter().map(|(_, local)| local).collect();
-                (gettid(), locals)
+                let ends: Vec<_> = open.into_iter().map(|(_, ends)| ends).collect();
+                (gettid(), ends)
             })
         })
         .collect();
-    let closers: Vec<(u32, Vec<SocketAddr>)> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-    for (tid, locals) in &closers {
-        for local in locals {
-            let Some(closing) = watched.reset(*local).closing else {
-                continue;
-            };
-            assert_eq!(closing.task.tid, *tid, "{local}");
+    let closers: Vec<(u32, Vec<(SocketAddr, SocketAddr)>)> =
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    for (tid, ends) in &closers {
+        for (local, remote) in ends {
+            let event = watched.find("a reset of these ends", |event| {
+                event.kind == Kind::ResetSent && event.local == Some(*local) && event.remote == Some(*remote)
+            });
+            let Some(closing) = event.closing else { continue };
+            assert_eq!(closing.task.tid, *tid, "{local} {remote}");
             checked += 1;
         }
     }

@@ -45,6 +45,14 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         let refused = trigger.syn && !trigger.ack && by.listening != Some(true) && by.state.is_none();
         return refused.then(|| Weighed::of(Strength::Proven, Party::Operator, verdict).and(heard::proof(hearing)));
     }
+    if let Some((by, false)) = hearing.answer_to_the_unseen() {
+        // Where somebody listens it was no attempt to connect.
+        return (by.listening != Some(true)).then(|| {
+            Weighed::of(Strength::Possible, Party::Operator, "somebody may have tried to connect where nobody listens")
+                .and(heard::proof(hearing))
+                .settled_by(heard::WITH_SEGMENT)
+        });
+    }
     let by = hearing.reset_from_elsewhere().filter(|by| by.state == Some(State::SynSent))?;
     let strength = if by.firewalled { Strength::Possible } else { Strength::Fits };
     Some(Weighed::of(strength, Party::Operator, verdict).and(heard::proof(hearing)).settled_by("ss -ltn on the server"))

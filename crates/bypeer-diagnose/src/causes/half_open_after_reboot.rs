@@ -81,6 +81,13 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
                 .settled_by(OTHER_END),
         );
     }
+    if let Some((_, false)) = hearing.answer_to_the_unseen() {
+        return Some(
+            Weighed::of(Strength::Possible, Party::Operator, "it may have been a segment of a connection that this kernel does not know any more")
+                .and(heard::proof(hearing))
+                .settled_by(heard::WITH_SEGMENT),
+        );
+    }
     let (by, trigger) = hearing.unknown_here().filter(|(_, trigger)| !trigger.syn)?;
     let no_socket = by.state.is_none() || by.state == Some(State::Listen) && by.reason.as_deref() != Some("INVALID_SYN");
     if !no_socket || by.overflowed {

@@ -68,6 +68,14 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
     if hearing.death().is_some() || hearing.announced() == Some(true) || hearing.request_rest().is_some_and(|rest| rest > 0) {
         return None;
     }
+    if let Some((by, true)) = hearing.answer_to_the_unseen() {
+        let text = "the next request may have reached a socket that the server had closed";
+        return (by.side != Some(Side::Client)).then(|| {
+            Weighed::of(Strength::Possible, Party::Operator, text)
+                .and(heard::proof(hearing))
+                .settled_by(heard::WITH_SEGMENT)
+        });
+    }
     let (strength, verdict) = unread_race(hearing).or_else(|| late_race(hearing))?;
     Some(
         Weighed::of(strength, Party::Operator, verdict)

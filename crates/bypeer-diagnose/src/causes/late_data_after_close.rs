@@ -81,6 +81,14 @@ fn continues_sending(story: &Story<'_>, number: u64) -> bool {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
+    if let Some((by, _)) = hearing.answer_to_the_unseen() {
+        let text = "more of the client's data may have reached a socket that the server had closed";
+        return (by.side != Some(Side::Client)).then(|| {
+            Weighed::of(Strength::Possible, Party::ServerProgram, text)
+                .and(heard::proof(hearing))
+                .settled_by(heard::WITH_SEGMENT)
+        });
+    }
     let late = hearing.late().filter(|late| late.side == Side::Server && late.trigger.len > 0)?;
     if hearing.death().is_some() || late.closed_idle() && !late.may_be_a_good_bye() {
         return None;

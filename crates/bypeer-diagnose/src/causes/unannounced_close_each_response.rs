@@ -1,9 +1,7 @@
 use crate::heard;
-use crate::testimony::Side;
-use crate::story::RIGHT_AFTER;
 use crate::causes::reuse;
 use crate::story::Story;
-use crate::{Came, Cause, Hearing, Party, Strength, Weighed};
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "unannounced-close-each-response",
@@ -37,20 +35,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         return None;
     }
     // One socket does not tell a habit from an accident: it never says more than that it may be one.
-    let race = match (hearing.closed_unread(), hearing.late()) {
-        (Some(unread), _) => {
-            let soon = unread.closed_after().is_some_and(|after| after <= RIGHT_AFTER + unread.by.tick);
-            let after_answer = matches!(unread.came, Came::After(_) | Came::CannotTell);
-            unread.side == Side::Server && unread.read > 0 && after_answer && soon && !unread.is_too_short_for_a_request()
-                && !unread.may_be_a_good_bye() && !unread.waited() && unread.is_one_segment()
-        }
-        (None, Some(late)) => {
-            late.side == Side::Server && late.closed.sent > 0 && late.trigger.len > 0 && late.closed_right_after_speaking()
-                && !late.is_too_short_for_a_request() && !late.may_be_a_good_bye()
-        }
-        (None, None) => false,
-    };
-    race.then(|| {
+    (hearing.server_closed_right_after_its_answer() == Some(true)).then(|| {
         Weighed::of(
             Strength::Fits,
             Party::ServerProgram,

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bypeer_diagnose::Hearing;
-use bypeer_diagnose::testimony::{Act, Actor, Closed, Frame, Known, State, Testimony, Told, Trigger};
+use bypeer_diagnose::testimony::{Act, Actor, Closed, Frame, Known, State, Testimony, Told, ToldToEnd, Trigger};
 use serde::Serialize;
 
-use super::write_record;
+use super::{InsightRecord, write_record};
 use crate::time::epoch_seconds;
 use crate::{Exit, WatchSummary};
 
@@ -53,6 +53,7 @@ pub fn write_watch_summary(out: &mut dyn Write, summary: &WatchSummary, exit: Ex
             not_asked_for: summary.not_asked_for,
             by_cause: summary.by_cause.clone(),
             lost: summary.lost.iter().map(|(what, count)| (*what, *count)).collect(),
+            insights: summary.insights.iter().map(InsightRecord::of).collect(),
             notes: &summary.notes,
             exit: exit.code(),
             exit_meaning: exit.meaning(),
@@ -88,6 +89,7 @@ struct WatchSummaryRecord<'a> {
     not_asked_for: u64,
     by_cause: BTreeMap<&'static str, u64>,
     lost: BTreeMap<&'static str, u64>,
+    insights: Vec<InsightRecord<'a>>,
     notes: &'a [String],
     exit: u8,
     exit_meaning: &'static str,
@@ -161,8 +163,17 @@ struct ProcessRecord<'a> {
     signal: Option<u8>,
     status: Option<u8>,
     call: Option<&'a str>,
+    told_to_end: Option<ToldToEndRecord<'a>>,
     known: &'static str,
     stack: Vec<FrameRecord<'a>>,
+}
+
+#[derive(Serialize)]
+struct ToldToEndRecord<'a> {
+    signal: u8,
+    time: f64,
+    pid: Option<u32>,
+    name: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -246,9 +257,19 @@ impl ProcessRecord<'_> {
                 _ => None,
             },
             call: actor.call.as_deref(),
+            told_to_end: actor.told_to_end.as_ref().map(told_to_end),
             known: known(actor.known),
             stack: actor.frames.iter().map(frame).collect(),
         }
+    }
+}
+
+fn told_to_end(told: &ToldToEnd) -> ToldToEndRecord<'_> {
+    ToldToEndRecord {
+        signal: told.signal,
+        time: epoch_seconds(told.at),
+        pid: told.by.as_ref().map(|(pid, _)| *pid),
+        name: told.by.as_ref().map(|(_, name)| name.as_str()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
-use bypeer_diagnose::{Confidence, Finding, Hearing};
+use bypeer_diagnose::{Confidence, Finding, Habits, Hearing};
 use bypeer_report::{Exit, Groups, Look, WatchSummary, heard_line, json, unexplained_line, watch_report};
 
 use super::arguments::Watch;
@@ -19,6 +19,7 @@ pub(super) struct Printer {
     all: bool,
     look: Look,
     groups: Groups,
+    habits: Habits,
     /// Counts of findings; the rest is filled in at the end.
     pub(super) summary: WatchSummary,
     second: i64,
@@ -35,6 +36,7 @@ impl Printer {
             all: arguments.all,
             look: output::look(color),
             groups: Groups::new(),
+            habits: Habits::default(),
             summary: WatchSummary::default(),
             second: i64::MIN,
             lines: 0,
@@ -45,6 +47,7 @@ impl Printer {
 
     /// Tells of a connection that died, whether a cause was found or not.
     pub(super) fn tell(&mut self, hearing: &Hearing, finding: Option<Finding>) -> io::Result<()> {
+        self.habits.note(hearing);
         let Some(finding) = finding else {
             self.summary.unexplained += 1;
             return match self.format {
@@ -114,6 +117,7 @@ impl Printer {
     /// The report, or the last record.
     pub(super) fn end(mut self) -> io::Result<Exit> {
         let exit = self.exit();
+        self.summary.insights = self.habits.insights();
         match self.format {
             Format::Json => json::write_watch_summary(&mut self.out, &self.summary, exit)?,
             Format::Text => {
