@@ -246,7 +246,7 @@ impl Content {
 /// A time such as `75s`, `500ms`, `4m`, `1h`.
 #[derive(Clone, Copy, Debug, serde::Deserialize)]
 #[serde(try_from = "String")]
-struct Span(Duration);
+pub(super) struct Span(pub(super) Duration);
 
 impl TryFrom<String> for Span {
     type Error = String;

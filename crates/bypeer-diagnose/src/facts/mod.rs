@@ -5,6 +5,7 @@
 
 mod advice;
 mod defaults;
+mod habits;
 mod recognise;
 mod settings;
 mod software;
@@ -13,7 +14,8 @@ mod version;
 pub use advice::clause;
 pub(crate) use advice::{Situation, clauses, fixes};
 pub use defaults::{Defaults, Known, Limit, Repeats, defaults};
+pub use habits::{Habits, habits};
 pub use recognise::{Place, Recognised, Signs, Sure, recognise};
 pub use settings::{Line, Parameter, Setting, Value, setting, setting_of_version, settings_of};
-pub use software::{Role, Software, client_software, software, software_by_id};
+pub use software::{Role, Software, all_software, client_software, software, software_by_id};
 pub use version::Version;

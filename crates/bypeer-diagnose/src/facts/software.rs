@@ -73,6 +73,11 @@ pub fn software_by_id(id: &str) -> Option<&'static Software> {
         .or_else(|| SOFTWARE.iter().find(|row| row.aliases.iter().any(same)))
 }
 
+/// All that is known.
+pub fn all_software() -> impl Iterator<Item = &'static Software> {
+    SOFTWARE.iter()
+}
+
 /// What is known of the server that calls itself so in `Server:`.
 pub fn software(server_header: &str) -> Option<&'static Software> {
     named(server_header, |row| &row.server_header).map(|(row, _)| row)
