@@ -10,10 +10,11 @@ use bypeer_report::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::chain::arguments::ChainArguments;
 use crate::lab::arguments::Lab;
 use crate::probe::arguments::Probe;
 use crate::watch::arguments::Watch;
-use crate::{lab, output, probe, watch};
+use crate::{chain, lab, output, probe, watch};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -107,6 +108,10 @@ pub enum Command {
     /// Make a cause happen on this machine, show it, measure what helps
     #[command(long_about = lab::arguments::LONG_ABOUT)]
     Lab(Lab),
+
+    /// Check that the idle timeouts along a row of hops are in the right order
+    #[command(long_about = chain::arguments::LONG_ABOUT)]
+    Chain(ChainArguments),
 
     /// List the causes, or print the manual page of one
     #[command(after_help = "Example:\n  bypeer causes keepalive-race-unannounced-close")]

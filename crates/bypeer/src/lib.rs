@@ -2,6 +2,7 @@
 
 mod advice;
 mod causes;
+mod chain;
 pub mod cli;
 mod duration;
 pub mod engine;
@@ -73,6 +74,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Lab(lab) => lab::run(lab, color),
         Command::Probe(arguments) => probe::run(arguments, color),
         Command::Watch(watch) => watch::run(watch, color),
+        Command::Chain(chain) => chain::run(chain, color),
         Command::Causes { id } => causes::run(id.as_deref(), color),
         Command::Completions { shell } => cli::completions(*shell),
         Command::Man { page } => cli::manual_page(page),

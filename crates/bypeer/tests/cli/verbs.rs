@@ -10,11 +10,13 @@ fn help_lists_the_verbs_that_exist_and_no_others() {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
+        // What is deeper continues the line above.
+        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert_eq!(
         commands,
-        ["explain", "watch", "lab", "causes", "completions", "man", "help"]
+        ["explain", "watch", "probe", "lab", "chain", "causes", "completions", "man", "help"]
     );
     let long = run(&["--help"]);
     assert!(
@@ -201,7 +203,7 @@ fn manual_pages_for_the_program_and_its_verbs() {
         page.out
     );
     for (unknown, told) in [
-        (&["man", "nothing"][..], "there are explain, watch, lab,"),
+        (&["man", "nothing"][..], "there are explain, watch, probe, lab, chain,"),
         (&["man", "lab", "actor"], "there are list, run, show"),
         (&["man", "explain", "run"], "has no verbs"),
     ] {
