@@ -33,8 +33,6 @@ pub struct Measured {
     pub announces_idle: Option<Option<Duration>>,
     /// It says `close` in its last response. `None`: not known.
     pub announces_close: Option<bool>,
-    /// Round trip to it.
-    pub round_trip: Option<Duration>,
 }
 
 /// Nobody measures.

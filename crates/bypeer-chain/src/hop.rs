@@ -262,9 +262,4 @@ impl Hop {
             product => product,
         }
     }
-
-    /// Whether the name is that of this software.
-    pub fn is(&self, id: &str) -> bool {
-        self.software.is_some_and(|software| software.id == id)
-    }
 }

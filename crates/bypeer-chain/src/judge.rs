@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bypeer_diagnose::facts::Repeats;
 
-use crate::hop::{Hop, Limit, NoteKind, Origin, Told};
+use crate::hop::{Hop, Limit, Origin, Told};
 use crate::mend::{self, Mend};
 use crate::risk::{Risk, USUAL_ROUND_TRIP};
 use crate::time::words;
@@ -611,11 +611,4 @@ fn waits(opener: &Hop, acceptor: &Hop, pair: &mut Pair) {
         risk: None,
         mends: Vec::new(),
     });
-}
-
-impl Hop {
-    /// Whether something of its configuration was not understood.
-    pub fn has_riddles(&self) -> bool {
-        self.notes.iter().any(|note| note.kind == NoteKind::NotUnderstood)
-    }
 }

@@ -139,6 +139,11 @@ impl Page {
         if let Some(repeats) = finding.repeats {
             self.field("repeats", &repeated(repeats));
         }
+        if let Some(cause) = bypeer_diagnose::causes::find(finding.cause)
+            && finding.level == Level::Fault
+        {
+            self.field("standards", &cause.clauses.join(", "));
+        }
         for (index, mend) in finding.mends.iter().enumerate() {
             self.field(if index == 0 { "change" } else { "or" }, &mend.what);
             if let Some(line) = &mend.line {

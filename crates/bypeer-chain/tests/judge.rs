@@ -340,7 +340,6 @@ impl Measure for Always {
             idle: self.0,
             announces_idle: Some(None),
             announces_close: None,
-            round_trip: None,
         })
     }
 }
