@@ -9,6 +9,7 @@ use bypeer_chain::time::{Unit, parse};
 use clap::Args;
 
 use crate::cli::Format;
+use crate::duration::duration;
 
 pub const LONG_ABOUT: &str = "\
 Checks a row of hops: are their idle timeouts in the right order?
@@ -25,7 +26,8 @@ response; `?`: not known. What is not given is read from FILE (of nginx, haproxy
 the product's default by its NAME and VERSION; the report says where each number is from. #PART picks a server, \
 location, upstream, frontend, backend, listener or cluster where a file has several. gunicorn=--keep-alive=5 reads its command line.
 
-Nothing is sent. docs/chain.md is the guide.";
+A hop may also be a URL, http:// or https://: that server is probed for how long it keeps idle connections, as `bypeer probe --only \
+idle-timeout` does. It is for servers that one may test. Else nothing is sent. docs/chain.md is the guide.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +36,7 @@ Examples:
   bypeer chain client=30 nginx:/etc/nginx/nginx.conf#example.com gunicorn:gunicorn.conf.py
   bypeer chain client=4 haproxy:/etc/haproxy/haproxy.cfg node@20 --rate 50 --connections 20
   bypeer chain --file chain.toml
+  bypeer chain client=90 nginx=75/60 http://127.0.0.1:8000/     the last one is measured
   bypeer chain client=90 nginx=75/60 gunicorn=2 --format json | jq .pairs[].order";
 
 const EXIT_STATUS: &str = "\
@@ -59,6 +62,10 @@ pub struct ChainArguments {
     /// docs/chain.md has the format. Files that it names lie beside it.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+
+    /// How long to wait for a probed server to close idle connections
+    #[arg(long, value_name = "DURATION", default_value = "135s", value_parser = duration)]
+    pub longest_wait: Duration,
 
     /// Requests a second: over --connections together, or over each connection
     #[arg(long, value_name = "NUMBER", value_parser = positive)]

@@ -2,24 +2,30 @@
 
 pub(crate) mod arguments;
 mod files;
+mod probed;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use bypeer_chain::{Chain, ChainFile, NotMeasured, Request, Style, Traffic, assemble, json, judge};
+use bypeer_chain::{Chain, ChainFile, Request, Style, Traffic, assemble, json, judge};
+use bypeer_probe::stop::Stop;
 use bypeer_report::Exit;
 
 use self::arguments::ChainArguments;
 use self::files::Disk;
+use self::probed::Probed;
 use crate::cli::{Color, Format};
-use crate::output;
+use crate::{interrupt, output};
 
 /// `bypeer chain`.
 pub(crate) fn run(arguments: &ChainArguments, color: Color) -> anyhow::Result<Exit> {
     let asked = asked(arguments)?;
-    // Who measures is decided here and nowhere else.
-    let hops = assemble(&asked.hops, &Disk, &NotMeasured)?;
+    let probed = Probed {
+        longest_wait: arguments.longest_wait,
+        stop: Stop::at(interrupt::flag()?),
+    };
+    let hops = assemble(&asked.hops, &Disk, &probed)?;
     let chain = Chain {
         hops,
         traffic: Traffic {

@@ -34,7 +34,7 @@ fn trouble_is_said_with_its_place_and_what_to_do() {
         (&["client=4", "nginx=soon"], "IDLE/POOL"),
         (&["client=4", "nginx:none.conf"], "none.conf"),
         (&["client=4", "nginx:."], "is a folder"),
-        (&["client=4", "http://127.0.0.1:1/"], "not measured"),
+        (&["client=4", "http://127.0.0.1:1/"], "refuses connections"),
         (&["--file", "none.toml"], "none.toml"),
         (&["client=4", "a=5", "--rate", "0"], "--rate"),
         (&["client=4", "a=5", "--round-trip", "soon"], "--round-trip"),
