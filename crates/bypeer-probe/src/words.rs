@@ -55,9 +55,10 @@ fn longest_words(time: Duration) -> String {
 pub fn card(card: &Card, advice: &Advice, clients: &[&str], look: Look) -> String {
     let mut page = Page::new(look);
     heading(&mut page, card, advice);
+    let mut told = Vec::new();
     for (check, risk) in card.risks() {
         page.apart();
-        tell_risk(&mut page, check, risk);
+        tell_risk(&mut page, check, risk, &mut told);
     }
     page.apart();
     page.paragraph(0, Some(Role::Strong), "What was seen");
@@ -132,7 +133,8 @@ fn heading(page: &mut Page, card: &Card, advice: &Advice) {
     }
 }
 
-fn tell_risk(page: &mut Page, check: &Check, risk: &Risk) {
+/// `told`: clauses whose words stand above already.
+fn tell_risk(page: &mut Page, check: &Check, risk: &Risk, told: &mut Vec<&'static str>) {
     let role = match (risk.severity, risk.sure) {
         (Severity::Note, _) => Role::Harmless,
         (_, Confidence::Undecided) => Role::Undecided,
@@ -153,11 +155,20 @@ fn tell_risk(page: &mut Page, check: &Check, risk: &Risk) {
             "the server's owner; no setting of a client keeps it from happening",
         );
     }
-    for (index, clause) in risk.clauses.iter().enumerate() {
-        let text = bypeer_diagnose::clause(clause)
-            .map_or_else(|| (*clause).to_owned(), |known| format!("{clause}: {}", known.requires));
-        page.field(if index == 0 { "standard" } else { "" }, &text);
+    let (again, new): (Vec<&str>, Vec<&str>) = risk.clauses.iter().partition(|clause| told.contains(*clause));
+    let mut lines: Vec<String> = new.iter().map(|clause| in_words(clause)).collect();
+    if !again.is_empty() {
+        lines.push(format!("{} (above)", again.join(", ")));
     }
+    for (index, line) in lines.iter().enumerate() {
+        page.field(if index == 0 { "standard" } else { "" }, line);
+    }
+    told.extend(new);
+}
+
+/// A clause and what it asks for.
+fn in_words(clause: &str) -> String {
+    bypeer_diagnose::clause(clause).map_or_else(|| clause.to_owned(), |known| format!("{clause}: {}", known.requires))
 }
 
 fn tell_check(page: &mut Page, done: &Done) {

@@ -78,7 +78,11 @@ fn idle_limit(card: &Card) -> Result<Limit, String> {
 
 fn not_measured(card: &Card) -> String {
     let seen = card.checks.iter().flat_map(|done| &done.outcome.seen).next_back();
-    let why = if card.stopped { "stopped before its idle limit was seen" } else { "its idle limit could not be measured" };
+    let why = if card.stopped {
+        "stopped before its idle limit was seen"
+    } else {
+        "its idle limit could not be measured"
+    };
     match seen {
         Some(line) if !card.stopped => format!("{why}: {line}"),
         _ => why.to_owned(),

@@ -16,7 +16,17 @@ fn help_lists_the_verbs_that_exist_and_no_others() {
         .collect();
     assert_eq!(
         commands,
-        ["explain", "watch", "probe", "lab", "chain", "causes", "completions", "man", "help"]
+        [
+            "explain",
+            "watch",
+            "probe",
+            "lab",
+            "chain",
+            "causes",
+            "completions",
+            "man",
+            "help"
+        ]
     );
     let long = run(&["--help"]);
     assert!(

@@ -80,7 +80,7 @@ impl Recording {
         // What comes after half a request is the end of the wait for the other half.
         let before = |segment: &&Segment<'_>| {
             end.is_none_or(|end| segment.time < end.time)
-                && (segment.flags & SYN != 0 || (!segment.payload.is_empty() && !(half && segment.of_server)))
+                && (segment.flags & SYN != 0 || !(segment.payload.is_empty() || half && segment.of_server))
         };
         let last = segments.iter().filter(before).map(|segment| segment.time).max();
         let answer = segments
