@@ -23,7 +23,10 @@ fn the_cards_settings_bring_failures_to_none() {
         .collect();
     let stories: Vec<u64> = all.iter().filter_map(|measured| measured["story"].as_u64()).collect();
     assert_eq!(stories, [1, 3], "{said}{told}");
-    for (measured, cause) in all.iter().zip(["unannounced-close-each-response", "keepalive-timeout"]) {
+    for (measured, cause) in all
+        .iter()
+        .zip(["unannounced-close-each-response", "idle-timeout-inversion"])
+    {
         assert_eq!(measured["cause"], cause, "{measured:#}");
         assert!(failed(&measured["before"]) > 0, "{measured:#}");
         assert_eq!(failed(&measured["after"]), 0, "{measured:#}");

@@ -136,7 +136,8 @@ fn apache_is_as_configured() {
                 (Left::InHead, Limit::Is(1000)),
                 (Left::InBody, Limit::Is(1000)),
             ],
-            faults: &[],
+            // After 417 to an unknown expectation it closes, and does not say so.
+            faults: &["persistence"],
         },
     );
 }
@@ -159,7 +160,6 @@ fn haproxy_is_as_configured() {
                 (Left::AfterSeveral, Limit::Is(2000)),
                 (Left::Unused, Limit::Is(1000)),
                 (Left::InHead, Limit::Is(1000)),
-                (Left::InBody, Limit::AtOnce),
             ],
             faults: &[],
         },

@@ -37,7 +37,8 @@ kind((sys.argv[1], int(sys.argv[2])), Hello).serve_forever()
 const WSGI: &str = r#"
 def application(environ, start_response):
     start_response('200 OK', [('Content-Type', 'text/plain'), ('Content-Length', '11')])
-    return [b'hello WSGI\n']
+    # gunicorn and uWSGI send what they are given, to HEAD too.
+    return [] if environ['REQUEST_METHOD'] == 'HEAD' else [b'hello WSGI\n']
 "#;
 
 const ASGI: &str = r#"
@@ -100,7 +101,7 @@ fn gunicorn_sync_keeps_nothing_and_says_so() {
                 (Left::InHead, Limit::None),
                 (Left::InBody, Limit::AtOnce),
             ],
-            faults: &["unread-body"],
+            faults: &[],
         },
     );
 }
@@ -125,7 +126,7 @@ fn gunicorn_gthread_is_as_configured() {
                 (Left::InHead, Limit::None),
                 (Left::InBody, Limit::AtOnce),
             ],
-            faults: &["unread-body"],
+            faults: &[],
         },
     );
 }
@@ -175,7 +176,7 @@ fn uwsgi_http_socket_keeps_nothing_and_says_nothing() {
                 (Left::InHead, Limit::Is(2000)),
                 (Left::InBody, Limit::AtOnce),
             ],
-            faults: &["idle-timeout", "unread-body"],
+            faults: &["idle-timeout", "closing-window"],
         },
     );
 }
@@ -201,7 +202,7 @@ fn uwsgi_http11_socket_is_as_configured() {
                 (Left::InHead, Limit::Is(2000)),
                 (Left::InBody, Limit::AtOnce),
             ],
-            faults: &["unread-body"],
+            faults: &[],
         },
     );
 }
@@ -227,7 +228,8 @@ fn http_server_serves_one_at_a_time_and_is_as_configured() {
                 (Left::InHead, Limit::Is(1500)),
                 (Left::InBody, Limit::AtOnce),
             ],
-            faults: &[],
+            // It takes a body that its user does not read for the next request.
+            faults: &["unread-body"],
         },
     );
 }
