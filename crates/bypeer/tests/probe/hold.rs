@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bypeer_probe::Card;
+use bypeer_probe::card::Done;
 use bypeer_probe::check::Severity;
 use bypeer_probe::habit::{Spread, Value};
 use bypeer_probe::prober::Options;
@@ -88,12 +89,25 @@ pub fn hold(server: &Server, known: &Known) {
     the_faults(&[&card, &rest], known, &mut complaints);
     assert!(
         complaints.is_empty(),
-        "{}:\n{}\n\nthe card: {:#?}\n{}",
+        "{}:\n{}\n\nthe cards:\n{}\n\n{}",
         known.name,
         complaints.join("\n"),
-        card.checks,
+        seen(&card) + &seen(&rest),
         server.said()
     );
+}
+
+/// What the checks say that they saw.
+fn seen(card: &Card) -> String {
+    let lines = |done: &Done| {
+        let seen = done
+            .outcome
+            .seen
+            .iter()
+            .map(|line| format!("{}: {line}\n", done.check.id));
+        seen.collect::<String>()
+    };
+    card.checks.iter().map(lines).collect()
 }
 
 /// Longer than every limit that is configured here.

@@ -136,8 +136,7 @@ fn apache_is_as_configured() {
                 (Left::InHead, Limit::Is(1000)),
                 (Left::InBody, Limit::Is(1000)),
             ],
-            // After 417 to an unknown expectation it closes, and does not say so.
-            faults: &["persistence"],
+            faults: &[],
         },
     );
 }
