@@ -27,11 +27,6 @@ const volatile __u16 only_ports[PORTS] = {};
 /* Numbers of the reasons that a dropped segment is told for; unused ones are 0. They differ between kernels. */
 #define DROP_REASONS 8
 const volatile __u32 drop_reasons[DROP_REASONS] = {};
-/*
- * Whether fin_sent tells of closes. Where it cannot look, changes of state do, of which a connection has ten. What closes without a FIN
- * resets, which is an event in any case.
- */
-const volatile __u32 with_fins = 0;
 /* Where inet_csk_listen_stop() lies; 0 where addresses are hidden. */
 const volatile __u64 listen_stop_begin = 0;
 const volatile __u64 listen_stop_end = 0;
@@ -72,8 +67,8 @@ struct {
 /*
  * Who closed which connection, so that a reset that answers late data can tell. The socket is gone by then.
  *
- * Every connection pays for this, so that it is no hash table of the kernel's, which would cost three times as much: the ends choose a
- * row, and there the oldest note makes room. A row that two processors want at once is written by one of them. So a note may be
+ * Every connection pays for this, so that it is no hash table of the kernel's, where one note cost as much as two do here: the ends choose
+ * a row, and there the oldest note makes room. A row that two processors want at once is written by one of them. So a note may be
  * missing, and never is another's.
  */
 #define ROWS 4096
@@ -622,12 +617,98 @@ static __noinline int emit(void *ctx, struct sock *sk, struct sk_buff *skb, __u6
     return 0;
 }
 
+SEC("tp_btf/tcp_send_reset")
+int reset_sent(__u64 *ctx)
+{
+    struct sock *sk = (void *)ctx[0];
+    struct sk_buff *skb = (void *)ctx[1];
+    __u64 about = RESET_SENT;
+
+    if (sk) {
+        if (is_elsewhere(sk))
+            return 0;
+    } else if (!skb || (only_netns && netns_of(skb) != only_netns)) {
+        return 0;
+    }
+    /* Since Linux 6.10. */
+    if (bpf_core_type_exists(enum sk_rst_reason))
+        about |= HAS_REASON | (__u64)(__u32)ctx[2] << 32;
+    return emit(ctx, sk, skb, about);
+}
+
+SEC("tp_btf/tcp_receive_reset")
+int reset_received(__u64 *ctx)
+{
+    struct sock *sk = (void *)ctx[0];
+
+    return is_elsewhere(sk) ? 0 : emit(ctx, sk, NULL, RESET_RECEIVED);
+}
+
+SEC("tp_btf/inet_sk_error_report")
+int failed(__u64 *ctx)
+{
+    struct sock *sk = (void *)ctx[0];
+
+    /* Without an error it only says that a timestamp or a buffer is ready. */
+    if (!is_tcp(sk) || !sk->sk_err || is_elsewhere(sk))
+        return 0;
+    return emit(ctx, sk, NULL, FAILED);
+}
+
 static __always_inline void forget_reading(__u32 tid, __u64 cookie)
 {
     struct reading *reading = bpf_map_lookup_elem(&readings, &tid);
 
     if (reading && reading->cookie == cookie)
         reading->cookie = 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int destroyed(__u64 *ctx)
+{
+    struct sock *sk = (void *)ctx[0];
+
+    if (is_elsewhere(sk))
+        return 0;
+    /* A socket that was reset before makes no change of state when its owner closes it. */
+    if (tier >= TIER_CALLS)
+        forget_reading(bpf_get_current_pid_tgid(), bpf_get_socket_cookie(sk));
+    if (!bpf_sk_storage_get(&awaited, sk, 0, 0))
+        return 0;
+    return emit(ctx, sk, NULL, CLOSED);
+}
+
+/* Who connects with a descriptor knows that it is another connection than before. */
+static __always_inline void forget_descriptor(void)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+    __u32 tid = task->pid;
+    struct reading *reading = bpf_map_lookup_elem(&readings, &tid);
+
+    if (reading && (CALL(regs) != CALL_CONNECT || ARGUMENT_0(regs) == reading->descriptor))
+        reading->cookie = 0;
+}
+
+static __always_inline void add_deed(struct history *history, __u8 what, __u32 tid, __u16 descriptor, __u64 value, __u64 now)
+{
+    struct deed *deed = &history->deed[(history->deeds - 1) % DEEDS];
+
+    if (history->deeds && deed->what == what && what != DEED_STATE && deed->tid == tid && deed->descriptor == descriptor) {
+        deed->value += value;
+        deed->at = now;
+        if (deed->count < 255)
+            deed->count++;
+        return;
+    }
+    deed = &history->deed[history->deeds % DEEDS];
+    history->deeds++;
+    deed->at = now;
+    deed->value = value;
+    deed->tid = tid;
+    deed->descriptor = descriptor;
+    deed->what = what;
+    deed->count = 1;
 }
 
 static __always_inline void note_stray(void *ctx, const struct ends *ends)
@@ -683,124 +764,17 @@ static __noinline int note_closing(void *ctx, struct sock *sk, struct tcp_sock *
     return 0;
 }
 
-SEC("tp_btf/tcp_send_reset")
-int reset_sent(__u64 *ctx)
-{
-    struct sock *sk = (void *)ctx[0];
-    struct sk_buff *skb = (void *)ctx[1];
-    __u64 about = RESET_SENT;
-
-    if (sk) {
-        if (is_elsewhere(sk))
-            return 0;
-    } else if (!skb || (only_netns && netns_of(skb) != only_netns)) {
-        return 0;
-    }
-    /* Since Linux 6.10. */
-    if (bpf_core_type_exists(enum sk_rst_reason))
-        about |= HAS_REASON | (__u64)(__u32)ctx[2] << 32;
-    emit(ctx, sk, skb, about);
-    /* What comes for it afterwards is answered with a reset too. A change of state tells the same in other tiers. */
-    if (with_fins && tier < TIER_CALLS && sk && !skb && sk->__sk_common.skc_state != TCP_LISTEN) {
-        struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-        /* Both bits: it is being closed, and not destroyed from outside. */
-        if (tp && sk->sk_lock.owned && !sk->sk_err && sk->sk_shutdown == 3)
-            note_closing(ctx, sk, tp, TCP_CLOSE);
-    }
-    return 0;
-}
-
-SEC("tp_btf/tcp_receive_reset")
-int reset_received(__u64 *ctx)
-{
-    struct sock *sk = (void *)ctx[0];
-
-    return is_elsewhere(sk) ? 0 : emit(ctx, sk, NULL, RESET_RECEIVED);
-}
-
-SEC("tp_btf/inet_sk_error_report")
-int failed(__u64 *ctx)
-{
-    struct sock *sk = (void *)ctx[0];
-
-    /* Without an error it only says that a timestamp or a buffer is ready. */
-    if (!is_tcp(sk) || !sk->sk_err || is_elsewhere(sk))
-        return 0;
-    return emit(ctx, sk, NULL, FAILED);
-}
-
-SEC("tp_btf/tcp_destroy_sock")
-int destroyed(__u64 *ctx)
-{
-    struct sock *sk = (void *)ctx[0];
-
-    if (is_elsewhere(sk))
-        return 0;
-    /* A socket that was reset before makes no change of state when its owner closes it. */
-    if (tier >= TIER_CALLS)
-        forget_reading(bpf_get_current_pid_tgid(), bpf_get_socket_cookie(sk));
-    if (!bpf_sk_storage_get(&awaited, sk, 0, 0))
-        return 0;
-    return emit(ctx, sk, NULL, CLOSED);
-}
-
-/* Who connects with a descriptor knows that it is another connection than before. */
-static __always_inline void forget_descriptor(void)
-{
-    struct task_struct *task = bpf_get_current_task_btf();
-    struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-    __u32 tid = task->pid;
-    struct reading *reading = bpf_map_lookup_elem(&readings, &tid);
-
-    if (reading && (CALL(regs) != CALL_CONNECT || ARGUMENT_0(regs) == reading->descriptor))
-        reading->cookie = 0;
-}
-
-static __always_inline void add_deed(struct history *history, __u8 what, __u32 tid, __u16 descriptor, __u64 value, __u64 now)
-{
-    struct deed *deed = &history->deed[(history->deeds - 1) % DEEDS];
-
-    if (history->deeds && deed->what == what && what != DEED_STATE && deed->tid == tid && deed->descriptor == descriptor) {
-        deed->value += value;
-        deed->at = now;
-        if (deed->count < 255)
-            deed->count++;
-        return;
-    }
-    deed = &history->deed[history->deeds % DEEDS];
-    history->deeds++;
-    deed->at = now;
-    deed->value = value;
-    deed->tid = tid;
-    deed->descriptor = descriptor;
-    deed->what = what;
-    deed->count = 1;
-}
-
 /* Whether a change of state may be the end that a task makes. A connection changes its state ten times: this comes first. */
 static __always_inline bool may_close(__u32 old, __u32 new)
 {
     switch (new) {
     case TCP_FIN_WAIT1:
     case TCP_LAST_ACK:
-        return !with_fins;
+        return true;
     case TCP_CLOSE:
         return old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT;
     }
     return false;
-}
-
-/* A close or a shutdown, after the change of state. */
-SEC("fentry/tcp_send_fin")
-int fin_sent(__u64 *ctx)
-{
-    struct sock *sk = (void *)ctx[0];
-    struct tcp_sock *tp;
-
-    if (!sk->sk_lock.owned || sk->sk_err || is_elsewhere(sk))
-        return 0;
-    tp = bpf_skc_to_tcp_sock(sk);
-    return tp ? note_closing(ctx, sk, tp, sk->__sk_common.skc_state) : 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")

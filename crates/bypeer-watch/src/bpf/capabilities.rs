@@ -96,15 +96,8 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// `fins`: whether [`FIN_HOOK`] tells of closes.
-    pub(super) fn is_wanted(&self, tier: Tier, fins: bool, types: &KernelTypes) -> bool {
-        let stands_in = match self.target {
-            FIN_HOOK => fins,
-            // Deeds of a connection are changes of state too.
-            STATE_HOOK => !fins || tier >= Tier::Calls,
-            _ => true,
-        };
-        stands_in && self.tier <= tier && (self.needed)(types)
+    pub(super) fn is_wanted(&self, tier: Tier, types: &KernelTypes) -> bool {
+        self.tier <= tier && (self.needed)(types)
     }
 
     pub(super) fn has_target(&self, types: &KernelTypes) -> bool {
@@ -118,16 +111,6 @@ impl Program {
             Attach::Exit => types.function_arguments(self.target) == Some(self.arguments),
         }
     }
-}
-
-/// Tells of closes, once for each end.
-pub(super) const FIN_HOOK: &str = "tcp_send_fin";
-/// Tells of them too, among all else that becomes of a connection.
-const STATE_HOOK: &str = "inet_sock_set_state";
-
-/// Whether this kernel has the function that all closes come by, as it was always.
-pub(super) fn has_fins(types: &KernelTypes) -> bool {
-    types.function_arguments(FIN_HOOK) == Some(1)
 }
 
 const fn always(_: &KernelTypes) -> bool {
@@ -146,10 +129,8 @@ fn has_no_lengths(types: &KernelTypes) -> bool {
 }
 
 /// Every program, in the order in which they are attached.
-pub(super) const PROGRAMS: [Program; 15] = [
-    function("fin_sent", FIN_HOOK, 1, Attach::Entry, Tier::Resets, has_fins)
-        .lost("who had closed a connection before a reset answered late data is not known"),
-    tracepoint("state_changed", STATE_HOOK, 3, Tier::Resets)
+pub(super) const PROGRAMS: [Program; 14] = [
+    tracepoint("state_changed", "inet_sock_set_state", 3, Tier::Resets)
         .lost("who had closed a connection before a reset answered late data is not known"),
     tracepoint("destroyed", "tcp_destroy_sock", 1, Tier::Resets)
         .lost("which process held a connection that its peer reset is not known"),

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 pub use btf::BtfError;
 use btf::KernelTypes;
-use capabilities::{Attach, FIN_HOOK, PROGRAMS, Program, Surroundings};
+use capabilities::{Attach, PROGRAMS, Program, Surroundings};
 pub use capabilities::{Capabilities, Hook, HookState, Note};
 pub use decode::DecodeError;
 pub use reader::Reader;
@@ -238,18 +238,6 @@ impl std::fmt::Debug for Live {
 impl Live {
     /// Puts it into the kernel. It takes some tenths of a second: the kernel checks every program. What it tells comes by the ring.
     pub fn load(settings: &Settings) -> Result<(Live, Ring), LoadError> {
-        let (live, ring) = Live::load_with(settings, true)?;
-        let refused = |hook: &Hook| hook.name == FIN_HOOK && matches!(hook.state, HookState::Refused(_));
-        if live.capabilities.hooks.iter().any(refused) {
-            // Programs know it from the start whether it is there.
-            drop((live, ring));
-            return Live::load_with(settings, false);
-        }
-        Ok((live, ring))
-    }
-
-    /// `may_hook_fins`: unless it has been tried in vain.
-    fn load_with(settings: &Settings, may_hook_fins: bool) -> Result<(Live, Ring), LoadError> {
         let surroundings = Surroundings::look(Path::new("/"));
         let object = OBJECT.ok_or(LoadError::Processor)?;
         refused_beforehand(&surroundings)?;
@@ -272,8 +260,6 @@ impl Live {
         let tier = settings.tier as u32;
         let netns = settings.netns.unwrap_or(0);
         let stacks = u32::from(settings.stacks);
-        let fins = may_hook_fins && capabilities::has_fins(&types);
-        let with_fins = u32::from(fins);
 
         let mut loader = EbpfLoader::new();
         loader
@@ -281,7 +267,6 @@ impl Live {
             .override_global("tier", &tier, true)
             .override_global("only_netns", &netns, true)
             .override_global("with_stacks", &stacks, true)
-            .override_global("with_fins", &with_fins, true)
             .override_global("only_ports", &settings.only_ports[..], true)
             .override_global("drop_reasons", &drop_reasons[..], true)
             .override_global("listen_stop_begin", &listen_stop.start, true)
@@ -298,7 +283,7 @@ impl Live {
             .iter()
             .map(|program| Hook {
                 name: program.target,
-                state: attach(&mut ebpf, program, settings.tier, fins, &types, &btf),
+                state: attach(&mut ebpf, program, settings.tier, &types, &btf),
                 lost: program.lost,
             })
             .collect();
@@ -494,8 +479,8 @@ fn chain(error: &(dyn Error + Send + Sync + 'static)) -> String {
     text
 }
 
-fn attach(ebpf: &mut Ebpf, program: &Program, tier: Tier, fins: bool, types: &KernelTypes, btf: &Btf) -> HookState {
-    if !program.is_wanted(tier, fins, types) {
+fn attach(ebpf: &mut Ebpf, program: &Program, tier: Tier, types: &KernelTypes, btf: &Btf) -> HookState {
+    if !program.is_wanted(tier, types) {
         return HookState::NotWanted;
     }
     if !program.has_target(types) {
