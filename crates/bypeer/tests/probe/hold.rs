@@ -85,6 +85,7 @@ pub fn hold(server: &Server, known: &Known) {
         options.without = vec!["idle-timeout".to_owned()];
         options.longest_wait = LONGEST;
         options.connections = 3;
+        options.patience = Duration::from_secs(4);
     });
     the_faults(&[&card, &rest], known, &mut complaints);
     assert!(

@@ -78,9 +78,9 @@ impl Recording {
         let end = segments.iter().find(ends);
         let half = matches!(left, Left::InHead | Left::InBody | Left::Unused);
         // What comes after half a request is the end of the wait for the other half.
+        let counts = |segment: &Segment<'_>| !segment.payload.is_empty() && (!half || !segment.of_server);
         let before = |segment: &&Segment<'_>| {
-            end.is_none_or(|end| segment.time < end.time)
-                && (segment.flags & SYN != 0 || !(segment.payload.is_empty() || half && segment.of_server))
+            end.is_none_or(|end| segment.time < end.time) && (segment.flags & SYN != 0 || counts(segment))
         };
         let last = segments.iter().filter(before).map(|segment| segment.time).max();
         let answer = segments

@@ -166,7 +166,7 @@ fn haproxy_is_as_configured() {
 }
 
 #[test]
-#[ignore = "needs root, lighttpd"]
+#[ignore = "needs long, root, lighttpd"]
 fn lighttpd_is_as_configured() {
     let server = lighttpd("server.max-keep-alive-idle = 1\nserver.max-read-idle = 1");
     hold(

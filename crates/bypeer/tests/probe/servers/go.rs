@@ -29,7 +29,7 @@ func main() {
 }
 
 #[test]
-#[ignore = "needs root, go"]
+#[ignore = "needs long, root, go"]
 fn go_is_as_configured() {
     let server = go("IdleTimeout: 2 * second, ReadHeaderTimeout: second, ReadTimeout: 3 * second");
     hold(

@@ -42,7 +42,7 @@ pub fn tomcat(attributes: &str) -> Server {
 }
 
 #[test]
-#[ignore = "needs root, tomcat10"]
+#[ignore = "needs long, root, tomcat10"]
 fn tomcat_is_as_configured() {
     let server = tomcat(r#"keepAliveTimeout="2000" connectionTimeout="1000""#);
     hold(
