@@ -83,7 +83,7 @@ pub const USER_AGENT: &str = concat!("bypeer/", env!("CARGO_PKG_VERSION"), " (pr
 /// A path that nobody has, for requests that must do no harm.
 pub const NOBODYS_PATH: &str = "/bypeer-probe-no-such-path";
 /// Between the starts of connections that are opened side by side: not a divisor of any tick of a server.
-const STAGGER: Duration = Duration::from_millis(37);
+pub(crate) const STAGGER: Duration = Duration::from_millis(37);
 
 /// For one check, everything it needs.
 pub struct Prober<'a> {

@@ -21,7 +21,7 @@ use crate::tls::{self, TlsError};
 /// Connections with which the first look tries how many the server works on at once.
 pub(crate) const FEW: u32 = 6;
 /// Connections and requests of the first look, beside those of the checks.
-pub(crate) const FIRST_LOOK: u32 = 2 + FEW * 2;
+pub(crate) const FIRST_LOOK: u32 = 2 + FEW * 2 + FEW + 2;
 
 /// Why there is no card at all.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress)
         }
     };
     // Where each open connection keeps a worker busy, connections side by side would wait for one another, and keep others out.
-    let serial = options.serial.unwrap_or(workers.is_some());
+    let serial = options.at_once <= 1 || options.serial.unwrap_or(workers.is_some());
     let unfound = open(&dial, &gate, stop, &roll).ok().and_then(|mut connection| {
         let asked = request(target, options, Method::Get, NOBODYS_PATH);
         connection.exchange(&asked, Writing::AtOnce, options.patience).answer
@@ -98,6 +98,11 @@ pub fn run(target: &Target, options: &Options, stop: &Stop, progress: &Progress)
     if serial {
         gate.resize(1);
     }
+    // Plans are of what is done, whoever found out that it must be done so.
+    let options = &Options {
+        serial: Some(serial),
+        ..options.clone()
+    };
 
     let idle = Notice::new();
     let prober = |check: &'static Check| Prober {
@@ -295,23 +300,116 @@ fn workers(
     look: &Look,
 ) -> Option<u32> {
     let asked = request(target, options, Method::Get, &target.path);
-    // Long enough for a slow answer, short enough to be over before usual limits free the server.
-    let patience = (look.took * 8 + Duration::from_millis(400)).min(Duration::from_millis(1800));
-    let mut silent = Vec::new();
-    for _ in 0..FEW.min(options.at_once.saturating_sub(1)) {
-        silent.push(open(dial, gate, stop, roll).ok()?);
+    // Short enough to be over before usual limits free the server.
+    const MOST: Duration = Duration::from_millis(1800);
+    // An answer that takes as long by itself, or does not end, tells nothing by being late.
+    if look.took * 3 > MOST {
+        return None;
+    }
+    let patience = (look.took * 8 + Duration::from_millis(400)).min(MOST);
+    // Whether another request is answered beside these. Where it is late, they are given up, and then its answer must come: otherwise
+    // nothing is known.
+    let beside = |silent: &mut Vec<Connection>| -> Option<bool> {
         let mut asking = open(dial, gate, stop, roll).ok()?;
         match asking.exchange(&asked, Writing::AtOnce, patience).ending {
-            Ending::Whole => {}
+            Ending::Whole => Some(true),
             Ending::TimedOut => {
-                let held = silent.len();
                 silent.clear();
                 let until = Instant::now() + options.patience;
-                let freed = asking.answer(&Method::Get, until).answer.is_some();
-                return freed.then_some(u32::try_from(held).unwrap_or(FEW));
+                asking.answer(&Method::Get, until).answer.map(|_| false)
             }
-            _ => return None,
+            _ => None,
         }
+    };
+    let mut silent = Vec::new();
+    for held in 1..=FEW.min(options.at_once.saturating_sub(1)) {
+        silent.push(open(dial, gate, stop, roll).ok()?);
+        if beside(&mut silent)? {
+            continue;
+        }
+        // Once more: one answer that is late may be a slow one.
+        if !beside(&mut silent)? {
+            return None;
+        }
+        for _ in 0..held {
+            silent.push(open(dial, gate, stop, roll).ok()?);
+        }
+        return (!beside(&mut silent)?).then_some(held);
     }
     None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::testing::{Server, answer, read_head};
+
+    fn card(server: &Server, patience: Duration) -> Card {
+        card_of(&server.url(), patience)
+    }
+
+    fn card_of(url: &str, patience: Duration) -> Card {
+        let options = Options {
+            only: vec!["trailing-bytes".to_owned()],
+            without: vec!["trailing-bytes".to_owned()],
+            patience,
+            ..Options::default()
+        };
+        let target = Target::find(url, &crate::target::Instead::Name).unwrap();
+        run(&target, &options, &Stop::default(), &Progress::default()).unwrap()
+    }
+
+    fn keeping(takes: impl Fn() -> Duration + Send + Sync + 'static) -> impl Fn(TcpStream) + Send + Sync + 'static {
+        move |mut stream| {
+            while read_head(&mut stream).is_some() {
+                thread::sleep(takes());
+                if !answer(&mut stream, "200 OK", "", 3) {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_server_is_not_taken_for_one_with_few_workers() {
+        let server = Server::start(keeping(|| Duration::from_millis(2100)));
+        assert_eq!(card(&server, Duration::from_secs(10)).workers, None);
+        // One answer that is late, the second one beside a silent connection.
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        let server = Server::start(keeping(move || {
+            match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                2 => Duration::from_millis(2500),
+                _ => Duration::ZERO,
+            }
+        }));
+        assert_eq!(card(&server, Duration::from_secs(10)).workers, None);
+    }
+
+    #[test]
+    fn a_server_with_one_worker_is_found_out() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        thread::spawn(move || listener.incoming().flatten().for_each(keeping(|| Duration::ZERO)));
+        let card = card_of(&url, Duration::from_secs(10));
+        assert_eq!((card.workers, card.serial), (Some(1), true));
+    }
+
+    #[test]
+    fn an_answer_that_never_ends_ends_the_first_look_all_the_same() {
+        let server = Server::start(|mut stream| {
+            use std::io::Write as _;
+            let chunk = vec![b'z'; 1 << 20];
+            if read_head(&mut stream).is_some() && stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").is_ok() {
+                while stream.write_all(&chunk).is_ok() {}
+            }
+        });
+        let began = Instant::now();
+        let card = card(&server, Duration::from_millis(500));
+        assert!(!card.first.complete);
+        assert_eq!(card.workers, None);
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
 }

@@ -13,6 +13,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a duration must be longer than nothing".to_owned())
 }
 
+/// A duration that somebody may sit through.
+pub(crate) fn wait(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    match duration(text)? {
+        wait if wait <= LONGEST => Ok(wait),
+        _ => Err("a wait must not be longer than 24h".to_owned()),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -25,6 +34,14 @@ mod tests {
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
         for wrong in ["60", "", "-5s", "0s", "soon"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn waits_are_bounded() {
+        assert_eq!(wait("24h"), Ok(Duration::from_secs(86_400)));
+        for wrong in ["25h", "2000000000h", "0s"] {
+            assert!(wait(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -75,7 +75,7 @@ fn plan(options: &Options) -> Plan {
         // waiting; controls.
         connections: room * 2 * (2 + 2 * (HICCUPS + 1)) + room * 2 + 16,
         requests: room * 2 * (2 + 2 * (HICCUPS + 1)) + room * 2 + 16,
-        longest: options.patience * 6 + options.handshake_patience * 6,
+        longest: options.patience * 12 + options.handshake_patience * 6,
     }
 }
 
@@ -239,7 +239,12 @@ fn hold(prober: &Prober<'_>, kind: Half, most: u32) -> Room {
     let half = half(prober, kind);
     let mut holds: Vec<Connection> = Vec::new();
     let mut hiccups = 0;
+    let until = Instant::now() + prober.options.patience * 2;
     for count in 1..=most {
+        // A slow server is asked less often.
+        if count > 1 && Instant::now() >= until {
+            return Room::MoreThan(count - 1);
+        }
         prober.doing(
             "holds half-sent requests open",
             Instant::now() + prober.options.patience,

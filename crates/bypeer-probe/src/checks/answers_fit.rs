@@ -163,7 +163,11 @@ fn run(prober: &Prober<'_>, size: &Size) -> Outcome {
         Ok(ways) => ways,
         Err(why) => return Outcome::failed(why),
     };
-    let lanes = if prober.serial { 1 } else { size.lanes };
+    // Each keeps a connection, and one more is opened beside them: where there is no room for it, all would wait for ever.
+    let lanes = match prober.options.at_once.saturating_sub(1) {
+        _ if prober.serial => 1,
+        room => size.lanes.min(room).max(1),
+    };
     let mut lanes: Vec<Lane<'_>> = (0..lanes)
         .map(|index| Lane::new(prober, &work, &ways, sources[index as usize % sources.len()]))
         .collect();
@@ -247,9 +251,8 @@ fn beside_an_abort<'a>(
             });
         });
     }
-    if after.stray(Duration::ZERO, During::AfterAbort) {
-        return;
-    }
+    // One that could not ask any more still holds its connection, which the next one may be waiting for.
+    drop(victim);
     let _ = after.ask(&[ways.ask(0)], During::AfterAbort) && after.ask(&[ways.ask(1), ways.ask(0)], During::AfterAbort);
 }
 

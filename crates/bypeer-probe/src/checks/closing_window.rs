@@ -8,6 +8,8 @@ mod tests;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bypeer_wire::app::Framing;
+
 use crate::check::{Check, Outcome, Plan, Status, Turn};
 use crate::connection::{Broken, Connection, Step};
 use crate::habit::{Habit, Spread, Tolerance};
@@ -286,8 +288,12 @@ fn used(prober: &Prober<'_>) -> Result<(Connection, bool), String> {
     let mut connection = prober.open().map_err(|error| error.to_string())?;
     let exchange = connection.exchange(&prober.get(), Writing::AtOnce, prober.options.patience);
     match exchange.answer {
-        Some(answer) if exchange.ending == Ending::Whole => Ok((connection, answer.head.connection.closes())),
-        _ => Err(format!("a request got no whole answer ({:?})", exchange.ending)),
+        // An answer that ends with the connection says so by that.
+        Some(answer) if exchange.ending == Ending::Whole => {
+            let announced = answer.head.connection.closes() || answer.framing == Framing::Close;
+            Ok((connection, announced))
+        }
+        _ => Err(format!("a request got no whole answer ({})", exchange.ending)),
     }
 }
 
@@ -359,6 +365,10 @@ fn moment(round_trip: Duration, role: Role, limits: &Spread) -> Option<Duration>
 
 /// Sends on a connection on which no end has come so far.
 fn send_now(prober: &Prober<'_>, mut connection: Connection, role: Role, since: Instant) -> Option<Sent> {
+    if connection.log().ended_by_server().is_some() {
+        // It was read with the answer.
+        return send_after(prober, connection, role, since, Duration::ZERO);
+    }
     let looked = Instant::now();
     match connection.step(&[], looked) {
         Step::TimedOut => {}

@@ -275,8 +275,11 @@ fn expect(connection: &mut Connection, round: &mut Round, request: &Request, unt
         match connection.step(&[], wait) {
             Step::Received(_) => {
                 let bytes = connection.take();
-                let _ = reader.feed(&bytes, Instant::now());
+                let fed = reader.feed(&bytes, Instant::now());
                 held.extend_from_slice(&bytes);
+                if fed == Fed::NotHttp {
+                    break None;
+                }
                 if reader.has_interim() {
                     break Some(Expectation::Continue);
                 }
@@ -536,6 +539,21 @@ fn risk(
             Confidence::Likely
         }
     };
+    // Nobody saw an answer.
+    if status.is_none() && watches.lost() + writes_on.lost() >= 2 {
+        return Some(Risk {
+            cause,
+            what: "the server resets connections during the upload, and nobody saw an answer: it refuses without a word, or it answers and \
+                   closes under the upload, which destroys the answer"
+                .to_owned(),
+            severity: Severity::Trap,
+            loses: Loses::Outcome,
+            sure: Confidence::Undecided,
+            because,
+            remedy: Remedy::Server,
+            clauses,
+        });
+    }
     if watches.lost() >= 2 {
         let helps = expects.lost() == 0 && expects.count() > 0;
         return Some(Risk {

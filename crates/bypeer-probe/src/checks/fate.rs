@@ -130,8 +130,7 @@ impl Seen {
             Ending::Closed => Fate::Empty,
             Ending::TimedOut => Fate::TimedOut,
             Ending::Stopped => Fate::Stopped,
-            Ending::NotHttp(_) => Fate::Odd("what came is no HTTP/1".to_owned()),
-            Ending::TlsBroken(why) => Fate::Odd(format!("TLS broke: {why}")),
+            odd @ (Ending::NotHttp(_) | Ending::TlsBroken(_)) => Fate::Odd(odd.to_string()),
         };
         Seen {
             surplus,

@@ -9,7 +9,7 @@ use crate::check::{Check, Loses, Outcome, Plan, Remedy, Risk, Severity, Status, 
 use crate::connection::{Connection, Step};
 use crate::habit::{Habit, Spread, Tolerance, Value};
 use crate::http::{AnswerReader, Ending, Fed, Writing};
-use crate::prober::{Options, Prober};
+use crate::prober::{Options, Prober, STAGGER};
 
 pub(super) static CHECK: Check = Check {
     id: super::IDLE,
@@ -90,15 +90,27 @@ const SEVERAL: u32 = 3;
 const AT_ONCE: Duration = Duration::from_millis(150);
 
 fn plan(options: &Options) -> Plan {
-    let each = options.connections;
+    let each = each(options);
+    let all = each * SITUATIONS.len() as u32;
+    let one = options.longest_wait + options.patience * SEVERAL + options.handshake_patience * 2;
     Plan {
-        what: format!(
-            "leaves {} connections idle, {each} in each of five situations, until the server closes them",
-            each * 5
-        ),
-        connections: each * 5,
+        what: format!("leaves {all} connections idle, {each} in each of five situations, until the server closes them"),
+        connections: all,
         requests: each * (1 + SEVERAL + 2),
-        longest: options.longest_wait + options.patience,
+        longest: if options.serial == Some(true) {
+            one * all
+        } else {
+            STAGGER * all + one * all.div_ceil(options.at_once.max(1))
+        },
+    }
+}
+
+/// Connections in each situation: one at a time, each of them is a wait of its own.
+fn each(options: &Options) -> u32 {
+    if options.serial == Some(true) {
+        1
+    } else {
+        options.connections
     }
 }
 
@@ -110,6 +122,13 @@ enum Left {
     Unused,
     InHead,
     InBody,
+}
+
+impl Left {
+    /// An answer came before.
+    fn is_used(self) -> bool {
+        matches!(self, Left::AfterOne | Left::AfterSeveral)
+    }
 }
 
 const SITUATIONS: [Left; 5] = [
@@ -150,13 +169,11 @@ enum End {
 }
 
 fn run(prober: &Prober<'_>) -> Outcome {
-    // One at a time, each of them is a wait of its own.
-    let each = if prober.serial { 1 } else { prober.options.connections };
     prober.doing(
         "waiting for the server to close idle connections",
-        Instant::now() + prober.options.longest_wait,
+        Instant::now() + plan(prober.options).longest,
     );
-    let fates = prober.side_by_side(each * SITUATIONS.len() as u32, |index| {
+    let fates = prober.side_by_side(each(prober.options) * SITUATIONS.len() as u32, |index| {
         // Situations take turns, so that one that is stopped early has some of each.
         leave(prober, SITUATIONS[index as usize % SITUATIONS.len()])
     });
@@ -194,7 +211,7 @@ fn leave(prober: &Prober<'_>, left: Left) -> Fate {
             fate.end = match exchange.ending {
                 Ending::Stopped => End::Stopped,
                 _ if fate.announced => break,
-                ending => End::Never(format!("a request got no whole answer ({ending:?})")),
+                ending => End::Never(format!("a request got no whole answer ({ending})")),
             };
             return fate;
         };
@@ -316,6 +333,21 @@ impl Group {
 
 fn judge(prober: &Prober<'_>, fates: &[Fate]) -> Outcome {
     let mut outcome = Outcome::default();
+    // Where only some answers say that they are the last, what follows those is no idle limit.
+    let is_last = |fate: &&Fate| fate.left.is_used() && fate.announced;
+    let some_last = fates.iter().any(|fate| is_last(&fate));
+    let all_last = fates
+        .iter()
+        .filter(|fate| fate.left.is_used())
+        .all(|fate| fate.announced);
+    let kept: Vec<Fate>;
+    let fates = if some_last && !all_last {
+        outcome.saw("some answers said that the connection would close, and others not; what is told is of the others");
+        kept = fates.iter().filter(|fate| !is_last(fate)).cloned().collect();
+        &kept
+    } else {
+        fates
+    };
     let mut never = None;
     for (left, habit, words) in [
         (Left::AfterOne, &AFTER_ONE, "after one request"),
@@ -341,10 +373,7 @@ fn judge(prober: &Prober<'_>, fates: &[Fate]) -> Outcome {
             _ => {}
         }
     }
-    let used: Vec<&Fate> = fates
-        .iter()
-        .filter(|fate| matches!(fate.left, Left::AfterOne | Left::AfterSeveral))
-        .collect();
+    let used: Vec<&Fate> = fates.iter().filter(|fate| fate.left.is_used()).collect();
     if let Some(promised) = used.iter().find_map(|fate| fate.promised) {
         outcome.measure(&PROMISED, Value::Count(u64::from(promised)));
     }

@@ -139,7 +139,7 @@ pub(super) fn live(prober: &Prober<'_>, pace: &Pace) -> Life {
                 return life;
             }
             (ending, _) => {
-                life.end = End::Never(format!("a request got no answer ({ending:?})"));
+                life.end = End::Never(format!("a request got no answer ({ending})"));
                 return life;
             }
         };

@@ -409,13 +409,21 @@ impl Tried<'_> {
 
     /// A proxy in front turns its server's reset into an end of its own: a FIN too early, or a 502.
     fn short(&self, place: &Place, short: usize, of: usize) -> Option<Risk> {
-        if short < 2 || self.without.count() < 3 {
+        let status = self.without.status();
+        let count = |fates: &Fates<'_>| fates.that(|seen| is_short(seen, status));
+        // A gateway that says 502 now and then says so without a body, too.
+        if short < 2 || self.without.count() < 3 || count(self.without) > 0 {
             return None;
         }
-        let share = |fates: &Fates<'_>| {
-            let short = fates.that(|seen| is_short(seen, self.without.status()));
-            format!("{short} of {}", fates.count())
-        };
+        let share = |fates: &Fates<'_>| format!("{} of {}", count(fates), fates.count());
+        let always = [self.late, self.apart, self.at_once]
+            .iter()
+            .any(|fates| fates.count() >= 3 && count(fates) == fates.count());
+        // A FIN in place of any answer may be how a server refuses bodies.
+        let has_begun = [self.late, self.apart, self.at_once]
+            .iter()
+            .any(|fates| fates.that(|seen| is_short(seen, status) && seen.fate != Fate::Empty) > 0);
+        let shown = always && has_begun;
         Some(Risk {
             cause: "unread-request-body",
             what: format!(
@@ -423,10 +431,10 @@ impl Tried<'_> {
                  with the body unread; its error log says so (reset by peer)",
                 place.shown
             ),
-            severity: if short >= 3 { Severity::Fault } else { Severity::Trap },
+            severity: if shown { Severity::Fault } else { Severity::Trap },
             loses: Loses::Answer,
             // It is seen through somebody else.
-            sure: if short >= 3 {
+            sure: if shown {
                 Confidence::Likely
             } else {
                 Confidence::Undecided
@@ -542,7 +550,8 @@ fn next_requests(prober: &Prober<'_>, outcome: &mut Outcome, rounds: &[Round]) {
         without.iter().filter(|status| **status != expected).count(),
         without.len()
     ));
-    if !control_is_well {
+    // One alone may be something else that went wrong in that moment.
+    if !control_is_well || misread.len() < 2 {
         return;
     }
     outcome.measure(&NEXT, Value::Word("misread"));

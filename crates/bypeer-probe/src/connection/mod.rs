@@ -25,6 +25,8 @@ use crate::stop::Stop;
 pub const SLICE: Duration = Duration::from_millis(100);
 /// Received bytes that wait for whoever drives the connection; then nothing more is read.
 const INBOX: usize = 256 << 10;
+/// Taken at most of what comes after a wait is over: more than a kernel holds, and not what a peer sends for ever.
+const OVERDUE: u64 = 8 << 20;
 /// Read at once.
 const CHUNK: usize = 32 << 10;
 
@@ -45,6 +47,8 @@ pub struct Connection {
     read_all: bool,
     /// We sent FIN.
     shut: bool,
+    /// Bytes received until the first step whose time was over when it began; `None` while there is time.
+    overdue: Option<u64>,
     _permit: Permit,
 }
 
@@ -74,8 +78,14 @@ pub enum Step {
 impl Connection {
     /// Waits for the next thing to happen, until `until`, and sends of `out` when it can be sent.
     ///
-    /// Data that came is given out before the end that came after it, however late it is asked for.
+    /// Data that came is given out before the end that came after it, however late it is asked for. Of a peer that never ceases to
+    /// send, a bounded part is given out after `until`.
     pub fn step(&mut self, out: &[u8], until: Instant) -> Step {
+        if Instant::now() < until {
+            self.overdue = None;
+        } else if self.log.received - *self.overdue.get_or_insert(self.log.received) > OVERDUE {
+            return Step::TimedOut;
+        }
         loop {
             if self.stop.is_set() {
                 return Step::Stopped;
@@ -101,7 +111,8 @@ impl Connection {
             {
                 return step;
             }
-            if ready.is_empty() && now >= until {
+            // What cannot be read, for nobody took what came before, is reported over and over.
+            if now >= until && (ready.is_empty() || self.inbox.len() >= INBOX) {
                 return Step::TimedOut;
             }
         }

@@ -127,6 +127,7 @@ impl Dial {
             inbox: Vec::new(),
             read_all: false,
             shut: false,
+            overdue: None,
             _permit: permit,
         };
         if let Some(tls) = &self.tls {

@@ -6,6 +6,8 @@ use bypeer_wire::app::{Chunked, ChunkedRead, Framing, Method, ResponseHead, sole
 
 /// The largest head that is read.
 const HEAD_MAX: usize = 64 << 10;
+/// The most that interim answers may take together, beside their head's own bound.
+const INTERIM_MAX: usize = 256 << 10;
 /// Kept of a body.
 const BODY_KEPT: usize = 16 << 10;
 
@@ -52,8 +54,12 @@ pub struct AnswerReader {
     head: Vec<u8>,
     began: Option<Instant>,
     interim: Vec<u16>,
+    /// Bytes of them.
+    interim_len: usize,
     body: Option<Body>,
     answer: Option<Answer>,
+    /// What came is no answer: nothing more is taken.
+    broken: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,16 +103,27 @@ impl AnswerReader {
             head: Vec::new(),
             began: None,
             interim: Vec::new(),
+            interim_len: 0,
             body: None,
             answer: None,
+            broken: false,
         }
     }
 
-    /// Takes bytes that came at `at`.
+    /// Takes bytes that came at `at`. What was no answer once is none whatever follows, and is not kept.
     pub fn feed(&mut self, bytes: &[u8], at: Instant) -> Fed {
+        if self.broken {
+            return Fed::NotHttp;
+        }
         if bytes.is_empty() {
             return Fed::More;
         }
+        let fed = self.feed_head(bytes, at);
+        self.broken = fed == Fed::NotHttp;
+        fed
+    }
+
+    fn feed_head(&mut self, bytes: &[u8], at: Instant) -> Fed {
         let began = *self.began.get_or_insert(at);
         let mut used = 0;
         while self.answer.is_none() {
@@ -132,6 +149,10 @@ impl AnswerReader {
             used += head_len - before;
             if (100..200).contains(&sole.head.status) && sole.head.status != 101 {
                 self.interim.push(sole.head.status);
+                self.interim_len += head_len;
+                if self.interim_len > INTERIM_MAX {
+                    return Fed::NotHttp;
+                }
                 self.head.clear();
                 if used == bytes.len() {
                     return Fed::More;
@@ -296,6 +317,14 @@ mod tests {
         reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", Instant::now());
         reader.closed();
         assert!(!reader.finish().unwrap().complete);
+    }
+
+    #[test]
+    fn interim_answers_without_an_end_are_no_http() {
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100);
+        let mut reader = AnswerReader::new(&Method::Get);
+        let fed = (0..1000).map(|_| reader.feed(&interim, Instant::now()));
+        assert_eq!(fed.filter(|fed| *fed == Fed::More).count(), INTERIM_MAX / interim.len());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A request and what came of it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bypeer_wire::app::Method;
@@ -53,6 +54,21 @@ pub enum Writing {
     Apart(Duration),
 }
 
+impl fmt::Display for Ending {
+    /// In a few words, without what came.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Whole => f.write_str("it was answered"),
+            Ending::Closed => f.write_str("closed"),
+            Ending::Broken(broken) => write!(f, "broken off ({broken})"),
+            Ending::NotHttp(_) => f.write_str("what came is no HTTP/1"),
+            Ending::TlsBroken(why) => write!(f, "TLS broke: {why}"),
+            Ending::TimedOut => f.write_str("nothing more came in time"),
+            Ending::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
 impl Exchange {
     /// The status, where the whole answer came.
     pub fn status(&self) -> Option<u16> {
@@ -83,7 +99,7 @@ impl Connection {
                 if exchange.sent.is_none() || body.is_empty() {
                     return self.await_rest(exchange, &request.method, until);
                 }
-                std::thread::sleep(pause);
+                self.hold(Instant::now() + pause);
                 let mut rest = self.talk(&body, Some(&request.method), until);
                 rest.began = began;
                 rest.sent_bytes += exchange.sent_bytes;
@@ -149,6 +165,10 @@ impl Connection {
                 }
                 Step::Received(_) => {}
                 Step::Closed | Step::Over => {
+                    // Whoever read before met the reset.
+                    if let (Some((_, broken)), None) = (self.log().reset, self.log().fin) {
+                        break Ending::Broken(broken);
+                    }
                     reader.closed();
                     break Ending::Closed;
                 }

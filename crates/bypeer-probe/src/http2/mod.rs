@@ -31,6 +31,8 @@ pub struct Session {
     block: Vec<u8>,
     /// The block that is being collected ends the stream.
     block_ends_stream: bool,
+    /// The server does not read: it gets no more replies.
+    is_deaf: bool,
     seen: Seen,
 }
 
@@ -115,6 +117,7 @@ impl Session {
             inbox: Vec::new(),
             block: Vec::new(),
             block_ends_stream: false,
+            is_deaf: false,
             seen: Seen::default(),
         }
     }
@@ -186,11 +189,13 @@ impl Session {
             if self.read(&frame, &mut reply).is_none() {
                 return Some(Met::NotHttp2(frame.payload.iter().take(64).copied().collect()));
             }
-            if !reply.is_empty()
-                && let Err(step) = self.connection.send_all(&reply, Instant::now() + REPLY)
-                && matches!(step, Step::Stopped)
-            {
-                return Some(Met::Stopped);
+            if reply.is_empty() || self.is_deaf {
+                continue;
+            }
+            match self.connection.send_all(&reply, Instant::now() + REPLY) {
+                Ok(()) => {}
+                Err(Step::Stopped) => return Some(Met::Stopped),
+                Err(_) => self.is_deaf = true,
             }
         }
     }

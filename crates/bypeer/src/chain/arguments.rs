@@ -9,7 +9,7 @@ use bypeer_chain::time::{Unit, parse};
 use clap::Args;
 
 use crate::cli::Format;
-use crate::duration::duration;
+use crate::duration::wait;
 
 pub const LONG_ABOUT: &str = "\
 Checks a row of hops: are their idle timeouts in the right order?
@@ -64,7 +64,7 @@ pub struct ChainArguments {
     pub file: Option<PathBuf>,
 
     /// How long to wait for a probed server to close idle connections
-    #[arg(long, value_name = "DURATION", default_value = "135s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "135s", value_parser = wait)]
     pub longest_wait: Duration,
 
     /// Requests a second: over --connections together, or over each connection

@@ -8,7 +8,7 @@ use bypeer_diagnose::facts::software_by_id;
 use clap::Args;
 
 use crate::cli::Format;
-use crate::duration::duration;
+use crate::duration::wait;
 
 /// What `bypeer probe --help` begins with.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -169,11 +169,11 @@ pub struct Probe {
     pub serial: bool,
 
     /// How long to wait for the server to close idle connections
-    #[arg(long, value_name = "DURATION", default_value = "135s", value_parser = duration, help_heading = "Bounds")]
+    #[arg(long, value_name = "DURATION", default_value = "135s", value_parser = wait, help_heading = "Bounds")]
     pub longest_wait: Duration,
 
     /// How long to wait for an answer
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Bounds")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = wait, help_heading = "Bounds")]
     pub patience: Duration,
 }
 
@@ -198,6 +198,9 @@ fn client(text: &str) -> Result<Client, String> {
     }
 }
 
+/// What the probe sets by itself: another value would change what is asked.
+const ITS_OWN: [&str; 5] = ["Connection", "Content-Length", "Expect", "Transfer-Encoding", "Upgrade"];
+
 /// `Name: value`.
 fn field(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("give it as 'Name: value'")?;
@@ -205,6 +208,11 @@ fn field(text: &str) -> Result<(String, String), String> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {
         return Err(format!("{name:?} is no field name"));
+    }
+    if ITS_OWN.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return Err(format!(
+            "{name} is set by the probe itself, for it is a part of what is asked"
+        ));
     }
     if value.bytes().any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f) {
         return Err("the value holds a control character".to_owned());
@@ -228,5 +236,18 @@ fn size(text: &str) -> Result<usize, String> {
     match number.checked_mul(unit) {
         Some(size) if (1..=LARGEST).contains(&size) => Ok(size),
         _ => Err(format!("{text:?} is not between 1 and 256M")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_frame_requests_are_the_probes_own() {
+        assert_eq!(field("X-Test:  1 "), Ok(("X-Test".to_owned(), "1".to_owned())));
+        for wrong in ["content-length: 3", "Connection: close", "a b: c", "X: a\r\nb", "X"] {
+            assert!(field(wrong).is_err(), "{wrong}");
+        }
     }
 }

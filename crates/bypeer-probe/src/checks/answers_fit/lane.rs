@@ -116,7 +116,7 @@ impl<'a> Lane<'a> {
             let exchange = connection.exchange(&request, Writing::AtOnce, patience);
             match self.keep(exchange) {
                 Ok(answer) => return Ok(answer),
-                Err(ending) if is_new => return Err(format!("a request got no whole answer ({ending:?})")),
+                Err(ending) if is_new => return Err(format!("a request got no whole answer ({ending})")),
                 Err(_) => {}
             }
         }

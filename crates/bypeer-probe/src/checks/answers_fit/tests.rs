@@ -359,3 +359,13 @@ fn tokens_are_found_across_chunks() {
     assert_eq!(without_chunks(b"ff\r\nabc"), b"abc");
     assert_eq!(without_chunks(b"zz\r\nabc"), b"");
 }
+
+#[test]
+fn little_room_for_connections_is_enough() {
+    for at_once in 1..=5 {
+        let server = good();
+        let outcome = ask(&server.url(), "answers-fit", Options { at_once, ..options() });
+        assert_eq!(outcome.status, Status::Done, "{at_once}: {outcome:?}");
+        assert!(outcome.risks.is_empty(), "{at_once}: {outcome:?}");
+    }
+}

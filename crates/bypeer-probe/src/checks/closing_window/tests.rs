@@ -164,3 +164,15 @@ fn a_server_that_answers_only_first_requests_is_not_accused_of_its_close() {
     let outcome = ask(&server.url(), "closing-window", options());
     assert!(outcome.risks.is_empty(), "{outcome:?}");
 }
+
+#[test]
+fn an_answer_that_ends_with_the_connection_announces_its_close() {
+    let server = Server::start(|mut stream| {
+        if read_head(&mut stream).is_some() {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello");
+        }
+    });
+    let outcome = ask(&server.url(), "closing-window", options());
+    assert!(matches!(outcome.status, Status::Skipped(_)), "{outcome:?}");
+    assert!(outcome.risks.is_empty());
+}

@@ -140,3 +140,21 @@ fn a_refusal_that_stops_reading_before_the_end_loses_only_the_late_ones() {
         "{outcome:?}"
     );
 }
+
+#[test]
+fn a_server_that_resets_uploads_without_an_answer_may_be_refusing_them() {
+    let outcome = probe(|mut stream| {
+        let Some(head) = read_head(&mut stream) else { return };
+        if content_length(&head) > 1000 {
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        } else {
+            answer(&mut stream, "200 OK", "Connection: close\r\n", 10);
+        }
+    });
+    let risk = outcome.risks.first().unwrap();
+    assert_eq!(
+        (risk.severity, risk.sure, risk.loses),
+        (Severity::Trap, Confidence::Undecided, Loses::Outcome),
+        "{outcome:?}"
+    );
+}

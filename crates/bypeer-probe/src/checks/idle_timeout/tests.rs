@@ -155,6 +155,23 @@ fn half_a_body_has_a_limit_of_its_own() {
     );
 }
 
+#[test]
+fn answers_that_say_they_are_the_last_among_others_are_no_idle_limit() {
+    let server = Server::start(|mut stream| {
+        stream.set_read_timeout(Some(IDLE)).unwrap();
+        for fields in ["", "", "Connection: close\r\n"] {
+            if read_head(&mut stream).is_none() || !answer(&mut stream, "200 OK", fields, 3) {
+                return;
+            }
+        }
+    });
+    let outcome = seen_of(&server);
+    assert_eq!(word(&outcome, &KEPT).as_deref(), Some("kept"), "{outcome:?}");
+    let limit = outcome.value(&AFTER_ONE).and_then(Value::spread).unwrap();
+    assert!(limit.low() >= IDLE / 2, "{limit:?}");
+    assert_eq!(outcome.value(&AFTER_SEVERAL), None);
+}
+
 /// Closes with a reset.
 fn abort(stream: TcpStream) {
     let socket = socket2::Socket::from(stream);

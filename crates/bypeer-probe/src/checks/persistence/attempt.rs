@@ -130,13 +130,8 @@ pub(super) fn attempt(prober: &Prober<'_>, case: &Case, request: &Request) -> At
             };
             attempt.reset = matches!(ending, Ending::Broken(Broken::Reset));
             attempt.why = Some(match ending {
-                Ending::Closed => "closed".to_owned(),
-                Ending::Broken(broken) => format!("broken off ({broken})"),
-                Ending::NotHttp(_) => "what came is no HTTP/1".to_owned(),
-                Ending::TlsBroken(why) => why,
-                Ending::TimedOut | Ending::Whole | Ending::Stopped => {
-                    format!("nothing more within {:.0} s", prober.options.patience.as_secs_f64())
-                }
+                Ending::TimedOut => format!("nothing more within {:.0} s", prober.options.patience.as_secs_f64()),
+                other => other.to_string(),
             });
             return attempt;
         }

@@ -178,3 +178,44 @@ fn a_server_whose_answers_are_always_short_is_not_accused_of_bodies() {
     });
     assert!(outcome.risks.is_empty(), "{outcome:?}");
 }
+
+#[test]
+fn a_gateway_that_fails_now_and_then_is_not_accused_of_bodies() {
+    let turn = std::sync::atomic::AtomicU32::new(0);
+    let outcome = probe(move |mut stream| {
+        while let Some(head) = read_head(&mut stream) {
+            // Each third request goes to a server that is down.
+            let failed = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 3 == 2;
+            let status = if failed { "502 Bad Gateway" } else { "200 OK" };
+            if !read_body(&mut stream, content_length(&head)) || !answer(&mut stream, status, "", 100) {
+                break;
+            }
+        }
+    });
+    assert!(
+        outcome.risks.iter().all(|risk| risk.severity < Severity::Fault),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_server_that_refuses_bodies_by_a_fin_is_no_fault() {
+    let outcome = probe(|mut stream| {
+        while let Some(head) = read_head(&mut stream) {
+            let length = content_length(&head);
+            if !read_body(&mut stream, length) {
+                break;
+            }
+            if length > 0 {
+                return close_in_stages(stream);
+            }
+            answer(&mut stream, "200 OK", "", 100);
+        }
+    });
+    let risk = outcome.risks.first().unwrap();
+    assert_eq!(
+        (risk.severity, risk.sure),
+        (Severity::Trap, Confidence::Undecided),
+        "{outcome:?}"
+    );
+}

@@ -134,7 +134,7 @@ pub(super) fn http10(prober: &Prober<'_>) -> Http1 {
             chunked: answer.framing == Framing::Chunked,
         },
         (None, Ending::TimedOut) => Http1::Silent,
-        (None, ending) => Http1::Ended(ending_words(ending)),
+        (None, ending) => Http1::Ended(ending.to_string()),
     }
 }
 
@@ -282,17 +282,7 @@ fn spoken(prober: &Prober<'_>, exchange: &Exchange) -> Spoken {
         }
         (Some(answer), _) => Spoken::H1(answer.head.status),
         (None, Ending::TimedOut) => Spoken::Silent,
-        (None, ending) => Spoken::Ended(ending_words(ending)),
-    }
-}
-
-fn ending_words(ending: &Ending) -> String {
-    match ending {
-        Ending::Closed => "closed".to_owned(),
-        Ending::Broken(broken) => format!("broken off ({broken})"),
-        Ending::NotHttp(_) => "what came is no HTTP/1".to_owned(),
-        Ending::TlsBroken(why) => why.clone(),
-        Ending::Whole | Ending::TimedOut | Ending::Stopped => "nothing came".to_owned(),
+        (None, ending) => Spoken::Ended(ending.to_string()),
     }
 }
 
