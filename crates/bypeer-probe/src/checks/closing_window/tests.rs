@@ -118,7 +118,7 @@ fn behind_each_answer_that_closes_unannounced_the_next_request_is_lost() {
     let server = Server::start(|mut stream| {
         if read_head(&mut stream).is_some() {
             answer(&mut stream, "200 OK", "", 5);
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(60));
         }
     });
     let outcome = ask(&server.url(), "closing-window", options());
