@@ -387,7 +387,10 @@ fn other_ports_are_only_counted() {
     let local = asked_for.0.local_addr().unwrap();
     drop(asked_for.0);
     let event = watched.reset(local);
-    assert_eq!(event.user_stack.unwrap().bytes.len(), 16384);
+    assert!(
+        !event.user_stack.unwrap().bytes.is_empty(),
+        "the others took no room for stacks"
+    );
     let of_others = |event: &&Event| event.local.is_some_and(|local| others.contains(&local));
     assert!(
         !watched.events.iter().any(|event| of_others(&event)),

@@ -253,8 +253,21 @@ fn filters_choose_and_the_summary_counts_the_rest() {
             .as_str()
             .is_none_or(|server| !server.ends_with(&format!(":{other}")))
     }));
-    assert!(heard.summary()["not_asked_for"].as_u64().unwrap() >= 1);
     assert_eq!(heard.summary()["source"], "bpf");
+    // What is of other ports the kernel part only counted.
+    assert!(heard.summary()["resets_sent"].as_u64().unwrap() >= 2);
+    let notes = heard.summary()["notes"].to_string();
+    assert!(notes.contains("on other ports were only counted"), "{notes}");
+
+    // What is of other causes was looked at.
+    let mut command = program();
+    command.args(["watch", "--format", "json", "--cause", "so-linger-zero"]);
+    let watch = Watch::listening(command);
+    let (server, client, _) = pair(5);
+    drop(server);
+    std::thread::sleep(Duration::from_millis(50));
+    drop(client);
+    assert!(watch.end().summary()["not_asked_for"].as_u64().unwrap() >= 1);
 }
 
 #[test]
