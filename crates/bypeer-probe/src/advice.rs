@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bypeer_diagnose::facts::{self, Parameter, Recognised, Setting, Signs, Value as SettingValue};
+use bypeer_diagnose::facts::{self, Parameter, Place, Recognised, Setting, Signs, Sure, Value as SettingValue};
 
 use crate::card::Card;
 use crate::check::{Remedy, Risk};
@@ -102,7 +102,14 @@ impl Advice {
         let products = products(card);
         let client = rule(card);
         let clients = CLIENTS.iter().filter_map(|id| client_lines(id, &client)).collect();
-        let server = products.iter().filter_map(|found| server_lines(found, card)).collect();
+        // Settings of what only may be there, or stands behind another, are not those that were measured.
+        let in_front = products
+            .iter()
+            .find(|found| found.place == Place::Front && found.sure > Sure::Perhaps);
+        let server = in_front
+            .and_then(|found| server_lines(found, card))
+            .into_iter()
+            .collect();
         let beyond_clients = card.risks().iter().any(|(_, risk)| is_beyond_clients(risk));
         Advice {
             products,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bypeer_diagnose::facts::Sure;
 use bypeer_diagnose::{Confidence, Finding, Party};
 use bypeer_report::{Look, Page, Role, escape};
 
@@ -83,7 +84,8 @@ fn heading(page: &mut Page, card: &Card, advice: &Advice) {
                 .version
                 .as_ref()
                 .map_or_else(String::new, |version| format!(" {version}"));
-            format!("{}{version} ({})", found.software.name, escape(&found.why))
+            let perhaps = if found.sure == Sure::Perhaps { "perhaps " } else { "" };
+            format!("{perhaps}{}{version} ({})", found.software.name, escape(&found.why))
         })),
     }
     facts.push(format!("round trip {:.1} ms", card.round_trip.as_secs_f64() * 1000.0));

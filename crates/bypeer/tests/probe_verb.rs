@@ -373,3 +373,23 @@ fn the_lists_of_checks_agree() {
         );
     }
 }
+
+#[test]
+fn what_only_may_be_there_is_said_so_and_gets_no_settings() {
+    // Neither Server nor Date: some products look like that, and so does this one.
+    let server = Server::keeping(Duration::from_millis(400));
+    let arguments = [&*server.url(), "--only", "idle-timeout", "--longest-wait", "3s"];
+    let json = card(&probe(&[&arguments[..], &["--format", "json"]].concat()));
+    let products = json["products"].as_array().unwrap();
+    assert!(!products.is_empty(), "nothing to be unsure of: {json}");
+    assert!(products.iter().all(|product| product["sure"] == "perhaps"), "{products:?}");
+    assert_eq!(json["server_settings"].as_array().unwrap().len(), 0, "{json}");
+    let text = String::from_utf8(probe(&arguments).stdout).unwrap();
+    assert!(!text.contains("What the server can be set to instead"), "{text}");
+    for product in products {
+        let name = product["name"].as_str().unwrap();
+        let head: String = text.lines().take(4).collect::<Vec<_>>().join(" ");
+        let head = head.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(head.contains(&format!("perhaps {name}")), "{head}");
+    }
+}
