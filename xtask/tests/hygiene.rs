@@ -9,7 +9,7 @@ use bypeer_diagnose::causes::CAUSES;
 
 /// The crates of the house from the ground up: a crate depends only on those before it; `lingering` is depended on by
 /// whoever wants it.
-const ORDER: [&str; 10] = [
+const ORDER: [&str; 11] = [
     "lingering",
     "bypeer-wire",
     "bypeer-input",
@@ -19,6 +19,7 @@ const ORDER: [&str; 10] = [
     "bypeer-chain",
     "bypeer-probe",
     "bypeer-lab",
+    "bypeer-guard",
     "bypeer",
 ];
 
