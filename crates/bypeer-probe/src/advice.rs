@@ -47,6 +47,8 @@ pub struct Lines {
     pub software: &'static str,
     /// Its name.
     pub name: &'static str,
+    /// Whether it is this product is not sure.
+    pub perhaps: bool,
     /// To paste.
     pub lines: Vec<Line>,
 }
@@ -102,14 +104,13 @@ impl Advice {
         let products = products(card);
         let client = rule(card);
         let clients = CLIENTS.iter().filter_map(|id| client_lines(id, &client)).collect();
-        // Settings of what only may be there, or stands behind another, are not those that were measured.
-        let in_front = products
-            .iter()
-            .find(|found| found.place == Place::Front && found.sure > Sure::Perhaps);
-        let server = in_front
-            .and_then(|found| server_lines(found, card))
-            .into_iter()
-            .collect();
+        // What stands behind another is not what was measured; where nothing is sure, each that may be there gets its lines.
+        let in_front = || products.iter().filter(|found| found.place == Place::Front);
+        let sure = in_front().find(|found| found.sure > Sure::Perhaps);
+        let server = match sure {
+            Some(found) => server_lines(found, card).into_iter().collect(),
+            None => in_front().filter_map(|found| server_lines(found, card)).collect(),
+        };
         let beyond_clients = card.risks().iter().any(|(_, risk)| is_beyond_clients(risk));
         Advice {
             products,
@@ -295,6 +296,7 @@ fn client_lines(id: &str, rule: &ClientRule) -> Option<Lines> {
     (!lines.is_empty()).then_some(Lines {
         software: &software.id,
         name: &software.name,
+        perhaps: false,
         lines,
     })
 }
@@ -329,6 +331,7 @@ fn server_lines(found: &Recognised, card: &Card) -> Option<Lines> {
     (!lines.is_empty()).then_some(Lines {
         software: &found.software.id,
         name: &found.software.name,
+        perhaps: found.sure == Sure::Perhaps,
         lines,
     })
 }

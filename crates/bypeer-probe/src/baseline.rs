@@ -34,7 +34,9 @@ pub struct Comparison {
     pub same: usize,
     /// Those that are not.
     pub changed: Vec<Change>,
-    /// Measured then, not now.
+    /// Measured then; now the check was done and did not come so far.
+    pub failed_now: Vec<String>,
+    /// Measured then; now the check was not done.
     pub not_measured_now: Vec<String>,
     /// Measured now, not then.
     pub not_measured_before: Vec<String>,
@@ -91,11 +93,16 @@ impl Baseline {
             .flat_map(|done| &done.outcome.measured)
             .map(|measured| (measured.habit.name, ValueRecord::of(&measured.value)))
             .collect();
-        self.compare(&now)
+        let done: Vec<&str> = card.checks.iter().map(|done| done.check.id).collect();
+        self.compare(&now, &done)
     }
 
-    fn compare(&self, now: &BTreeMap<&str, ValueRecord>) -> Comparison {
+    fn compare(&self, now: &BTreeMap<&str, ValueRecord>, done: &[&str]) -> Comparison {
         let mut comparison = Comparison::default();
+        let was_asked = |name: &str| {
+            let mut asked = CHECKS.iter().filter(|check| done.contains(&check.id));
+            asked.any(|check| check.habits.iter().any(|habit| habit.name == name))
+        };
         for (name, before) in &self.values {
             let habit = CHECKS
                 .iter()
@@ -111,6 +118,7 @@ impl Baseline {
                     before: words(before),
                     now: words(now),
                 }),
+                (Some(_), None) if was_asked(name) => comparison.failed_now.push(name.clone()),
                 _ => comparison.not_measured_now.push(name.clone()),
             }
         }
@@ -203,7 +211,7 @@ mod tests {
         let baseline = Baseline {
             values: [("idle-timeout.after-one".to_owned(), before)].into(),
         };
-        baseline.compare(&[("idle-timeout.after-one", now)].into())
+        baseline.compare(&[("idle-timeout.after-one", now)].into(), &["idle-timeout"])
     }
 
     #[test]
@@ -244,10 +252,26 @@ mod tests {
         let baseline = Baseline {
             values: [("gone".to_owned(), time(1.0, 1.0))].into(),
         };
-        let comparison = baseline.compare(&[("idle-timeout.kept", ValueRecord::Flag { value: true })].into());
+        let comparison = baseline.compare(
+            &[("idle-timeout.kept", ValueRecord::Flag { value: true })].into(),
+            &["idle-timeout"],
+        );
         assert_eq!(comparison.not_measured_now, ["gone"]);
         assert_eq!(comparison.not_measured_before, ["idle-timeout.kept"]);
         assert!(comparison.changed.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_measured_again_counts_only_where_the_check_was_done() {
+        let baseline = Baseline {
+            values: [("idle-timeout.after-one".to_owned(), time(5.0, 5.0))].into(),
+        };
+        let asked = baseline.compare(&BTreeMap::new(), &["idle-timeout"]);
+        assert_eq!(asked.failed_now, ["idle-timeout.after-one"]);
+        assert!(asked.not_measured_now.is_empty());
+        let not_asked = baseline.compare(&BTreeMap::new(), &["lifetime"]);
+        assert!(not_asked.failed_now.is_empty());
+        assert_eq!(not_asked.not_measured_now, ["idle-timeout.after-one"]);
     }
 
     #[test]

@@ -178,6 +178,7 @@ struct RuleRecord<'a> {
 struct LinesRecord<'a> {
     software: &'a str,
     name: &'a str,
+    perhaps: bool,
     lines: Vec<LineRecord<'a>>,
 }
 
@@ -193,6 +194,7 @@ struct LineRecord<'a> {
 struct ComparisonRecord<'a> {
     same: usize,
     changed: Vec<ChangeRecord<'a>>,
+    failed_now: &'a [String],
     not_measured_now: &'a [String],
     not_measured_before: &'a [String],
 }
@@ -273,6 +275,7 @@ impl<'a> CardRecord<'a> {
                         now: &change.now,
                     })
                     .collect(),
+                failed_now: &comparison.failed_now,
                 not_measured_now: &comparison.not_measured_now,
                 not_measured_before: &comparison.not_measured_before,
             }),
@@ -361,6 +364,7 @@ impl LinesRecord<'_> {
         LinesRecord {
             software: lines.software,
             name: lines.name,
+            perhaps: lines.perhaps,
             lines: lines.lines.iter().map(LineRecord::of).collect(),
         }
     }

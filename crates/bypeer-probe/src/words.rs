@@ -295,11 +295,12 @@ fn tell_short(page: &mut Page, clients: &[Lines]) {
 }
 
 fn tell_lines(page: &mut Page, lines: &Lines) {
+    let perhaps = if lines.perhaps { "if it is " } else { "" };
     for line in &lines.lines {
         page.paragraph(
             2,
             Some(Role::Label),
-            &format!("{} · {} ({})", lines.name, line.place, line.purpose),
+            &format!("{perhaps}{} · {} ({})", lines.name, line.place, line.purpose),
         );
         for text in line.text.lines() {
             page.verbatim(6, Role::Copy, text);
@@ -392,6 +393,7 @@ pub fn comparison(comparison: &Comparison, look: Look) -> String {
     }
     page.field("same", &format!("{} habits", comparison.same));
     for (label, names) in [
+        ("not now", &comparison.failed_now),
         ("only then", &comparison.not_measured_now),
         ("only now", &comparison.not_measured_before),
     ] {

@@ -145,6 +145,8 @@ struct Fate {
     left: Left,
     /// From the last byte of either side to the end; `None`: it was not closed while we waited.
     after: Option<Duration>,
+    /// When that was.
+    ended: Option<Instant>,
     end: End,
     /// The last answer said that the connection would close.
     announced: bool,
@@ -185,6 +187,7 @@ fn leave(prober: &Prober<'_>, left: Left) -> Fate {
     let mut fate = Fate {
         left,
         after: None,
+        ended: None,
         end: End::Stopped,
         announced: false,
         promised: None,
@@ -248,6 +251,7 @@ fn leave(prober: &Prober<'_>, left: Left) -> Fate {
     };
     fate.end = end;
     fate.after = at.map(|at| at.saturating_duration_since(since));
+    fate.ended = at;
     if left == Left::AfterOne
         && let Some(after) = fate.after
     {
@@ -377,13 +381,54 @@ fn judge(prober: &Prober<'_>, fates: &[Fate]) -> Outcome {
     if let Some(promised) = used.iter().find_map(|fate| fate.promised) {
         outcome.measure(&PROMISED, Value::Count(u64::from(promised)));
     }
-    persistence(prober, &mut outcome, &used);
+    let all_at_once = all_at_once(fates);
+    outcome.seen.extend(all_at_once.clone());
+    persistence(prober, &mut outcome, &used, all_at_once);
     if fates.iter().any(|fate| fate.end == End::Stopped) {
         outcome.status = Status::Cut("stopped while connections were still open".to_owned());
     } else if let Some(why) = never {
         outcome.saw(format!("not all connections came so far; {why}"));
     }
     outcome
+}
+
+/// Connections that were left alone one after the other and ended together: one event ended them all, or a timer that looks at all of them
+/// now and then. From outside they look alike.
+fn all_at_once(fates: &[Fate]) -> Option<String> {
+    /// Starts this far apart show whether ends follow them.
+    const APART: Duration = Duration::from_millis(150);
+    let ended: Vec<(&Fate, Instant, Instant)> = fates
+        .iter()
+        .filter(|fate| matches!(fate.end, End::Fin | End::Reset))
+        .filter_map(|fate| Some((fate, fate.ended?.checked_sub(fate.after?)?, fate.ended?)))
+        .collect();
+    let situations = SITUATIONS
+        .iter()
+        .filter(|left| ended.iter().any(|(fate, ..)| fate.left == **left));
+    // One situation alone may have been served by one tick.
+    if situations.count() < 3 {
+        return None;
+    }
+    let spread = |of: &mut dyn Iterator<Item = Instant>| {
+        let (low, high) = of.fold((None, None), |(low, high): (Option<Instant>, Option<Instant>), at| {
+            (
+                Some(low.map_or(at, |low| low.min(at))),
+                Some(high.map_or(at, |high| high.max(at))),
+            )
+        });
+        high?.checked_duration_since(low?)
+    };
+    let began = spread(&mut ended.iter().map(|(_, began, _)| *began))?;
+    let over = spread(&mut ended.iter().map(|(.., over)| *over))?;
+    (began >= APART && over * 5 <= began).then(|| {
+        format!(
+            "all {} connections ended within {:.0} ms, although they had been left alone over {:.0} ms: the server looks at them once in a \
+             while, or something ended all of them (a restart?); measuring again tells",
+            ended.len(),
+            over.as_secs_f64() * 1000.0,
+            began.as_secs_f64() * 1000.0
+        )
+    })
 }
 
 /// A line about a situation; `None` where nothing came of it.
@@ -432,7 +477,7 @@ fn tell(group: &Group, words: &str, longest: Duration) -> Option<String> {
 }
 
 /// What becomes of a connection after an answer, and what that can lose.
-fn persistence(prober: &Prober<'_>, outcome: &mut Outcome, used: &[&Fate]) {
+fn persistence(prober: &Prober<'_>, outcome: &mut Outcome, used: &[&Fate], all_at_once: Option<String>) {
     let judged: Vec<&&Fate> = used
         .iter()
         .filter(|fate| fate.after.is_some() || fate.end == End::Kept)
@@ -502,13 +547,18 @@ fn persistence(prober: &Prober<'_>, outcome: &mut Outcome, used: &[&Fate]) {
         ),
         severity: Severity::Trap,
         loses: Loses::Request,
-        sure: Confidence::Certain,
-        because: vec![format!(
+        sure: match all_at_once {
+            None => Confidence::Certain,
+            Some(_) => Confidence::Likely,
+        },
+        because: std::iter::once(format!(
             "measured on {} connections: {:.3} to {:.3} s",
             times.count(),
             times.low().as_secs_f64(),
             times.high().as_secs_f64()
-        )],
+        ))
+        .chain(all_at_once)
+        .collect(),
         remedy: Remedy::Client,
         clauses: vec!["RFC 9112 §9.5"],
     });

@@ -37,7 +37,7 @@ docs/probe.md is the guide: what each check asks, and what the answers mean.";
 const EXIT_STATUS: &str = "\
 Exit status:
   0  nothing that loses data, or only what a client's settings avoid; with --against: no habit changed
-  1  faults: the server loses data however its clients are set; with --against: a habit changed
+  1  faults: the server loses data however its clients are set; with --against: a habit changed or was not to be measured
   2  trouble: no connection, no HTTP, or an option cannot be met";
 
 /// `bypeer probe`.
@@ -133,11 +133,11 @@ pub struct Probe {
     /// Where a request body may be sent without harm; by default a path that nobody has
     ///
     /// Bodies of a few bytes, by POST: give a path whose handler ignores or refuses bodies, to see whether its answers survive that.
-    #[arg(long, value_name = "PATH", help_heading = "Asking")]
+    #[arg(long, value_name = "PATH", value_parser = path, help_heading = "Asking")]
     pub body_path: Option<String>,
 
     /// Where large uploads go; by default a path that nobody has
-    #[arg(long, value_name = "PATH", help_heading = "Asking")]
+    #[arg(long, value_name = "PATH", value_parser = path, help_heading = "Asking")]
     pub upload_path: Option<String>,
 
     /// Bytes of a large upload, as 4M or 512K
@@ -147,7 +147,7 @@ pub struct Probe {
     /// A path whose answer holds what {nonce} stands for, as '/echo?q={nonce}'
     ///
     /// With it, answers on the wrong request are found by what they say.
-    #[arg(long, value_name = "PATH", help_heading = "Asking")]
+    #[arg(long, value_name = "PATH", value_parser = path, help_heading = "Asking")]
     pub echo_path: Option<String>,
 
     /// An address of this machine to connect from, for checks that use several; can be repeated
@@ -220,6 +220,22 @@ fn field(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.trim().to_owned()))
 }
 
+/// What a request line can hold as a path.
+fn path(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err(format!(
+            "{text:?} does not begin with /; give the path alone, as /upload"
+        ));
+    }
+    // RFC 3986 §3.5: a fragment is the client's own, and never sent.
+    match text.chars().find(|letter| !letter.is_ascii_graphic() || *letter == '#') {
+        Some(letter) => Err(format!(
+            "{text:?} holds {letter:?}, which a request line cannot; write it with %"
+        )),
+        None => Ok(text.to_owned()),
+    }
+}
+
 /// `4M`, `512K`, `1000`.
 fn size(text: &str) -> Result<usize, String> {
     const LARGEST: usize = 256 << 20;
@@ -248,6 +264,16 @@ mod tests {
         assert_eq!(field("X-Test:  1 "), Ok(("X-Test".to_owned(), "1".to_owned())));
         for wrong in ["content-length: 3", "Connection: close", "a b: c", "X: a\r\nb", "X"] {
             assert!(field(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_path_fits_into_a_request_line() {
+        for right in ["/", "/echo?q={nonce}", "/a%20b"] {
+            assert_eq!(path(right).as_deref(), Ok(right));
+        }
+        for wrong in ["", "upload", "http://h/", "/a b", "/a\r\nX: 1", "/ä", "/a#b"] {
+            assert!(path(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -83,7 +83,13 @@ pub(crate) fn run(arguments: &Probe, color: Color) -> anyhow::Result<Exit> {
     let exit = exit(&card, comparison.as_ref());
     let meaning = meaning(exit, comparison.is_some());
 
-    if let Some(path) = &arguments.save {
+    if let Some(path) = arguments.save.as_deref().filter(|_| card.stopped) {
+        // What is half a card would take the place of a whole one.
+        eprintln!(
+            "{}: not written, because the probe was stopped before its end",
+            path.display()
+        );
+    } else if let Some(path) = &arguments.save {
         let mut record = Vec::new();
         write_card(&mut record, &card, &advice, None, (exit.code(), meaning))?;
         fs::write(path, record).with_context(|| format!("{}: cannot be written", path.display()))?;
@@ -182,7 +188,7 @@ fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {
 /// Faults count, unless the question is whether anything changed.
 fn exit(card: &Card, comparison: Option<&Comparison>) -> Exit {
     let found = match comparison {
-        Some(comparison) => !comparison.changed.is_empty(),
+        Some(comparison) => !comparison.changed.is_empty() || !comparison.failed_now.is_empty(),
         None => card.risks().iter().any(|(_, risk)| risk.severity == Severity::Fault),
     };
     if found { Exit::Findings } else { Exit::Nothing }
@@ -190,7 +196,7 @@ fn exit(card: &Card, comparison: Option<&Comparison>) -> Exit {
 
 fn meaning(exit: Exit, compared: bool) -> &'static str {
     match (exit, compared) {
-        (Exit::Findings, true) => "a habit changed",
+        (Exit::Findings, true) => "a habit changed, or could not be measured again",
         (Exit::Findings, false) => "faults",
         (_, true) => "no habit changed",
         (_, false) => "no faults",

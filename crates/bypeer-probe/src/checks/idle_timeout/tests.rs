@@ -177,3 +177,30 @@ fn abort(stream: TcpStream) {
     let socket = socket2::Socket::from(stream);
     let _ = socket.set_linger(Some(Duration::ZERO));
 }
+
+#[test]
+fn an_end_of_all_at_once_is_no_certain_limit() {
+    let over = std::sync::OnceLock::new();
+    let restarted = Server::start(move |mut stream| {
+        let over: &Instant = over.get_or_init(|| Instant::now() + Duration::from_millis(2500));
+        let left = |over: &Instant| {
+            over.saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1))
+        };
+        stream.set_read_timeout(Some(left(over))).unwrap();
+        while read_head(&mut stream).is_some() && answer(&mut stream, "200 OK", "", 3) {
+            stream.set_read_timeout(Some(left(over))).unwrap();
+        }
+        thread::sleep(left(over));
+    });
+    for (server, sure) in [(restarted, Confidence::Likely), (keeping(""), Confidence::Certain)] {
+        let outcome = seen_of(&server);
+        let told = outcome
+            .seen
+            .iter()
+            .any(|line| line.contains("or something ended all of them"));
+        assert_eq!(told, sure == Confidence::Likely, "{:?}", outcome.seen);
+        assert_eq!(outcome.risks.len(), 1);
+        assert_eq!(outcome.risks[0].sure, sure);
+    }
+}
