@@ -111,6 +111,7 @@ fn nginx_is_as_configured() {
                 (Left::InBody, Limit::AtOnce),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }
@@ -137,6 +138,7 @@ fn apache_is_as_configured() {
                 (Left::InBody, Limit::Is(1000)),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }
@@ -161,6 +163,7 @@ fn haproxy_is_as_configured() {
                 (Left::InHead, Limit::Is(1000)),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }
@@ -187,6 +190,7 @@ fn lighttpd_is_as_configured() {
                 (Left::InBody, Limit::AtOnce),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }

@@ -49,6 +49,7 @@ fn go_is_as_configured() {
                 (Left::InBody, Limit::Is(3000)),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }

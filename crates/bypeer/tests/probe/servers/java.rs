@@ -62,6 +62,7 @@ fn tomcat_is_as_configured() {
                 (Left::InBody, Limit::AtOnce),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }

@@ -39,6 +39,7 @@ fn node_is_as_configured_and_adds_a_second() {
                 (Left::InBody, Limit::AtOnce),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }

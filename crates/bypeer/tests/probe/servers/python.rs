@@ -102,6 +102,7 @@ fn gunicorn_sync_keeps_nothing_and_says_so() {
                 (Left::InBody, Limit::AtOnce),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }
@@ -127,6 +128,7 @@ fn gunicorn_gthread_is_as_configured() {
                 (Left::InBody, Limit::AtOnce),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }
@@ -152,6 +154,7 @@ fn uvicorn_is_as_configured() {
                 (Left::InBody, Limit::AtOnce),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }
@@ -176,7 +179,9 @@ fn uwsgi_http_socket_keeps_nothing_and_says_nothing() {
                 (Left::InHead, Limit::Is(2000)),
                 (Left::InBody, Limit::AtOnce),
             ],
-            faults: &["idle-timeout", "closing-window"],
+            faults: &["idle-timeout"],
+            // On loopback a request rarely meets the close behind an answer.
+            by_chance: &["closing-window"],
         },
     );
 }
@@ -203,6 +208,7 @@ fn uwsgi_http11_socket_is_as_configured() {
                 (Left::InBody, Limit::AtOnce),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }
@@ -230,6 +236,7 @@ fn http_server_serves_one_at_a_time_and_is_as_configured() {
             ],
             // It takes a body that its user does not read for the next request.
             faults: &["unread-body"],
+            by_chance: &[],
         },
     );
 }

@@ -40,6 +40,7 @@ fn puma_is_as_configured() {
                 (Left::InBody, Limit::Is(1000)),
             ],
             faults: &[],
+            by_chance: &[],
         },
     );
 }
