@@ -76,6 +76,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         .iter()
         .map(|series| Kernel::get(series, &store))
         .collect::<Result<_>>()?;
+    for tool in [tool::BUSYBOX, tool::QEMU] {
+        tool.path()?;
+    }
     let bypeer = crate::bypeer::build()?;
     let job = match arguments.command.as_slice() {
         [] => image::DEFAULT_JOB.to_owned(),
