@@ -277,3 +277,6 @@ impl<T: Send + 'static> fmt::Debug for Closer<T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests;

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod blocking;
+mod body;
 mod closer;
 mod limits;
 mod outcome;
@@ -16,6 +17,9 @@ pub mod state;
 mod tokio_streams;
 
 pub use blocking::close;
+#[cfg(feature = "http-body")]
+pub use body::drain_http_body;
+pub use body::{Drained, drain_body};
 pub use closer::Closer;
 pub use limits::Limits;
 pub use outcome::{Counts, Ended, Outcome};
