@@ -93,6 +93,8 @@ pub async fn drain_http_body<B: http_body::Body>(body: B, limits: &Limits) -> Dr
                 return Drained { bytes, ended };
             }
         };
+        // Frames may be there without end; other tasks have their turn.
+        tokio::task::coop::consume_budget().await;
         let frame = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx));
         let frame = match due {
             Some(due) => timeout_at(Instant::from_std(due), frame).await,
