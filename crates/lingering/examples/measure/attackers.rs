@@ -79,6 +79,7 @@ fn told(counts: &Counts) -> String {
 
 /// The first byte says who it is: h is honest, n never reads and is answered at length.
 fn serve(listener: &TcpListener, closer: &Closer<bool>) {
+    let long_answer = vec![b'r'; LARGE];
     for stream in listener.incoming().flatten() {
         let mut kind = [0];
         if (&stream).read_exact(&mut kind).is_err() {
@@ -86,7 +87,7 @@ fn serve(listener: &TcpListener, closer: &Closer<bool>) {
         }
         if kind == *b"n" {
             let _ = stream.set_nonblocking(true);
-            let _ = (&stream).write(&vec![b'r'; LARGE]);
+            let _ = (&stream).write(&long_answer);
         } else if (&stream).write_all(ANSWER).is_err() {
             continue;
         }
@@ -97,7 +98,10 @@ fn serve(listener: &TcpListener, closer: &Closer<bool>) {
 fn honest_upload(server: SocketAddr) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server)?;
     stream.write_all(b"h")?;
-    stream.write_all(&vec![b'u'; 8_000_000])?;
+    let piece = [b'u'; 64_000];
+    for _ in 0..125 {
+        stream.write_all(&piece)?;
+    }
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
