@@ -1,0 +1,153 @@
+//! What is asked of the system, for any connected stream socket. No call here waits.
+
+use std::cell::RefCell;
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::net::{RecvFlags, Shutdown, sockopt};
+
+use crate::outcome::{Ended, Outcome};
+use crate::state::{Event, State};
+
+/// How much one read throws away at most. Where the kernel can drop received bytes without copying them this is address
+/// space, and no memory.
+const SCRATCH: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
+    256 << 10
+} else {
+    16 << 10
+};
+
+thread_local! {
+    static DISCARDED: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// Bytes that arrived and were not read: `FIONREAD`. A close with any of them unread sends a reset, on Linux as RFC 1122
+/// 4.2.2.13 and RFC 2525 2.17 have it. `None` where the system does not say.
+pub fn unread(socket: impl AsFd) -> Option<u64> {
+    rustix::io::ioctl_fionread(socket).ok()
+}
+
+/// Bytes that were written and not acknowledged by the peer's kernel: `SIOCOUTQ`. A FIN that is under way counts as one
+/// more. For unix sockets what the peer has not read, in kernel memory. `None` where the system does not say, which is
+/// everywhere but on Linux.
+pub fn unsent(socket: impl AsFd) -> Option<u64> {
+    crate::outq::unsent(socket.as_fd())
+}
+
+/// SO_LINGER, if it is set.
+pub fn so_linger(socket: impl AsFd) -> Option<Duration> {
+    sockopt::socket_linger(socket).ok().flatten()
+}
+
+/// Switches SO_LINGER off. With 0 s the close would reset and throw away what is not acknowledged; with more it would
+/// block the thread, also for a socket that never blocks.
+pub(crate) fn clear_so_linger(socket: BorrowedFd<'_>) {
+    if so_linger(socket).is_some() {
+        // The worst of a failure is the close that the owner had asked for.
+        let _ = sockopt::set_socket_linger(socket, None);
+    }
+}
+
+/// A close that begins now. SO_LINGER is off from here on.
+pub(crate) fn begin(socket: BorrowedFd<'_>, now: Instant) -> State {
+    clear_so_linger(socket);
+    State::new(now, unsent(socket))
+}
+
+/// Queues our FIN behind everything that was written.
+pub(crate) fn half_close(socket: BorrowedFd<'_>) -> Event {
+    match rustix::net::shutdown(socket, Shutdown::Write) {
+        Ok(()) => Event::HalfClosed,
+        Err(error) => half_close_failed(socket, error.into()),
+    }
+}
+
+/// Why a half-close failed: behind ENOTCONN may stand a reset that nobody was told of yet. A read is told.
+pub(crate) fn half_close_failed(socket: BorrowedFd<'_>, error: io::Error) -> Event {
+    let kind = match error.kind() {
+        io::ErrorKind::NotConnected => match discard(socket, 1) {
+            Err(cause) if cause.kind() != io::ErrorKind::WouldBlock => cause.kind(),
+            _ => io::ErrorKind::NotConnected,
+        },
+        kind => kind,
+    };
+    Event::Failed(kind)
+}
+
+/// What lies there to be read, of which so much is thrown away at most. `None`: nothing yet.
+pub(crate) fn read(socket: BorrowedFd<'_>, most: u64) -> Option<Event> {
+    loop {
+        match discard(socket, most) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            result => return Some(read_event(result)),
+        }
+    }
+}
+
+/// What a read that did not have to wait tells.
+pub(crate) fn read_event(result: io::Result<u64>) -> Event {
+    match result {
+        Ok(0) => Event::EndOfFile,
+        Ok(bytes) => Event::Received(bytes),
+        Err(error) => Event::Failed(error.kind()),
+    }
+}
+
+/// Nothing happened until now.
+pub(crate) fn look(socket: BorrowedFd<'_>, state: &State) -> Event {
+    Event::Looked(unsent_data(socket, state))
+}
+
+/// What became of a close that ends now; asked while the socket is still open.
+pub(crate) fn outcome(socket: BorrowedFd<'_>, state: &State, ended: Ended, now: Instant) -> Outcome {
+    Outcome {
+        ended,
+        drained: state.drained(),
+        unsent: unsent_data(socket, state),
+        unread: unread(socket),
+        lasted: now.saturating_duration_since(state.began()),
+    }
+}
+
+fn unsent_data(socket: BorrowedFd<'_>, state: &State) -> Option<u64> {
+    match state.is_half_closed() {
+        true => crate::outq::unsent_before_fin(socket),
+        false => unsent(socket),
+    }
+}
+
+/// Reads and throws away at most so many bytes. 0: the peer's FIN. `WouldBlock`: nothing is there.
+pub(crate) fn discard(socket: BorrowedFd<'_>, most: u64) -> io::Result<u64> {
+    DISCARDED.with_borrow_mut(|scratch| {
+        let length = usize::try_from(most).unwrap_or(usize::MAX).clamp(1, scratch.len());
+        let (_, received) = rustix::net::recv(socket, &mut scratch[..length], discarding())?;
+        Ok(received as u64)
+    })
+}
+
+/// tcp(7): with MSG_TRUNC received bytes are discarded and not copied. Unix sockets do not heed it, and copy.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn discarding() -> RecvFlags {
+    RecvFlags::DONTWAIT | RecvFlags::TRUNC
+}
+
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+fn discarding() -> RecvFlags {
+    RecvFlags::DONTWAIT
+}
+
+/// Windows has no MSG_DONTWAIT: see `never_block`.
+#[cfg(windows)]
+fn discarding() -> RecvFlags {
+    RecvFlags::empty()
+}
+
+/// Makes reads return at once, where a flag of each read cannot say it.
+pub(crate) fn never_block(socket: BorrowedFd<'_>) -> io::Result<()> {
+    if cfg!(windows) {
+        rustix::io::ioctl_fionbio(socket, true)?;
+    }
+    Ok(())
+}

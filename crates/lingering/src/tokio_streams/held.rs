@@ -1,0 +1,86 @@
+//! One stream that lingers, and how it is driven.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::transport::{Socket, SocketRef, Transport};
+use crate::limits::Limits;
+use crate::socket;
+use crate::state::{Event, State};
+
+/// A stream on its way out.
+pub(crate) enum Held {
+    /// The good-bye of what lies on the socket is not said yet.
+    Layered(Box<dyn Transport>),
+    /// A socket.
+    Bare(Socket),
+}
+
+impl Held {
+    pub(crate) fn new(stream: impl Transport) -> Held {
+        match stream.plain() {
+            Ok(socket) => Held::Bare(socket),
+            Err(stream) => Held::Layered(Box::new(stream)),
+        }
+    }
+
+    /// The close begins. A socket is half-closed at once, whenever the task gets to it.
+    pub(crate) fn begin(&self, now: Instant, limits: &Limits) -> State {
+        let mut state = socket::begin(self.socket().fd(), now);
+        if let Held::Bare(socket) = self
+            && socket::half_close(socket.borrowed().fd()) == Event::HalfClosed
+        {
+            // Limits of 0 end it here; the task, which is called in any case, will find the same.
+            let _ = state.on(Event::HalfClosed, now, limits);
+        }
+        state
+    }
+
+    /// The next thing that happens to it. The waker of `cx` is called when there may be another.
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>, state: &State, allowance: u64) -> Poll<Event> {
+        match self {
+            Held::Layered(stream) => poll_event(&mut **stream, cx, state, allowance),
+            Held::Bare(socket) => poll_event(socket, cx, state, allowance),
+        }
+    }
+
+    /// Throws away what lies on the socket. When it has said its good-bye it is of no more use, and may be tens of
+    /// kilobytes.
+    pub(crate) fn bare(self) -> Held {
+        match self {
+            Held::Layered(stream) => Held::Bare(stream.into_socket()),
+            bare => bare,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> SocketRef<'_> {
+        match self {
+            Held::Layered(stream) => stream.socket(),
+            Held::Bare(socket) => socket.borrowed(),
+        }
+    }
+}
+
+/// The next thing that happens to the stream.
+pub(crate) fn poll_event<S: Transport + ?Sized>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    state: &State,
+    allowance: u64,
+) -> Poll<Event> {
+    if !state.is_half_closed()
+        && let Poll::Ready(result) = Pin::new(&mut *stream).poll_shutdown(cx)
+    {
+        return Poll::Ready(match result {
+            Ok(()) => Event::HalfClosed,
+            Err(error) => socket::half_close_failed(stream.socket().fd(), error),
+        });
+    }
+    if !state.reads() {
+        return Poll::Pending;
+    }
+    // Also while the good-bye waits for room: a peer that reads nothing before all of its upload is taken would else
+    // wait for us as we for it.
+    stream.socket().poll_discard(cx, allowance).map(socket::read_event)
+}
