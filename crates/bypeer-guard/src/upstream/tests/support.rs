@@ -28,7 +28,9 @@ pub fn run<F: Future<Output = ()>>(test: F) {
         .build()
         .unwrap();
     let local = tokio::task::LocalSet::new();
-    let ended = local.block_on(&runtime, async { tokio::time::timeout(Duration::from_secs(60), test).await });
+    let ended = local.block_on(&runtime, async {
+        tokio::time::timeout(Duration::from_secs(60), test).await
+    });
     assert!(ended.is_ok(), "the test hangs");
 }
 
