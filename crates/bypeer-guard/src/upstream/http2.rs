@@ -55,8 +55,20 @@ struct Connection {
     number: u64,
     requests: Cell<u64>,
     active: Cell<usize>,
+    driver: Driver,
+}
+
+/// hyper's half of a connection, which a task polls. `None`: the connection has ended.
+type Driver = Rc<RefCell<Option<hyper::client::conn::http2::Connection<HyperIo<Stream>, Outgoing, LocalExecutor>>>>;
+
+impl Connection {
     /// Requests that the server takes at once.
-    room: Rc<Cell<usize>>,
+    fn room(&self) -> usize {
+        self.driver
+            .borrow()
+            .as_ref()
+            .map_or(0, |driver| driver.current_max_send_streams())
+    }
 }
 
 impl Connections {
@@ -69,9 +81,8 @@ impl Connections {
     fn usable(&self, target: usize) -> Option<Rc<Connection>> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| !connection.sender.is_closed());
-        let has_room = |connection: &&Rc<Connection>| {
-            connection.target == target && connection.active.get() < connection.room.get()
-        };
+        let has_room =
+            |connection: &&Rc<Connection>| connection.target == target && connection.active.get() < connection.room();
         open.iter().find(has_room).cloned()
     }
 
@@ -134,7 +145,7 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
         .max_header_list_size(u32::try_from(worker.config.head).unwrap_or(u32::MAX))
         .handshake(HyperIo(ready.stream));
     let made = tokio::time::timeout(worker.config.connect, handshake).await;
-    let (sender, mut driver) = made
+    let (sender, driver) = made
         .map_err(|_| Failure::ConnectTimeout)?
         .map_err(|error| other(error).0)?;
     let shared = worker.shared.clone();
@@ -150,17 +161,17 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
         number,
         _leave: ready.leave,
     };
-    let room = Rc::new(Cell::new(usize::MAX));
-    let shown = room.clone();
+    let driver = Rc::new(RefCell::new(Some(driver)));
+    let driven = driver.clone();
     tokio::task::spawn_local(async move {
         let _closed = closed;
         // What goes wrong is told to every request on it.
-        let _ = poll_fn(|cx| {
-            let ended = Pin::new(&mut driver).poll(cx);
-            shown.set(driver.current_max_send_streams());
-            ended
+        let _ = poll_fn(|cx| match &mut *driven.borrow_mut() {
+            Some(driver) => Pin::new(driver).poll(cx),
+            None => Poll::Ready(Ok(())),
         })
         .await;
+        driven.take();
     });
     Ok(Connection {
         sender,
@@ -168,7 +179,7 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
         number,
         requests: Cell::new(0),
         active: Cell::new(0),
-        room,
+        driver,
     })
 }
 
