@@ -61,10 +61,15 @@ impl Peer {
         self.read.drain(..count).collect()
     }
 
+    /// What was read and not looked at.
+    pub fn taken(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.read)
+    }
+
     /// Reads until the client closes.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
-        std::mem::take(&mut self.read)
+        self.taken()
     }
 
     /// One read from the socket. `false`: there is no more.
