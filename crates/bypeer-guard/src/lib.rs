@@ -12,3 +12,4 @@
 pub mod account;
 pub mod config;
 pub mod failure;
+pub mod upstream;
