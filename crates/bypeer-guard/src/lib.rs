@@ -12,3 +12,7 @@
 pub mod account;
 pub mod config;
 pub mod failure;
+pub mod guard;
+pub mod handover;
+pub mod listener;
+pub mod say;
