@@ -109,6 +109,9 @@ pub(crate) struct Worker {
     now: Cell<Millis>,
     draining: Cell<bool>,
     running: Cell<bool>,
+    /// Places where clients are accepted.
+    accepting: Cell<usize>,
+    /// Something of what a drain waits for has ended.
     emptied: tokio::sync::Notify,
 }
 
@@ -190,6 +193,7 @@ impl Worker {
             now: Cell::new(0),
             draining: Cell::new(false),
             running: Cell::new(true),
+            accepting: Cell::new(0),
             emptied: tokio::sync::Notify::new(),
         })
     }
@@ -282,6 +286,7 @@ impl Worker {
             let socket = tokio::net::TcpListener::from_std(socket)?;
             let place = Rc::new(Place::new(listening.name, listening.tls));
             places.push(place.clone());
+            self.accepting.set(self.accepting.get() + 1);
             tokio::task::spawn_local(accept::run(self.clone(), socket, place));
         }
         Ok(())
@@ -313,8 +318,6 @@ impl Worker {
                 client.order(Order::Finish(Why::Announced));
             }
         }
-        // The accepting tasks have yet to take what is queued.
-        tokio::task::yield_now().await;
         let _ = tokio::time::timeout(close.drain, self.empty()).await;
         let mut cut = 0;
         for client in &*self.clients.borrow() {
@@ -335,10 +338,17 @@ impl Worker {
         self.lingering.finish(close.total).await;
     }
 
+    /// Nobody more is accepted at one of the places, and who was queued there is a client now.
+    fn closed(&self) {
+        self.accepting.set(self.accepting.get() - 1);
+        self.emptied.notify_waiters();
+    }
+
+    /// Waits until nobody is there and nobody can come.
     async fn empty(&self) {
         loop {
             let emptied = self.emptied.notified();
-            if self.clients.borrow().is_empty() {
+            if self.accepting.get() == 0 && self.clients.borrow().is_empty() {
                 return;
             }
             emptied.await;
