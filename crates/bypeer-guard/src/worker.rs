@@ -87,7 +87,8 @@ pub(crate) struct Listening {
 /// What a worker is told.
 pub(crate) enum Command {
     Reload(Plan),
-    Drain,
+    /// After so long nobody more is accepted.
+    Drain(Duration),
     Finish,
 }
 
@@ -253,12 +254,17 @@ impl Worker {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Reload(plan) => self.reload(plan, &mut places),
-                Command::Drain => {
-                    places.drain(..).for_each(|place| place.stop());
+                Command::Drain(closing) => {
+                    self.draining.set(true);
+                    let drain = async {
+                        tokio::time::sleep(closing).await;
+                        places.drain(..).for_each(|place| place.stop());
+                        self.drain().await;
+                    };
                     tokio::select! {
                         biased;
                         () = self.finished(&mut commands) => return,
-                        () = self.drain() => drained(),
+                        () = drain => drained(),
                     }
                 }
                 Command::Finish => return,
@@ -311,7 +317,6 @@ impl Worker {
     }
 
     async fn drain(self: &Rc<Worker>) {
-        self.draining.set(true);
         let close = self.settings().config.close.clone();
         for client in &*self.clients.borrow() {
             if client.http2.get() {

@@ -65,10 +65,14 @@ fn without_descriptors_nobody_is_accepted_and_nothing_spins() {
         let time = clock_gettime(ClockId::ProcessCPUTime);
         Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
     };
-    let (began, worked) = (Instant::now(), busy());
-    std::thread::sleep(Duration::from_millis(1000));
-    let (lasted, worked) = (began.elapsed(), busy() - worked);
-    assert!(worked < lasted / 4, "{worked:?} of {lasted:?}");
+    // What spins does so all the time; a machine that is short of processors charges us for its own delays now and then.
+    let least = (0..5).map(|_| {
+        let (began, before) = (Instant::now(), busy());
+        std::thread::sleep(Duration::from_millis(250));
+        (busy() - before).as_secs_f64() / began.elapsed().as_secs_f64()
+    });
+    let least = least.fold(f64::INFINITY, f64::min);
+    assert!(least < 0.1, "it is busy for {least} of the time");
     drop(taken);
     for client in clients {
         assert_eq!(Client::of(client.into()).get("/a").text(), "/a");
