@@ -11,8 +11,11 @@
 
 pub mod account;
 pub mod config;
+
 pub mod failure;
+
 pub mod guard;
 pub mod handover;
 pub mod listener;
 pub mod say;
+pub mod upstream;

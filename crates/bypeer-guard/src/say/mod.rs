@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::account::Account;
+use crate::upstream;
 
 /// Is told what happens, on the worker's thread, and must not block for long.
 pub trait Sink: Send + Sync {
@@ -17,9 +18,11 @@ pub trait Sink: Send + Sync {
     /// A request was refused before its head was understood: there is no account of it.
     fn refused(&self, client: SocketAddr, refusal: Refusal);
 
-    /// A connection with a client or with the server was opened, or is no longer used. For a client's connection, lingering
-    /// comes after.
-    fn connection(&self, side: Side, change: Change);
+    /// A client's connection was opened, or is no longer used. Lingering comes after, and [`Sink::closed`] then.
+    fn client(&self, client: SocketAddr, change: Change);
+
+    /// What happened on connections to the server outside of an exchange, or behind one.
+    fn server(&self, event: &upstream::Event<'_>);
 
     /// A client's connection has lingered, and is closed.
     fn closed(&self, client: SocketAddr, outcome: &lingering::Outcome);
@@ -28,16 +31,7 @@ pub trait Sink: Send + Sync {
     fn notice(&self, notice: &Notice);
 }
 
-/// Whose connection it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// One that a client opened.
-    Client,
-    /// One to the server.
-    Server,
-}
-
-/// What became of a connection.
+/// What became of a client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
     /// It is there.
@@ -165,7 +159,8 @@ pub struct Silent;
 impl Sink for Silent {
     fn exchange(&self, _: &Account) {}
     fn refused(&self, _: SocketAddr, _: Refusal) {}
-    fn connection(&self, _: Side, _: Change) {}
+    fn client(&self, _: SocketAddr, _: Change) {}
+    fn server(&self, _: &upstream::Event<'_>) {}
     fn closed(&self, _: SocketAddr, _: &lingering::Outcome) {}
     fn notice(&self, _: &Notice) {}
 }
