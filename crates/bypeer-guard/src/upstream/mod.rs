@@ -3,6 +3,8 @@
 //! An [`Upstream`] is a worker's own (it is not `Send`); what all workers know of the server is in [`Shared`].
 //! It needs a [`LocalSet`](tokio::task::LocalSet) around it: the idle connections are watched by one task of the worker.
 
+mod framing;
+mod head;
 mod shared;
 mod simple;
 mod stream;
