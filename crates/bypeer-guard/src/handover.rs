@@ -115,6 +115,11 @@ impl Inherited {
             .collect()
     }
 
+    /// Whether a process before waits to be told that clients are answered here.
+    pub fn is_from_process_before(&self) -> bool {
+        self.old.is_some()
+    }
+
     /// Tells the process before that clients are answered here: it drains then. Sockets that were not taken are closed.
     pub fn ready(self) {
         if let Some(mut old) = self.old {

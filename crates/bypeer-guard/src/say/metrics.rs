@@ -1,6 +1,7 @@
 //! Counters for Prometheus. All labels are from fixed tables: no address, path or method of a client is among them. Every series is there
 //! from the beginning, at 0.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use super::found::Found;
 use super::{Change, Why};
 use crate::account::Account;
 use crate::failure::Failure;
-use crate::upstream::Event;
+use crate::guard::Figures;
+use crate::upstream::{Counters, Event, Shared};
+pub use bypeer_report::prometheus::CONTENT_TYPE;
 
 /// Upper bounds of the histogram, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -85,7 +88,6 @@ pub struct Metrics {
     closes: [AtomicU64; CLOSES.len()],
     drained: AtomicU64,
     kept_from_reset: AtomicU64,
-    servers_opened: AtomicU64,
     closed_idle: [AtomicU64; 2],
     unsolicited: AtomicU64,
     log_dropped: AtomicU64,
@@ -113,7 +115,6 @@ impl Metrics {
             closes: Default::default(),
             drained: AtomicU64::new(0),
             kept_from_reset: AtomicU64::new(0),
-            servers_opened: AtomicU64::new(0),
             closed_idle: Default::default(),
             unsolicited: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
@@ -208,7 +209,7 @@ impl Metrics {
 
     pub(super) fn server(&self, event: &Event<'_>) {
         match event {
-            Event::Opened { .. } => self.servers_opened.fetch_add(1, Relaxed),
+            Event::Opened { .. } => 0,
             Event::ClosedIdle { reset, .. } => self.closed_idle[usize::from(*reset)].fetch_add(1, Relaxed),
             Event::Unsolicited { .. } => self.unsolicited.fetch_add(1, Relaxed),
         };
@@ -245,8 +246,8 @@ impl Metrics {
         self.unsolicited.load(Relaxed)
     }
 
-    /// All of it in Prometheus's text format.
-    pub fn render(&self) -> String {
+    /// All of it in Prometheus's text format, with how the guard stands and what it counts of the server.
+    pub fn render(&self, guard: Option<(Figures, Arc<Shared>)>) -> String {
         let mut out = String::with_capacity(24 << 10);
         labelled(
             &mut out,
@@ -343,11 +344,6 @@ impl Metrics {
                 &self.clients_opened,
             ),
             (
-                "bypeer_guard_server_connections_opened_total",
-                "Connections to the server that were opened.",
-                &self.servers_opened,
-            ),
-            (
                 "bypeer_guard_drained_bytes_total",
                 "Bytes of clients that were read and thrown away at a close.",
                 &self.drained,
@@ -371,6 +367,9 @@ impl Metrics {
         for (name, help, count) in plain {
             header(&mut out, name, "counter", help);
             sample(&mut out, name, &[], count.load(Relaxed));
+        }
+        if let Some((figures, shared)) = guard {
+            render_guard(&mut out, &figures, &shared.counters);
         }
         header(&mut out, "bypeer_guard_info", "gauge", "What answers: always 1.");
         sample(&mut out, "bypeer_guard_info", &[("version", self.version)], 1);
@@ -414,6 +413,54 @@ impl Metrics {
             self.micros.load(Relaxed) as f64 / 1e6,
         );
         sample(out, "bypeer_guard_exchange_seconds_count", &[], so_far);
+    }
+}
+
+/// What the workers and their connections to the server count themselves.
+fn render_guard(out: &mut String, figures: &Figures, counters: &Counters) {
+    let (opened, closed) = (counters.opened.load(Relaxed), counters.closed.load(Relaxed));
+    let lingering: u64 = figures.lingering.iter().map(|counts| counts.lingering).sum();
+    let gauges = [
+        (
+            "bypeer_guard_exchanges_running",
+            "Requests that are being answered.",
+            figures.exchanges,
+        ),
+        (
+            "bypeer_guard_lingering",
+            "Connections of clients that are being closed.",
+            lingering,
+        ),
+        (
+            "bypeer_guard_server_connections",
+            "Connections to the server.",
+            opened.saturating_sub(closed),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        header(out, name, "gauge", help);
+        sample(out, name, &[], value);
+    }
+    let counts = [
+        (
+            "bypeer_guard_server_connections_opened_total",
+            "Connections to the server that were opened.",
+            &counters.opened,
+        ),
+        (
+            "bypeer_guard_server_retired_total",
+            "Idle connections that were closed before the server would close them.",
+            &counters.retired,
+        ),
+        (
+            "bypeer_guard_retries_over_budget_total",
+            "Retries that were allowed but for the budget.",
+            &counters.over_budget,
+        ),
+    ];
+    for (name, help, count) in counts {
+        header(out, name, "counter", help);
+        sample(out, name, &[], count.load(Relaxed));
     }
 }
 

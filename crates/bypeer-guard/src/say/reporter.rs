@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::mem::{Discriminant, discriminant};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lingering::Outcome;
@@ -27,8 +29,10 @@ pub struct Reporter {
     tally: Tally,
     /// Where lines for people go.
     tell: Tell,
-    /// What the server's idle limit is said to be.
-    idle: Option<Duration>,
+    /// When notices that repeat themselves were said last.
+    said: Mutex<Vec<(Discriminant<Notice>, Instant)>>,
+    /// What the server's idle limit is said to be, in milliseconds; 0: nothing is said.
+    idle: AtomicU64,
 }
 
 impl fmt::Debug for Reporter {
@@ -47,13 +51,22 @@ thread_local! {
 impl Reporter {
     /// `idle`: what `upstream.idle` says, to be contradicted where it is wrong.
     pub fn new(log: Option<AccessLog>, metrics: Arc<Metrics>, idle: Option<Duration>, tell: Tell) -> Reporter {
-        Reporter {
+        let reporter = Reporter {
             log,
             metrics,
             tally: Tally::default(),
             tell,
-            idle,
-        }
+            idle: AtomicU64::new(0),
+            said: Mutex::default(),
+        };
+        reporter.expect_idle(idle);
+        reporter
+    }
+
+    /// What `upstream.idle` says from now on.
+    pub fn expect_idle(&self, idle: Option<Duration>) {
+        let millis = idle.map_or(0, |idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+        self.idle.store(millis, Relaxed);
     }
 
     /// Opens the log again by its name.
@@ -84,6 +97,27 @@ impl Reporter {
         if dropped > 0 {
             self.metrics.set_log_dropped(dropped);
         }
+    }
+
+    /// Whether it was said a moment ago, and is of a kind that comes with every client.
+    fn is_told_again(&self, notice: &Notice) -> bool {
+        /// Between two of a kind.
+        const PAUSE: Duration = Duration::from_secs(10);
+        let repeats = matches!(
+            notice,
+            Notice::Descriptors { .. } | Notice::ConnectionLimit { .. } | Notice::AcceptFailed(_)
+        );
+        if !repeats {
+            return false;
+        }
+        let kind = discriminant(notice);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.retain(|(_, at)| at.elapsed() < PAUSE);
+        let again = said.iter().any(|(known, _)| *known == kind);
+        if !again {
+            said.push((kind, Instant::now()));
+        }
+        again
     }
 
     fn tell_of(&self, found: &Found, count: u64) {
@@ -135,20 +169,18 @@ impl Sink for Reporter {
 
     fn server(&self, event: &Event<'_>) {
         self.metrics.server(event);
-        match (event, self.idle) {
-            (Event::ClosedIdle { to, idle, .. }, Some(said)) if *idle < said && self.metrics.closed_idle() == 1 => {
+        let said = Duration::from_millis(self.idle.load(Relaxed));
+        match event {
+            Event::ClosedIdle { to, idle, .. } if *idle < said && self.metrics.closed_idle() == 1 => {
                 (self.tell)(&format!(
                     "{to} closed an idle connection after {:.1} s, and upstream.idle says {:.1} s: lower it, or leave it to be learned",
                     idle.as_secs_f64(),
                     said.as_secs_f64()
                 ))
             }
-            (
-                Event::Unsolicited {
-                    to, bytes, requests, ..
-                },
-                _,
-            ) if self.metrics.unsolicited() == 1 => (self.tell)(&format!(
+            Event::Unsolicited {
+                to, bytes, requests, ..
+            } if self.metrics.unsolicited() == 1 => (self.tell)(&format!(
                 "{to} sent {bytes} bytes on an idle connection after {requests} requests, and no request had asked for them: a good-bye (408), or \
                  the answer to another request; the connection was given up, and bypeer_guard_unsolicited_total counts them"
             )),
@@ -161,6 +193,8 @@ impl Sink for Reporter {
     }
 
     fn notice(&self, notice: &Notice) {
-        (self.tell)(&notice.to_string());
+        if !self.is_told_again(notice) {
+            (self.tell)(&notice.to_string());
+        }
     }
 }

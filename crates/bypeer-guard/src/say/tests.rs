@@ -296,7 +296,7 @@ fn metrics_count_what_happened() {
             why: "no HTTP".to_owned(),
         },
     );
-    let text = reporter.metrics().render();
+    let text = reporter.metrics().render(None);
     for line in [
         "bypeer_guard_requests_total{status=\"2xx\"} 2",
         "bypeer_guard_requests_total{status=\"5xx\"} 1",
@@ -327,7 +327,7 @@ fn metrics_count_what_happened() {
 
 #[test]
 fn every_series_is_there_once_and_follows_its_type() {
-    let text = Metrics::new("1").render();
+    let text = Metrics::new("1").render(None);
     let mut seen = std::collections::HashSet::new();
     let mut family = "";
     for line in text.lines() {
@@ -376,7 +376,7 @@ fn every_failure_has_its_series() {
         let status = failure.status().as_u16();
         reporter.exchange(&with(vec![attempt(None)], Some(failure), status));
     }
-    let text = reporter.metrics().render();
+    let text = reporter.metrics().render(None);
     let of = |line: &str| {
         line.starts_with("bypeer_guard_failed_tries_total{")
             .then(|| line.rsplit(' ').next()?.parse::<u64>().ok())
