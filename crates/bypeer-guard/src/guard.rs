@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{self, Child};
 use std::sync::atomic::Ordering;
@@ -300,6 +301,12 @@ impl Guard {
     pub fn hand_over(&self, command: process::Command, within: Duration) -> Result<Child, HandoverError> {
         let sockets = self.sockets()?;
         handover::start(command, &sockets, within)
+    }
+
+    /// Gives the listening sockets to whoever has the other end of this socket, and takes them with [`Inherited::receive`].
+    pub fn send_sockets(&self, to: &UnixStream) -> Result<(), HandoverError> {
+        let sockets = self.sockets()?;
+        handover::send(to, &sockets).map_err(HandoverError::Start)
     }
 
     fn sockets(&self) -> Result<Vec<TcpListener>, HandoverError> {

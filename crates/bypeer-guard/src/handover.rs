@@ -75,8 +75,8 @@ pub fn inherited() -> Result<Inherited, HandoverError> {
 }
 
 impl Inherited {
-    /// Those that came over this socket, from [`send`].
-    pub(crate) fn receive(old: UnixStream) -> io::Result<Inherited> {
+    /// Those that come over this socket, from `Guard::send_sockets`.
+    pub fn receive(old: UnixStream) -> io::Result<Inherited> {
         old.set_read_timeout(Some(PATIENCE))?;
         let mut listeners = Vec::new();
         let mut greeting = [0; GREETING.len()];
@@ -178,8 +178,8 @@ pub(crate) fn send(socket: &UnixStream, listeners: &[TcpListener]) -> io::Result
     Ok(())
 }
 
-/// Waits until the new process says that it accepts.
-pub(crate) fn wait_ready(mut socket: &UnixStream, within: Duration) -> io::Result<()> {
+/// Waits until the new process says that it accepts, for `within` at most.
+pub fn wait_ready(mut socket: &UnixStream, within: Duration) -> io::Result<()> {
     socket.set_read_timeout(Some(within.max(Duration::from_millis(1))))?;
     let mut said = [0; READY.len()];
     socket.read_exact(&mut said)?;

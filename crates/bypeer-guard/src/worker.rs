@@ -219,9 +219,6 @@ impl Worker {
         client.place.set(clients.len());
         clients.push(client.clone());
         self.everyone.connections.fetch_add(1, Ordering::Relaxed);
-        if self.draining.get() {
-            client.order(Order::Finish(Why::Announced));
-        }
     }
 
     /// It is gone.

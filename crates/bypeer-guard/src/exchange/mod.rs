@@ -91,18 +91,12 @@ impl Exchange {
         let keeps = self.keeps(&request, settings);
         let (parts, incoming) = request.into_parts();
         let version = parts.version;
+        let expects = parts.headers.contains_key(header::EXPECT);
+        let body = RequestBody::new(incoming, expects, &self.client, settings);
+        self.body = body.state().cloned();
         let request = match request::check(parts, has_length, &self.client, settings) {
-            Ok(parts) => {
-                let body = RequestBody::new(incoming, &parts.headers, &self.client, settings);
-                self.body = body.state().cloned();
-                Request::from_parts(parts, body)
-            }
-            Err(refused) => {
-                // What may still come of the body is drained.
-                let body = RequestBody::new(incoming, &http::HeaderMap::new(), &self.client, settings);
-                self.body = body.state().cloned();
-                return self.refuse(refused, body, version, keeps);
-            }
+            Ok(parts) => Request::from_parts(parts, body),
+            Err(refused) => return self.refuse(refused, body, version, keeps),
         };
         let request = request::rewrite(request, &self.client, settings);
         let method = request.method().clone();
@@ -183,6 +177,7 @@ impl Exchange {
         let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
         self.account.borrow_mut().status = Some(refused.status);
         let (mut response, text) = refused.response();
+        *response.version_mut() = response::spoken(version);
         let settings = self.client.worker.settings();
         response::say_whether_kept(response.headers_mut(), version, keeps, &self, &settings);
         if self.account.borrow().method == Method::HEAD {

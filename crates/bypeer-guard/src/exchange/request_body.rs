@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -31,7 +31,9 @@ pub(super) struct Begun {
 pub(crate) struct BodyState {
     pub(super) client: Rc<Client>,
     length: Option<u64>,
-    limit: Cell<Option<u64>>,
+    limit: Option<u64>,
+    /// Its size does not matter any more.
+    limit_is_off: Cell<bool>,
     /// The client waits for `100 Continue`, which hyper sends when the body is first asked for.
     expects: bool,
     asked_for: Cell<bool>,
@@ -54,20 +56,17 @@ enum Trouble {
 }
 
 impl RequestBody {
-    pub(super) fn new(
-        incoming: Incoming,
-        headers: &HeaderMap,
-        client: &Rc<Client>,
-        settings: &Settings,
-    ) -> RequestBody {
+    /// `expects`: its head has the expectation `100-continue`.
+    pub(super) fn new(incoming: Incoming, expects: bool, client: &Rc<Client>, settings: &Settings) -> RequestBody {
         if incoming.is_end_stream() {
             return RequestBody(None);
         }
         let state = BodyState {
             client: client.clone(),
             length: incoming.size_hint().exact(),
-            limit: Cell::new(settings.config.client.body),
-            expects: headers.contains_key(header::EXPECT),
+            limit: settings.config.client.body,
+            limit_is_off: Cell::new(false),
+            expects,
             asked_for: Cell::new(false),
             bytes: Cell::new(0),
             whole: Cell::new(false),
@@ -126,8 +125,10 @@ impl Drop for RequestBody {
 impl Begun {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let state = &*self.state;
-        if let Some(trouble) = state.trouble.get() {
-            return Poll::Ready(Some(Err(state.failure(trouble, None))));
+        match state.trouble.get() {
+            Some(Trouble::TooLarge) if state.limit_is_off.get() => {}
+            Some(trouble) => return Poll::Ready(Some(Err(state.failure(trouble, None)))),
+            None => {}
         }
         if state.whole.get() {
             return Poll::Ready(None);
@@ -149,7 +150,7 @@ impl Begun {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 state.bytes.set(state.bytes.get() + bytes);
-                if state.limit.get().is_some_and(|limit| state.bytes.get() > limit) {
+                if !state.limit_is_off.get() && state.limit.is_some_and(|limit| state.bytes.get() > limit) {
                     return trouble(Trouble::TooLarge, None);
                 }
                 state.whole.set(frame.is_trailers() || self.incoming.is_end_stream());
@@ -173,7 +174,7 @@ impl BodyState {
     /// What the client is told if this is why there is no answer.
     pub(super) fn refusal(&self) -> Option<Refused> {
         match self.trouble.get()? {
-            Trouble::TooLarge => Some(Refused::too_large(self.limit.get().unwrap_or_default())),
+            Trouble::TooLarge => Some(Refused::too_large(self.limit.unwrap_or_default())),
             Trouble::Silent => Some(Refused::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "the body was not received in time",
@@ -218,10 +219,7 @@ impl BodyState {
 
     /// It is not for anybody from here on: its size does not matter any more.
     pub(super) fn forget_limit(&self) {
-        self.limit.set(None);
-        if self.trouble.get() == Some(Trouble::TooLarge) {
-            self.trouble.set(None);
-        }
+        self.limit_is_off.set(true);
     }
 
     pub(super) fn let_go(&self) {
@@ -240,7 +238,8 @@ impl BodyState {
 
     /// Gives it up if nothing has come for too long. Whether it is to be looked at again. Called now and then.
     pub(crate) fn look(&self, now: Millis, silence: Millis) -> bool {
-        if self.whole.get() || self.gone.get() || self.trouble.get().is_some() {
+        if self.whole.get() || self.gone.get() || matches!(self.trouble.get(), Some(Trouble::Silent | Trouble::Broken))
+        {
             self.listed.set(false);
             return false;
         }

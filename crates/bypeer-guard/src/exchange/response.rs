@@ -27,7 +27,15 @@ pub(super) fn rewrite(
         && !body.is_end_stream()
         && body.size_hint().exact().is_none();
     say_whether_kept(&mut parts.headers, version, keeps && !until_close, exchange, settings);
-    parts.version = Version::HTTP_11;
+    parts.version = spoken(version);
+}
+
+/// hyper adds `Connection: keep-alive` to what it takes for an answer of HTTP/1.1 to a client of HTTP/1.0, also behind our `close`.
+pub(super) fn spoken(version: Version) -> Version {
+    match version {
+        Version::HTTP_10 => Version::HTTP_10,
+        _ => Version::HTTP_11,
+    }
 }
 
 /// `Connection: close`, or for how long the connection is kept: shorter than it is, so that no client comes too late.

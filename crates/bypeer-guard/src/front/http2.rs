@@ -50,6 +50,9 @@ pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
         );
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut finishing = None;
+    if client.worker.draining() {
+        client.order(Order::Finish(Why::Announced));
+    }
     poll_fn(|cx| {
         match client.poll_order(cx) {
             Some(Order::Break(why)) => return Poll::Ready(why),
