@@ -398,7 +398,7 @@ fn the_summary_says_what_was_saved_and_what_to_change() {
         Some(Failure::Reset { acknowledged: None }),
         502,
     ));
-    let text = summary(&reporter, Duration::from_secs(12));
+    let text = summary(&reporter, Duration::from_secs(12), None);
     for part in [
         "3 requests in 12 s\n",
         "         1  answered by the server at the first try\n",
