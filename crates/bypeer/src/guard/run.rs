@@ -95,7 +95,7 @@ pub(super) fn run(arguments: &arguments::Guard, told: Told) -> anyhow::Result<Ex
     let reporter = Arc::new(Reporter::new(
         log,
         Arc::clone(&metrics),
-        settings.config.upstream.idle,
+        &settings.config.upstream,
         tell,
     ));
     let sink: Arc<dyn Sink> = reporter.clone();
