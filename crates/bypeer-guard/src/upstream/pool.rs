@@ -30,7 +30,8 @@ const FAIR: u32 = 8;
 pub struct Pool {
     shared: Arc<Shared>,
     keep: usize,
-    /// The one that was used last is last.
+    /// The one that was used last is last. In boxes, as they go from hand to hand.
+    #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Connection>>>,
     watched: RefCell<Vec<Watched>>,
     keeper: RefCell<Option<Waker>>,
@@ -219,7 +220,8 @@ impl Pool {
         }
         tokio::task::spawn_local(Keeper {
             pool: Rc::downgrade(self),
-            asked: Arc::new(AtomicBool::new(false)),
+            // Somebody may have asked before this task was known.
+            asked: Arc::new(AtomicBool::new(true)),
             tick: Box::pin(tokio::time::sleep(TICK)),
         });
     }
