@@ -100,12 +100,12 @@ impl Inherited {
         })
     }
 
-    /// The one that listens at this address.
+    /// The one that listens at this address; for port 0, which is any free one, the one that was chosen for this host.
     pub(crate) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let place = self
-            .listeners
-            .iter()
-            .position(|listener| listener.local_addr().is_ok_and(|local| local == address))?;
+        let place = self.listeners.iter().position(|listener| {
+            let local = listener.local_addr();
+            local.is_ok_and(|local| local == address || address.port() == 0 && local.ip() == address.ip())
+        })?;
         Some(self.listeners.swap_remove(place))
     }
 
@@ -120,6 +120,11 @@ impl Inherited {
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
             .collect()
+    }
+
+    /// Whether a process before waits to be told that clients are answered here.
+    pub fn is_from_process_before(&self) -> bool {
+        self.old.is_some()
     }
 
     /// Tells the process before that clients are answered here: it drains then. Sockets that were not taken are closed.

@@ -1,5 +1,20 @@
 //! Telling what happened: the one thing that the parts which do the work know of log, metrics and findings.
 
+mod ending;
+mod found;
+pub mod log;
+pub mod metrics;
+mod own_socket;
+pub mod proxy_status;
+mod record;
+pub mod reporter;
+mod summary;
+mod tally;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,6 +23,14 @@ use http::StatusCode;
 
 use crate::account::Account;
 use crate::upstream;
+#[cfg(test)]
+use crate::upstream::Event;
+
+pub use ending::{Ending, How};
+pub use found::{Found, found};
+pub use record::SCHEMA;
+pub use summary::summary;
+pub use tally::{Kind, Tally};
 
 /// Is told what happens, on the worker's thread, and must not block for long.
 pub trait Sink: Send + Sync {
