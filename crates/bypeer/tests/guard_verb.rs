@@ -128,11 +128,6 @@ impl Running {
         }
     }
 
-    /// Forgets what was said, so that the next time counts.
-    fn forget(&mut self) {
-        self.said.clear();
-    }
-
     fn address(&mut self) -> SocketAddr {
         let line = self.says("listening on");
         line.rsplit(' ').next().unwrap().parse().unwrap()

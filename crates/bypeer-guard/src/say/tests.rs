@@ -246,7 +246,12 @@ fn reporter(log: Option<AccessLog>, idle: Option<Duration>) -> (Reporter, Arc<Mu
     let said = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&said);
     let tell = Box::new(move |line: &str| heard.lock().unwrap().push(line.to_owned()));
-    (Reporter::new(log, Arc::new(Metrics::new("0.1.0")), idle, tell), said)
+    let upstream = crate::config::Upstream {
+        idle,
+        ..Default::default()
+    };
+    let metrics = Arc::new(Metrics::new("0.1.0"));
+    (Reporter::new(log, metrics, &upstream, tell), said)
 }
 
 #[test]
