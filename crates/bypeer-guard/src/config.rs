@@ -1,8 +1,24 @@
 //! What the guard is told: plain values with safe defaults. Reading them from flags and a file is `config/read.rs`'s.
 
+pub mod certificates;
+mod contradictions;
+pub mod keys;
+mod nearest;
+pub mod read;
+mod server;
+pub mod settings;
+mod validity;
+pub mod value;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use contradictions::risks;
 
 /// Everything that the guard is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +35,8 @@ pub struct Config {
     pub retry: Retry,
     /// Threads, each with an event loop. 0: one for each processor.
     pub workers: usize,
+    /// `Proxy-Status` also on answers that came from the server, not only on the guard's own.
+    pub proxy_status: bool,
 }
 
 /// A place where clients are answered.
