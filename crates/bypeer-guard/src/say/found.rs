@@ -145,7 +145,16 @@ fn of_early_answer(account: &Account, attempt: &Attempt) -> Option<Found> {
 }
 
 fn of_surplus(attempt: &Attempt, bytes: usize, saved: bool) -> Option<Found> {
-    let verdict = format!("the server sent {bytes} bytes that no request had asked for");
+    // On a connection that had carried others, a surplus answer may have been taken for the next request's, and so on.
+    let shifted = attempt.requests_before > 0;
+    let verdict = match shifted {
+        true => format!(
+            "the server sent {bytes} bytes that no request had asked for, on a connection that had carried {} others: this answer may have been \
+             another request's",
+            attempt.requests_before
+        ),
+        false => format!("the server sent {bytes} bytes that no request had asked for"),
+    };
     let cause = find("desync-unsolicited-response")?;
     Some(Found {
         cause,
@@ -155,7 +164,7 @@ fn of_surplus(attempt: &Attempt, bytes: usize, saved: bool) -> Option<Found> {
         settle: Some("what they are: a capture, or `bypeer probe --only answers-fit`".to_owned()),
         fixes: fixes_of_http(cause.id, None, false, None, None),
         server: Some(attempt.to.to_string()),
-        saved,
+        saved: saved && !shifted,
     })
 }
 

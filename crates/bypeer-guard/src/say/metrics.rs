@@ -355,7 +355,7 @@ impl Metrics {
             ),
             (
                 "bypeer_guard_unsolicited_total",
-                "Idle connections that held bytes that no request had asked for.",
+                "Connections that held bytes that no request had asked for. Each time, the server's connections carry one request each for five minutes.",
                 &self.unsolicited,
             ),
             (

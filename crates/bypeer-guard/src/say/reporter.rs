@@ -190,8 +190,9 @@ impl Sink for Reporter {
             Event::Unsolicited {
                 to, bytes, requests, ..
             } if self.metrics.unsolicited() == 1 => (self.tell)(&format!(
-                "{to} sent {bytes} bytes on an idle connection after {requests} requests, and no request had asked for them: a good-bye (408), or \
-                 the answer to another request; the connection was given up, and bypeer_guard_unsolicited_total counts them"
+                "{to} sent {bytes} bytes on an idle connection after {requests} requests, and no request had asked for them: a good-bye, or \
+                 the answer to another request, and then earlier answers on that connection may have been wrong; it was given up, and for five minutes \
+                 each request has a connection of its own (bypeer_guard_unsolicited_total counts)"
             )),
             _ => {}
         }

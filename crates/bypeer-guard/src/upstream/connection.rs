@@ -224,6 +224,7 @@ impl Connection {
 
     /// It held bytes that no request had asked for.
     pub fn unsolicited(&self, bytes: usize) {
+        self.habits().distrust();
         self.shared.counters.unsolicited.fetch_add(1, Ordering::Relaxed);
         self.shared.tell(&Event::Unsolicited {
             to: self.to(),

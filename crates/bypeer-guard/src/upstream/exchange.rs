@@ -86,7 +86,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             .get(http::header::EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let switches = parts.method == Method::CONNECT || parts.headers.contains_key(http::header::UPGRADE);
-        let close = !switches && (worker.keeps_none() || habits.closes_each());
+        let close = !switches && (worker.keeps_none() || habits.is_distrusted() || habits.closes_each());
         let now = Instant::now();
         account.borrow_mut().attempts.push(Attempt {
             to: connection.to().clone(),

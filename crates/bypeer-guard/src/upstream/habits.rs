@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long an idle connection is used where nothing is known of the server: what nginx has for its `keepalive_timeout`.
 const IDLE_UNKNOWN: Duration = Duration::from_secs(60);
@@ -24,6 +24,9 @@ const CLOSES_MOST: usize = 16;
 const SAME_AGE: usize = 3;
 /// With a server that closes after each answer, one request in so many does not ask for that close, to see whether it still does.
 const LOOK_AGAIN: u64 = 64;
+/// How long a server that sent what nobody had asked for gets a connection for each request. A second answer that comes late is taken for the
+/// next request's; where there is no next request, it harms nobody.
+pub const DISTRUST: Duration = Duration::from_secs(300);
 
 const NO_LIMIT: u64 = u64::MAX;
 
@@ -37,6 +40,9 @@ pub struct Habits {
     lifetime: AtomicU64,
     single: AtomicBool,
     asked: AtomicU64,
+    began: Instant,
+    /// When it last sent what nobody had asked for, in nanoseconds since `began`.
+    strange: AtomicU64,
     learned: Mutex<Learned>,
 }
 
@@ -80,12 +86,17 @@ impl Habits {
             lifetime: AtomicU64::new(NO_LIMIT),
             single: AtomicBool::new(false),
             asked: AtomicU64::new(0),
+            began: Instant::now(),
+            strange: AtomicU64::new(NO_LIMIT),
             learned: Mutex::new(Learned::default()),
         }
     }
 
     /// Whether a connection of that age may carry one more request. `repeatable`: the request may be sent again if it is lost.
     pub fn may_carry(&self, age: &Age, told: &Told, repeatable: bool) -> bool {
+        if self.is_distrusted() {
+            return false;
+        }
         // A request that cannot be repeated stays away from limits by double the margin, and by two requests.
         let (margins, requests) = if repeatable { (1, 0) } else { (2, 1) };
         let most_requests = self
@@ -106,6 +117,19 @@ impl Habits {
             }
         }
         repeatable || self.proven.load(Ordering::Relaxed) || age.idle >= STAYED + 2 * age.round_trip
+    }
+
+    /// It sent what nobody had asked for.
+    pub fn distrust(&self) {
+        self.strange.store(nanos(self.began.elapsed()), Ordering::Relaxed);
+    }
+
+    /// Whether it did so lately: then each request has a connection of its own.
+    pub fn is_distrusted(&self) -> bool {
+        match self.strange.load(Ordering::Relaxed) {
+            NO_LIMIT => false,
+            since => is_lately(since, self.began.elapsed()),
+        }
     }
 
     /// How long an idle connection is used.
@@ -318,6 +342,10 @@ fn margin(limit: Duration, round_trip: Duration) -> Duration {
     (limit / 5).clamp(Duration::from_millis(50), Duration::from_secs(1)) + 2 * round_trip
 }
 
+fn is_lately(since: u64, now: Duration) -> bool {
+    now.saturating_sub(Duration::from_nanos(since)) < DISTRUST
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(NO_LIMIT - 1)
 }
@@ -434,6 +462,18 @@ mod tests {
             idle.closed(&age(3, 5000, 30_000));
         }
         assert_eq!(idle.learned_lifetime(), None);
+    }
+
+    #[test]
+    fn a_server_that_sent_what_nobody_asked_for_has_no_connection_used_again() {
+        let habits = Habits::new(None);
+        habits.answered(&age(1, 10, 10));
+        assert!(habits.may_carry(&age(1, 10, 10), &NOTHING_TOLD, false));
+        habits.distrust();
+        assert!(!habits.may_carry(&age(1, 10, 10), &NOTHING_TOLD, true));
+        let second = Duration::from_secs(1);
+        assert!(is_lately(nanos(second), second + DISTRUST - second / 2));
+        assert!(!is_lately(nanos(second), second + DISTRUST));
     }
 
     #[test]

@@ -280,6 +280,7 @@ fn judge(connection: &Connection, held: Held, now: Instant) {
     match held {
         Held::Nothing => {}
         Held::End { reset } => connection.closed_idle(now, reset),
+        Held::Farewell => connection.closed_idle(now, false),
         // With TLS it is most likely the alert that says that the server closes.
         Held::Bytes(_) if connection.is_tls() => connection.closed_idle(now, false),
         Held::Bytes(bytes) => connection.unsolicited(bytes),

@@ -33,6 +33,8 @@ pub enum Held {
     Nothing,
     /// Bytes, at least so many.
     Bytes(usize),
+    /// A 408: the server says that it was idle for too long, before it closes.
+    Farewell,
     /// The end of the server's stream; by a reset, or by FIN.
     End {
         /// A reset.
@@ -44,8 +46,7 @@ impl Socket {
     /// Looks at what was received and leaves it there. One system call, no waiting.
     pub fn peek(&self) -> Held {
         match peek(self.as_fd()) {
-            Ok(0) => Held::End { reset: false },
-            Ok(bytes) => Held::Bytes(bytes),
+            Ok(held) => held,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Held::Nothing,
             Err(_) => Held::End { reset: true },
         }
@@ -68,17 +69,26 @@ impl Socket {
             return Poll::Ready(match peeked {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(_) => Held::End { reset: true },
-                Ok(0) => Held::End { reset: false },
-                Ok(bytes) => Held::Bytes(bytes),
+                Ok(held) => held,
             });
         }
     }
 }
 
-fn peek(socket: BorrowedFd<'_>) -> io::Result<usize> {
+fn peek(socket: BorrowedFd<'_>) -> io::Result<Held> {
     let mut bytes = [0_u8; 256];
     let (_, length) = rustix::net::recv(socket, &mut bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
-    Ok(length)
+    Ok(held(&bytes[..length.min(256)]))
+}
+
+/// What was read where nothing should be.
+fn held(bytes: &[u8]) -> Held {
+    match bytes {
+        [] => Held::End { reset: false },
+        // RFC 9110, section 15.5.9.
+        _ if bytes.starts_with(b"HTTP/1.") && bytes.get(8..12) == Some(b" 408") => Held::Farewell,
+        _ => Held::Bytes(bytes.len()),
+    }
 }
 
 impl AsFd for Socket {
@@ -114,8 +124,7 @@ impl Stream {
                 let mut bytes = [0; 256];
                 let mut buffer = ReadBuf::new(&mut bytes);
                 Poll::Ready(match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
-                    Ok(()) if buffer.filled().is_empty() => Held::End { reset: false },
-                    Ok(()) => Held::Bytes(buffer.filled().len()),
+                    Ok(()) => held(buffer.filled()),
                     Err(error) => Held::End {
                         reset: is_reset(&error),
                     },
