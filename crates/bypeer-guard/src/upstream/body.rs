@@ -6,8 +6,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::exchange::{Arrived, Piece, Streaming};
+use super::exchange::Arrived;
 use super::http2::Http2Body;
+use super::streaming::{Piece, Streaming};
 use crate::failure::Failure;
 
 /// The body of an answer.

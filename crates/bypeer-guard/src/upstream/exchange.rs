@@ -1,15 +1,14 @@
 //! One request on one connection: it is sent, and its answer read, at the same time. What the one does, fails at or waits for never
 //! keeps the other from going on.
 
-use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use http_body::Body;
 
 use super::connection::Connection;
@@ -17,6 +16,7 @@ use super::framing::{Decoded, Decoder};
 use super::head::{self, HeadReader, ResponseHead};
 use super::sending::{Sending, Source, Waits};
 use super::stream::is_reset;
+use super::streaming::{Piece, Streaming};
 use super::worker::Worker;
 use crate::account::{Attempt, SharedAccount};
 use crate::failure::Failure;
@@ -31,18 +31,18 @@ const INTERIM_MOST: u32 = 100;
 
 /// One request on one connection.
 pub struct Exchange<B> {
-    connection: Box<Connection>,
-    sending: Sending<B>,
+    pub connection: Box<Connection>,
+    pub sending: Sending<B>,
     reader: HeadReader,
     method: Method,
     switches: bool,
-    worker: Rc<Worker>,
+    pub worker: Rc<Worker>,
     account: SharedAccount,
     began: Instant,
     /// How long the request was on its way when the first byte of an answer came.
     first_byte: Option<Instant>,
     /// Since when the server owes something, and nothing came of it.
-    silent: Option<Instant>,
+    pub silent: Option<Instant>,
     interim: u32,
     /// What the answer's head said: the connection may be used again.
     keeps: bool,
@@ -261,7 +261,8 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         }
     }
 
-    fn cut(&self, have: u64, expected: Option<u64>, reset: bool) -> Failure {
+    /// The failure that a body is which has not come whole.
+    pub fn cut(&self, have: u64, expected: Option<u64>, reset: bool) -> Failure {
         Failure::Incomplete {
             have,
             expected,
@@ -361,7 +362,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
     }
 
     /// The answer is whole. The connection is kept, if nothing speaks against it.
-    fn finish(mut self) {
+    pub fn finish(mut self) {
         self.note_failed_send();
         let surplus = self.connection.input.len();
         if self.connection.requests > 0 {
@@ -381,7 +382,8 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         }
     }
 
-    fn note_failed_send(&self) {
+    /// Tells that sending failed, if it did.
+    pub fn note_failed_send(&self) {
         if self.sending.failed().is_some()
             && let Some(attempt) = self.account.borrow_mut().attempts.last_mut()
         {
@@ -395,113 +397,4 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         let read = std::mem::take(&mut connection.input);
         (connection, read)
     }
-}
-
-/// The body of an answer on its way.
-pub struct Streaming<B> {
-    /// `None`: the answer is whole, or was cut.
-    exchange: Option<Exchange<B>>,
-    first: Option<Piece>,
-    decoder: Decoder,
-}
-
-/// The next of a body.
-pub enum Piece {
-    /// Bytes.
-    Data(Bytes),
-    /// Trailer fields, the last of it.
-    Trailers(HeaderMap),
-}
-
-impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Streaming<B> {
-    /// The next piece, and the rest of the request sent.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(first)));
-        }
-        let Some(exchange) = &mut self.exchange else {
-            return Poll::Ready(None);
-        };
-        let piece = ready!(poll_piece(exchange, &mut self.decoder, cx));
-        if self.decoder.is_ended() || !matches!(piece, Some(Ok(_))) {
-            let exchange = self.exchange.take();
-            match (&piece, exchange) {
-                (Some(Err(_)), Some(exchange)) => exchange.note_failed_send(),
-                (_, Some(exchange)) => exchange.finish(),
-                _ => {}
-            }
-        }
-        Poll::Ready(piece)
-    }
-
-    /// Whether there is no more.
-    pub fn is_over(&self) -> bool {
-        self.exchange.is_none() && self.first.is_none()
-    }
-
-    /// Bytes that are yet to come, where that is known.
-    pub fn left(&self) -> Option<u64> {
-        self.decoder.left()
-    }
-}
-
-fn poll_piece<B: Body<Data = Bytes, Error = Failure> + Unpin>(
-    exchange: &mut Exchange<B>,
-    decoder: &mut Decoder,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Piece, Failure>>> {
-    let waits = exchange.sending.poll(cx, &mut exchange.connection).unwrap_or_else(|_| {
-        exchange.sending.give_up();
-        Waits::Over
-    });
-    loop {
-        match decoder.decode(&mut exchange.connection.input) {
-            Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Piece::Data(data)))),
-            Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Piece::Trailers(trailers)))),
-            Ok(Decoded::End) => return Poll::Ready(None),
-            Ok(Decoded::More) => {}
-            Err(wrong) => return Poll::Ready(Some(Err(Failure::Malformed(wrong)))),
-        }
-        let room = decoder
-            .left()
-            .map_or(0, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let end = match exchange.connection.poll_read(cx, room) {
-            Poll::Ready(Ok(0)) => None,
-            Poll::Ready(Err(error)) => Some(error),
-            Poll::Ready(Ok(_)) => {
-                exchange.silent = None;
-                continue;
-            }
-            Poll::Pending => {
-                let (since, late) = match waits {
-                    // The server may be waiting for what the client has not given.
-                    Waits::Client => return Poll::Pending,
-                    Waits::Server(since) => (since, Failure::WriteTimeout),
-                    Waits::Leave | Waits::Over => {
-                        (*exchange.silent.get_or_insert_with(Instant::now), Failure::BodyTimeout)
-                    }
-                };
-                return match exchange.connection.is_past(cx, since + exchange.worker.config.silence) {
-                    true => Poll::Ready(Some(Err(late))),
-                    false => Poll::Pending,
-                };
-            }
-        };
-        return Poll::Ready(end_of_stream(exchange, decoder, end));
-    }
-}
-
-/// What the end of the server's stream means for a body.
-fn end_of_stream<B: Body<Data = Bytes, Error = Failure> + Unpin>(
-    exchange: &Exchange<B>,
-    decoder: &Decoder,
-    end: Option<io::Error>,
-) -> Option<Result<Piece, Failure>> {
-    // A failed send took the error that told of a reset: the end that follows is no proof that the body is whole.
-    let whole = end.is_none() && decoder.ends_with_stream() && exchange.sending.failed() != Some(true);
-    if whole {
-        return None;
-    }
-    let reset = end.is_some_and(|error| is_reset(&error));
-    Some(Err(exchange.cut(decoder.given(), decoder.length(), reset)))
 }

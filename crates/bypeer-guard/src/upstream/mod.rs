@@ -27,6 +27,7 @@ mod retry;
 mod sending;
 mod shared;
 mod stream;
+mod streaming;
 #[cfg(test)]
 mod tests;
 mod tls;

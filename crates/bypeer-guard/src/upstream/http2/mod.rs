@@ -1,25 +1,29 @@
 //! HTTP/2 with the server: hyper's connection, and around it the same rules of retrying, holding and waiting as for HTTP/1.1.
 
+mod body;
+mod failure;
+mod sending;
+
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, Version};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::Body;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
+
+pub use body::Http2Body;
+use failure::failure_of;
+use sending::{Outgoing, Progress, Watched};
 
 use super::Answer;
 use super::body::ResponseBody;
@@ -28,7 +32,7 @@ use super::request::may_spend;
 use super::retry::{is_idempotent, may_retry};
 use super::sending::Source;
 use super::shared::{Event, Shared};
-use super::stream::{Stream, is_reset};
+use super::stream::Stream;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::account::{Attempt, SharedAccount};
@@ -37,8 +41,6 @@ use crate::failure::Failure;
 /// What a server may have on its way to us before we take it, for one answer and for a connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// How long a small body is held until it is whole; then it is passed on as it comes.
-const HELD: Duration = Duration::from_secs(5);
 
 /// The connections of a worker, for each address of the server.
 #[derive(Default)]
@@ -53,7 +55,7 @@ struct Connection {
     sender: SendRequest<Outgoing>,
     target: usize,
     number: u64,
-    requests: Cell<u64>,
+    requests: Rc<Cell<u64>>,
     active: Cell<usize>,
     driver: Driver,
 }
@@ -147,7 +149,7 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
     let made = tokio::time::timeout(worker.config.connect, handshake).await;
     let (sender, driver) = made
         .map_err(|_| Failure::ConnectTimeout)?
-        .map_err(|error| other(error).0)?;
+        .map_err(|error| failure_of(error).0)?;
     let shared = worker.shared.clone();
     let number = shared.number_connection();
     shared.counters.opened.fetch_add(1, Ordering::Relaxed);
@@ -155,7 +157,9 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
         to: &shared.targets[ready.target].0.name,
         connection: number,
     });
+    let requests = Rc::new(Cell::new(0));
     let closed = Closed {
+        requests: requests.clone(),
         shared,
         target: ready.target,
         number,
@@ -177,7 +181,7 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
         sender,
         target: ready.target,
         number,
-        requests: Cell::new(0),
+        requests,
         active: Cell::new(0),
         driver,
     })
@@ -187,6 +191,7 @@ struct Closed {
     shared: Arc<Shared>,
     target: usize,
     number: u64,
+    requests: Rc<Cell<u64>>,
     _leave: OwnedSemaphorePermit,
 }
 
@@ -196,7 +201,7 @@ impl Drop for Closed {
         self.shared.tell(&Event::Closed {
             to: &self.shared.targets[self.target].0.name,
             connection: self.number,
-            requests: 0,
+            requests: self.requests.get(),
         });
     }
 }
@@ -296,10 +301,7 @@ async fn attempt<B>(
     });
     let active = Active::new(connection);
     let progress = Rc::new(Progress::new(&body));
-    let body = Watched {
-        body,
-        progress: progress.clone(),
-    };
+    let body = Watched::new(body, progress.clone());
     let mut request = Request::new(Outgoing::Watched(Box::new(body)));
     *request.method_mut() = parts.method.clone();
     *request.uri_mut() = parts.uri.clone();
@@ -312,7 +314,7 @@ async fn attempt<B>(
     };
     let sent = connection.sender.clone().send_request(request);
     let response = progress
-        .wait(worker, sent)
+        .wait(&worker.config, sent)
         .await
         .map_err(|failure| failed((failure, false)))?;
     let mut response = response.map_err(|error| failed(progress.failure(error)))?;
@@ -322,7 +324,7 @@ async fn attempt<B>(
     if parts.method == Method::CONNECT && response.status().is_success() {
         let upgraded = hyper::upgrade::on(&mut response)
             .await
-            .map_err(|error| failed(other(error)))?;
+            .map_err(|error| failed(failure_of(error)))?;
         let (head, _) = response.into_parts();
         return Ok(Answer::Switched(
             Response::from_parts(head, ()),
@@ -331,17 +333,7 @@ async fn attempt<B>(
     }
     let (head, incoming) = response.into_parts();
     let length = incoming.size_hint().exact();
-    let mut incoming = Http2Body {
-        incoming,
-        begun: None,
-        given: 0,
-        length,
-        silence: worker.config.silence,
-        alarm: None,
-        silent: None,
-        progress,
-        _active: active,
-    };
+    let mut incoming = Http2Body::new(incoming, worker.config.silence, progress, active);
     let small = length.filter(|&length| length <= worker.config.hold as u64 && !incoming.is_end_stream());
     if small.is_some() {
         incoming.hold().await.map_err(|failure| failed((failure, false)))?;
@@ -353,7 +345,7 @@ async fn attempt<B>(
 }
 
 /// Counts a request on its connection for as long as it runs.
-struct Active(Rc<Connection>);
+pub struct Active(Rc<Connection>);
 
 impl Active {
     fn new(connection: &Rc<Connection>) -> Active {
@@ -365,273 +357,5 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get() - 1);
-    }
-}
-
-/// A request's body, of whatever type it was.
-enum Outgoing {
-    Whole(Option<Bytes>),
-    Stream(Pin<Box<dyn Body<Data = Bytes, Error = Failure>>>),
-    Watched(Box<Watched>),
-}
-
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match &mut *self {
-            Outgoing::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Outgoing::Stream(body) => body.as_mut().poll_frame(cx),
-            Outgoing::Watched(watched) => watched.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Outgoing::Whole(bytes) => bytes.is_none(),
-            Outgoing::Stream(body) => body.is_end_stream(),
-            Outgoing::Watched(watched) => watched.body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Outgoing::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Outgoing::Stream(body) => body.size_hint(),
-            Outgoing::Watched(watched) => watched.body.size_hint(),
-        }
-    }
-}
-
-/// A body that notes who waits for whom.
-struct Watched {
-    body: Outgoing,
-    progress: Rc<Progress>,
-}
-
-impl Watched {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        let waits = match &frame {
-            Poll::Pending => Waits::Client,
-            Poll::Ready(Some(Ok(_))) if !self.body.is_end_stream() => Waits::Server(Instant::now()),
-            Poll::Ready(_) => Waits::Over(Instant::now()),
-        };
-        self.progress.waits.set(waits);
-        match frame {
-            // hyper takes no more than a word of it: what it was is kept for whoever tells of it.
-            Poll::Ready(Some(Err(failure))) => {
-                self.progress.client.replace(Some(failure));
-                Poll::Ready(Some(Err(Failure::ClientGone)))
-            }
-            frame => frame,
-        }
-    }
-}
-
-struct Progress {
-    waits: Cell<Waits>,
-    /// What the client's body failed with.
-    client: RefCell<Option<Failure>>,
-}
-
-#[derive(Clone, Copy)]
-enum Waits {
-    /// For the client, to give more of the body.
-    Client,
-    /// For the server, to take more of it.
-    Server(Instant),
-    /// For the answer.
-    Over(Instant),
-}
-
-impl Progress {
-    fn new(body: &Outgoing) -> Progress {
-        let now = Instant::now();
-        Progress {
-            waits: Cell::new(if body.is_end_stream() {
-                Waits::Over(now)
-            } else {
-                Waits::Server(now)
-            }),
-            client: RefCell::new(None),
-        }
-    }
-
-    /// Waits for the head of an answer, and not too long.
-    async fn wait<T>(&self, worker: &Worker, answer: impl Future<Output = T>) -> Result<T, Failure> {
-        let limits = &worker.config;
-        let look_again = limits.answer.min(limits.silence);
-        let mut answer = pin!(answer);
-        let mut alarm = pin!(tokio::time::sleep(look_again));
-        poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(answer));
-                }
-                ready!(alarm.as_mut().poll(cx));
-                let now = Instant::now();
-                let (deadline, late) = match self.waits.get() {
-                    Waits::Client => (now + look_again, None),
-                    Waits::Server(since) => (since + limits.silence, Some(Failure::WriteTimeout)),
-                    Waits::Over(since) => (since + limits.answer, Some(Failure::AnswerTimeout)),
-                };
-                match late {
-                    Some(failure) if now >= deadline => return Poll::Ready(Err(failure)),
-                    _ => alarm.as_mut().reset(deadline.into()),
-                }
-            }
-        })
-        .await
-    }
-
-    fn failure(&self, error: hyper::Error) -> (Failure, bool) {
-        match self.client.take() {
-            Some(failure) => (failure, false),
-            None => other(error),
-        }
-    }
-}
-
-/// What an error of hyper's means, and whether the server cannot have acted on the request.
-fn other(error: hyper::Error) -> (Failure, bool) {
-    let mut source: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(inner) = source {
-        if let Some(h2) = inner.downcast_ref::<h2::Error>() {
-            return h2_failure(h2);
-        }
-        if let Some(io) = inner.downcast_ref::<io::Error>() {
-            return (ended(is_reset(io)), false);
-        }
-        source = inner.source();
-    }
-    match error.is_canceled() || error.is_closed() {
-        // It was not taken from the queue before the connection ended.
-        true => (Failure::Stale { reset: false }, true),
-        false => (Failure::Malformed("it is no valid HTTP/2"), false),
-    }
-}
-
-fn h2_failure(error: &h2::Error) -> (Failure, bool) {
-    if let Some(io) = error.get_io() {
-        return (ended(is_reset(io)), false);
-    }
-    // RFC 9113, sections 8.7 and 6.8: REFUSED_STREAM, and GOAWAY for streams above the one that it names: not processed. With NO_ERROR
-    // h2 fails no other streams.
-    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    let gone = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
-    match () {
-        () if refused || gone => (Failure::Stale { reset: refused }, true),
-        () if error.is_remote() => (Failure::Reset { acknowledged: None }, false),
-        () => (Failure::Malformed("it is no valid HTTP/2"), false),
-    }
-}
-
-fn ended(reset: bool) -> Failure {
-    match reset {
-        true => Failure::Reset { acknowledged: None },
-        false => Failure::ClosedUnanswered,
-    }
-}
-
-/// The body of an answer over HTTP/2.
-pub struct Http2Body {
-    incoming: Incoming,
-    /// What was read of it while it was held.
-    begun: Option<Bytes>,
-    given: u64,
-    length: Option<u64>,
-    silence: Duration,
-    alarm: Option<Pin<Box<Sleep>>>,
-    silent: Option<Instant>,
-    progress: Rc<Progress>,
-    _active: Active,
-}
-
-impl Http2Body {
-    /// Reads the body until it is whole, but not for ever.
-    async fn hold(&mut self) -> Result<(), Failure> {
-        let mut held = BytesMut::new();
-        let until = tokio::time::sleep(HELD);
-        tokio::pin!(until);
-        let whole = poll_fn(|cx| {
-            loop {
-                if until.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(()));
-                }
-                match ready!(self.poll(cx)) {
-                    None => return Poll::Ready(Ok(())),
-                    Some(Err(failure)) => return Poll::Ready(Err(failure)),
-                    Some(Ok(frame)) => held.extend_from_slice(&frame.into_data().unwrap_or_default()),
-                }
-                if self.incoming.is_end_stream() {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        });
-        whole.await?;
-        self.begun = Some(held.freeze()).filter(|held| !held.is_empty());
-        Ok(())
-    }
-
-    /// The next of it.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        if let Some(begun) = self.begun.take() {
-            return Poll::Ready(Some(Ok(Frame::data(begun))));
-        }
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
-            return self.poll_alarm(cx);
-        };
-        self.silent = None;
-        Poll::Ready(match frame {
-            None => None,
-            Some(Ok(frame)) => {
-                self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
-                Some(Ok(frame))
-            }
-            Some(Err(error)) => Some(Err(match other(error).0 {
-                failure @ Failure::Malformed(_) => failure,
-                failure => Failure::Incomplete {
-                    have: self.given,
-                    expected: self.length,
-                    reset: matches!(failure, Failure::Reset { .. }),
-                },
-            })),
-        })
-    }
-
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let since = *self.silent.get_or_insert_with(Instant::now);
-        let deadline = since + self.silence;
-        let alarm = self
-            .alarm
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-        while alarm.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            // The server may be waiting for what the client has not given.
-            let late = now >= deadline && !matches!(self.progress.waits.get(), Waits::Client);
-            if late {
-                return Poll::Ready(Some(Err(Failure::BodyTimeout)));
-            }
-            alarm
-                .as_mut()
-                .reset(if now >= deadline { now + self.silence } else { deadline }.into());
-        }
-        Poll::Pending
-    }
-
-    /// Whether there is no more.
-    pub fn is_end_stream(&self) -> bool {
-        self.begun.is_none() && self.incoming.is_end_stream()
-    }
-
-    /// What is known of its length.
-    pub fn size_hint(&self) -> SizeHint {
-        match (&self.begun, self.incoming.size_hint().exact()) {
-            (None, _) => self.incoming.size_hint(),
-            (Some(begun), Some(left)) => SizeHint::with_exact(begun.len() as u64 + left),
-            (Some(_), None) => SizeHint::default(),
-        }
     }
 }

@@ -1,0 +1,48 @@
+//! What errors of hyper's mean.
+
+use std::error::Error;
+use std::io;
+
+use super::super::stream::is_reset;
+use crate::failure::Failure;
+
+/// What an error of hyper's means, and whether the server cannot have acted on the request.
+pub fn failure_of(error: hyper::Error) -> (Failure, bool) {
+    let mut source: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(inner) = source {
+        if let Some(h2) = inner.downcast_ref::<h2::Error>() {
+            return h2_failure(h2);
+        }
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return (ended(is_reset(io)), false);
+        }
+        source = inner.source();
+    }
+    match error.is_canceled() || error.is_closed() {
+        // It was not taken from the queue before the connection ended.
+        true => (Failure::Stale { reset: false }, true),
+        false => (Failure::Malformed("it is no valid HTTP/2"), false),
+    }
+}
+
+fn h2_failure(error: &h2::Error) -> (Failure, bool) {
+    if let Some(io) = error.get_io() {
+        return (ended(is_reset(io)), false);
+    }
+    // RFC 9113, sections 8.7 and 6.8: REFUSED_STREAM, and GOAWAY for streams above the one that it names: not processed. With NO_ERROR
+    // h2 fails no other streams.
+    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    let gone = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+    match () {
+        () if refused || gone => (Failure::Stale { reset: refused }, true),
+        () if error.is_remote() => (Failure::Reset { acknowledged: None }, false),
+        () => (Failure::Malformed("it is no valid HTTP/2"), false),
+    }
+}
+
+fn ended(reset: bool) -> Failure {
+    match reset {
+        true => Failure::Reset { acknowledged: None },
+        false => Failure::ClosedUnanswered,
+    }
+}
