@@ -55,7 +55,7 @@ struct Connection {
     sender: SendRequest<Outgoing>,
     target: usize,
     number: u64,
-    requests: Cell<u64>,
+    requests: Rc<Cell<u64>>,
     active: Cell<usize>,
     driver: Driver,
 }
@@ -157,7 +157,9 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
         to: &shared.targets[ready.target].0.name,
         connection: number,
     });
+    let requests = Rc::new(Cell::new(0));
     let closed = Closed {
+        requests: requests.clone(),
         shared,
         target: ready.target,
         number,
@@ -179,7 +181,7 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
         sender,
         target: ready.target,
         number,
-        requests: Cell::new(0),
+        requests,
         active: Cell::new(0),
         driver,
     })
@@ -189,6 +191,7 @@ struct Closed {
     shared: Arc<Shared>,
     target: usize,
     number: u64,
+    requests: Rc<Cell<u64>>,
     _leave: OwnedSemaphorePermit,
 }
 
@@ -198,7 +201,7 @@ impl Drop for Closed {
         self.shared.tell(&Event::Closed {
             to: &self.shared.targets[self.target].0.name,
             connection: self.number,
-            requests: 0,
+            requests: self.requests.get(),
         });
     }
 }

@@ -1,9 +1,14 @@
 //! Connections that end before, in and behind an answer.
 
+use std::io::{Read, Write};
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Method;
 
+use super::super::Answer;
 use super::support::*;
 use crate::failure::Failure;
 
@@ -56,7 +61,7 @@ fn a_fin_that_the_watch_has_not_seen_yet_is_seen_before_reuse() {
         let client = client(&server);
         client.get().await.unwrap();
         // The loop is not run here: no task hears of the FIN, which is there.
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
         let (account, outcome) = client.send(Method::GET, TestBody::none()).await;
         outcome.unwrap();
         assert_eq!(account.borrow().attempts.len(), 1);
@@ -177,7 +182,7 @@ fn a_small_answer_that_is_cut_is_no_answer() {
                 peer.head().await;
                 peer.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
                 if reset {
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                     peer.reset();
                 }
             })
@@ -205,7 +210,7 @@ fn a_large_answer_that_is_cut_gives_what_came_and_says_so() {
             peer.head().await;
             peer.say("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n").await;
             peer.say(vec![b'x'; 150_000]).await;
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
             peer.reset();
         })
         .await;
@@ -238,7 +243,7 @@ fn a_chunked_answer_without_its_end_is_cut_and_one_until_the_close_is_not() {
                 2 => peer.say("HTTP/1.1 200 OK\r\n\r\nhello").await,
                 _ => {
                     peer.say("HTTP/1.1 200 OK\r\n\r\nhello").await;
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                     peer.reset();
                 }
             }
@@ -287,7 +292,7 @@ fn an_answer_that_overtakes_the_upload_is_saved_from_the_reset() {
                     .await;
                 // With the delay sending fails before the reading begins, without it at any moment.
                 if round % 2 == 0 {
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             })
             .await;
@@ -305,38 +310,67 @@ fn an_answer_that_overtakes_the_upload_is_saved_from_the_reset() {
     }
 }
 
+/// A body whose second piece comes late, and keeps the loop from reading until then.
+struct Blocking(usize);
+
+impl http_body::Body for Blocking {
+    type Data = bytes::Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Failure>>> {
+        self.0 += 1;
+        if self.0 == 2 {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let piece = (self.0 <= 3).then(|| Ok(http_body::Frame::data(vec![0; 20_000].into())));
+        Poll::Ready(piece)
+    }
+}
+
 #[test]
-fn sending_that_failed_is_told_with_the_answer_that_was_saved() {
-    run(async {
-        let server = serve(|_, mut peer| async move {
-            peer.head().await;
-            // What was sent is unread: this close is a reset, and the answer is before it.
-            peer.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 9\r\n\r\n")
-                .await;
-            peer.say("too large").await;
-        })
-        .await;
-        let client = client(&server);
-        let (feed, body) = TestBody::fed(Some(8 << 20));
-        feed.send(Ok(http_body::Frame::data(vec![0; 1 << 20].into()))).unwrap();
-        let account = account();
-        let sent = client.upstream.send(request(Method::POST, body), &account);
-        let more = async {
-            // By now the reset is here. What is written behind it fails.
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            feed.send(Ok(http_body::Frame::data(vec![0; 1 << 20].into()))).ok();
-        };
-        let (answer, ()) = tokio::join!(sent, more);
-        let Ok(super::super::Answer::Response(response)) = answer else {
-            panic!("no answer");
-        };
-        let outcome = collect(response).await;
-        assert_eq!(
-            (outcome.status.as_u16(), outcome.body.as_slice()),
-            (413, &b"too large"[..])
-        );
-        assert_eq!(client.upstream.idle(), 0);
-    });
+fn an_answer_is_read_behind_a_send_that_failed_and_that_is_told() {
+    for reads_all in [false, true] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // A server in a thread of its own: it must go on while the loop is kept.
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = [0; 10];
+            stream.read_exact(&mut head).unwrap();
+            stream
+                .write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 9\r\n\r\ntoo large")
+                .unwrap();
+            if reads_all {
+                stream.set_read_timeout(Some(Duration::from_millis(600))).unwrap();
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            }
+        });
+        run(async move {
+            let (upstream, retry) = settings(vec![destination(address)]);
+            let client = client_of(&upstream, &retry);
+            let account = account();
+            let request = http::Request::post("/").header("host", "h").body(Blocking(0)).unwrap();
+            let Ok(Answer::Response(response)) = client.upstream.send(request, &account).await else {
+                panic!("no answer");
+            };
+            let outcome = collect(response).await;
+            assert_eq!(
+                (outcome.status.as_u16(), outcome.body.as_slice()),
+                (413, &b"too large"[..])
+            );
+            outcome.end.unwrap();
+            assert_eq!(account.borrow().attempts[0].send_failed, !reads_all);
+            assert_eq!(
+                client.shared.counters.saved.load(Ordering::Relaxed),
+                u64::from(!reads_all)
+            );
+            assert_eq!(client.upstream.idle(), usize::from(reads_all));
+        });
+        server.join().unwrap();
+    }
 }
 
 #[test]
