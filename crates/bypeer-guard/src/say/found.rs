@@ -107,13 +107,21 @@ fn of_stale(account: &Account, attempt: &Attempt, saved: bool) -> Option<Found> 
         Draft::of("unannounced-close-each-response", Confidence::Undecided, verdict)
             .or(&["proxy-max-requests", "keepalive-race-unannounced-close", "process-killed"])
             .settled_by("whether every connection of this server ends after as many requests: the field requests_before in the log")
-    } else if saved {
-        // That the same request was answered elsewhere refutes that it is what the server closed for.
+    } else if saved && is_a_timer(idle) {
+        // That the same request was answered elsewhere refutes that it is what the server closed for, and a restart seldom comes so punctually.
         let verdict = format!(
             "the server closed a connection that had been idle for {} as a request was sent on it",
             words(idle)
         );
         Draft::of("keepalive-race-unannounced-close", Confidence::Likely, verdict)
+            .settled_by("whether the server was restarted at that moment: its other connections then ended too")
+    } else if saved {
+        let verdict = format!(
+            "the server closed a connection that had been idle for {} as a request was sent on it",
+            words(idle)
+        );
+        Draft::of("keepalive-race-unannounced-close", Confidence::Undecided, verdict)
+            .or(&["process-killed"])
             .settled_by("whether the server was restarted at that moment: its other connections then ended too")
     } else {
         let verdict = format!(
@@ -222,6 +230,13 @@ impl Draft {
             saved,
         }
     }
+}
+
+/// Whether it is a length that people set timers to, whole seconds: one in ten of all lengths is, by chance.
+fn is_a_timer(idle: Duration) -> bool {
+    const OFF: u32 = 50;
+    let beyond = idle.subsec_millis();
+    idle >= Duration::from_secs(1) - Duration::from_millis(OFF.into()) && (beyond <= OFF || beyond >= 1000 - OFF)
 }
 
 /// A time as in "idle for 5.01 s".

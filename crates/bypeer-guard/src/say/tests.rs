@@ -95,6 +95,13 @@ fn a_stale_connection_is_told_from_a_server_that_does_not_answer() {
     assert_eq!((saved.confidence, saved.saved), (Confidence::Likely, true));
     assert!(!saved.fixes.is_empty() && saved.verdict.contains("5.00 s"), "{saved:?}");
 
+    let restarted = one(&with(vec![kept(5400, Some(stale())), attempt(None)], None, 200));
+    assert_eq!(
+        ids(&restarted),
+        ("keepalive-race-unannounced-close", vec!["process-killed"])
+    );
+    assert_eq!((restarted.confidence, restarted.saved), (Confidence::Undecided, true));
+
     let lost = one(&with(vec![kept(5000, None)], Some(stale()), 502));
     assert_eq!(lost.confidence, Confidence::Undecided);
     assert!(lost.rivals.iter().any(|cause| cause.id == "upstream-no-response-close"));
