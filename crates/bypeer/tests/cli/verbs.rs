@@ -22,6 +22,7 @@ fn help_lists_the_verbs_that_exist_and_no_others() {
             "probe",
             "lab",
             "chain",
+            "guard",
             "causes",
             "completions",
             "man",
