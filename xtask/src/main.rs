@@ -1,9 +1,11 @@
-//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `answers`, `hear`, `settings`, `vm`.
+//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `bench guard`, `answers`, `hear`, `settings`, `vm`.
 
 mod answers;
 mod bench;
 mod bypeer;
 mod hear;
+mod process;
+mod proxy;
 mod score;
 mod settings;
 mod vm;
@@ -43,6 +45,7 @@ fn main() -> Result<ExitCode> {
         Chore::Score(arguments) => score::run(&arguments),
         Chore::Bench(bench::Bench::Explain(arguments)) => bench::run(&arguments),
         Chore::Bench(bench::Bench::Watch(arguments)) => bench::watch::run(&arguments),
+        Chore::Bench(bench::Bench::Guard(arguments)) => bench::guard::run(&arguments),
         Chore::Answers(arguments) => answers::run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
         Chore::Hear(arguments) => hear::run(&arguments),
