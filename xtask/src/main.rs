@@ -1,14 +1,16 @@
-//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `bench guard`, `answers`, `hear`, `settings`, `vm`.
+//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `bench guard`, `answers`, `hear`, `settings`, `guard`, `vm`.
 
 mod answers;
 mod bench;
 mod bypeer;
+mod guard;
 mod hear;
 mod process;
 mod proxy;
 mod score;
 mod settings;
 mod vm;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,8 @@ enum Chore {
     Hear(hear::Arguments),
     /// Write docs/settings.md: clients that fail, and what the settings of the probe's card make of it.
     Settings(settings::Arguments),
+    /// Write docs/guard-stories.md: the five stories, directly and through `bypeer guard`, and restarts under load.
+    Guard(guard::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -49,6 +53,7 @@ fn main() -> Result<ExitCode> {
         Chore::Answers(arguments) => answers::run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
         Chore::Hear(arguments) => hear::run(&arguments),
+        Chore::Guard(arguments) => guard::run(&arguments),
         Chore::Settings(arguments) => settings::run(&arguments),
     }
 }

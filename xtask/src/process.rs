@@ -1,7 +1,7 @@
 //! Programs that chores start, and that end with them.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -104,6 +104,19 @@ impl Process {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+
+    /// Waits until it answers a request: where the socket is not its own, somebody can connect before it is there.
+    ///
+    /// # Errors
+    /// As [`Process::listens`].
+    pub fn answers(&mut self, address: SocketAddr) -> Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(STARTS_WITHIN))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = [0; 12];
+        let read = stream.read_exact(&mut answer);
+        read.with_context(|| format!("{} does not answer at {address}: {}", self.name, self.said()))
     }
 
     /// Sends it a signal.

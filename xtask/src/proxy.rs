@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -61,47 +61,16 @@ impl Product {
     ///
     /// # Errors
     /// When it is not installed, or does not listen.
-    pub fn start(&self, server: SocketAddr, core: Option<Core>) -> Result<Proxy> {
+    pub fn start(&self, servers: &[SocketAddr], core: Option<Core>) -> Result<Proxy> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let address = free_address()?;
-        let write = |name: &str, text: String| -> Result<PathBuf> {
-            let path = folder.path().join(name);
-            fs::write(&path, text).with_context(|| path.display().to_string())?;
-            Ok(path)
-        };
-        let mut command;
-        match self {
-            Product::Guard(binary) => {
-                let file = write("guard.toml", GUARD.to_owned())?;
-                command = Command::new(binary);
-                command.args([
-                    "guard",
-                    "--listen",
-                    &address.to_string(),
-                    "--to",
-                    &format!("http://{server}"),
-                ]);
-                command.arg("--config").arg(file);
-            }
-            Product::Nginx => {
-                let file = write("nginx.conf", nginx(address, server))?;
-                command = Command::new("nginx");
-                command
-                    .arg("-p")
-                    .arg(folder.path())
-                    .arg("-c")
-                    .arg(file)
-                    .args(["-e", "stderr"]);
-            }
-            Product::Haproxy => {
-                let file = write("haproxy.cfg", haproxy(address, server))?;
-                command = Command::new("haproxy");
-                command.arg("-db").arg("-f").arg(file);
-            }
-        }
+        let mut command = Command::new("sh");
+        let servers: Vec<String> = servers.iter().map(SocketAddr::to_string).collect();
+        let line = self.command(folder.path(), &address.to_string(), &servers)?;
+        command.args(["-c", &format!("exec {line}")]);
         let process = match core {
             Some(core) => Process::start_on(core, command, folder.path()),
-            None => Process::start(command.stdin(std::process::Stdio::null()), folder.path()),
+            None => Process::start(command.stdin(Stdio::null()), folder.path()),
         };
         let mut process = process?.alone();
         process.listens(address)?;
@@ -111,32 +80,66 @@ impl Product {
             _folder: folder,
         })
     }
+
+    /// A line for the shell that becomes the proxy, once its files are written to this folder, from where it is to be started. All
+    /// addresses with their ports; they may be names that somebody else replaces, as the lab does with `{addr}`.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn command(&self, folder: &Path, address: &str, servers: &[String]) -> Result<String> {
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            fs::write(&path, text).with_context(|| path.display().to_string())
+        };
+        let each = |line: &dyn Fn(usize, &str) -> String| -> String {
+            let lines = servers.iter().enumerate().map(|(number, server)| line(number, server));
+            lines.collect()
+        };
+        // nginx and HAProxy: what the command line replaces cannot stand in a file.
+        Ok(match self {
+            Product::Guard(binary) => {
+                write("guard.toml", GUARD)?;
+                let to = each(&|_, server| format!(" --to http://{server}"));
+                format!("{} guard --listen {address}{to} --config guard.toml", binary.display())
+            }
+            Product::Nginx => {
+                write("nginx.conf", NGINX)?;
+                let servers = each(&|_, server| format!("server {server}; "));
+                format!(
+                    "sh -c 'echo \"listen {address} backlog=4096;\" > listen.conf; echo \"{servers}\" > servers.conf; \
+                     exec nginx -p . -c nginx.conf -e stderr'"
+                )
+            }
+            Product::Haproxy => {
+                let lines = each(&|number, _| format!("    server server{number} \"$SERVER{number}\"\n"));
+                write("haproxy.cfg", &format!("{HAPROXY}{lines}"))?;
+                let servers = each(&|number, server| format!(" SERVER{number}={server}"));
+                format!("env LISTEN={address}{servers} haproxy -db -f haproxy.cfg")
+            }
+        })
+    }
 }
 
 /// One worker, as the others have.
 const GUARD: &str = "workers = 1\n";
 
 /// Bodies pass through as they come. `Connection: ""` and version 1.1 keep connections to the server.
-fn nginx(address: SocketAddr, server: SocketAddr) -> String {
-    format!(
-        "daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log stderr crit;
-events {{ worker_connections 16384; }}
-http {{
+const NGINX: &str = "\
+daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log stderr crit;
+events { worker_connections 16384; }
+http {
     access_log off; keepalive_requests 1000000000; keepalive_timeout 95s; client_max_body_size 0; tcp_nopush on;
     client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
     proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $http_host;
     proxy_request_buffering off; proxy_max_temp_file_size 0;
-    upstream server {{ server {server}; keepalive 64; keepalive_requests 1000000000; }}
-    server {{ listen {address} backlog=4096; location / {{ proxy_pass http://server; }} }}
-}}
-"
-    )
+    upstream server { include servers.conf; keepalive 64; keepalive_requests 1000000000; }
+    server { include listen.conf; location / { proxy_pass http://server; } }
 }
+";
 
 /// Connections to the server are kept and shared by default.
-fn haproxy(address: SocketAddr, server: SocketAddr) -> String {
-    format!(
-        "global
+const HAPROXY: &str = "\
+global
     nbthread 1
     maxconn 8000
 defaults
@@ -146,8 +149,5 @@ defaults
     timeout server 95s
     http-reuse always
 listen all
-    bind {address} backlog 4096
-    server server {server}
-"
-    )
-}
+    bind \"$LISTEN\" backlog 4096
+";

@@ -117,7 +117,7 @@ fn measure(arguments: &Arguments, products: &[Product]) -> Result<String> {
         subjects.push(Subject {
             name: format!("{}{}", product.name(), if again { " again" } else { "" }),
             product: product.clone(),
-            proxy: product.start(backend.address, Some(proxy_core))?,
+            proxy: product.start(&[backend.address], Some(proxy_core))?,
             slices: vec![Vec::new(); works.len()],
             steady: Steady::default(),
         });
@@ -158,7 +158,7 @@ fn measure(arguments: &Arguments, products: &[Product]) -> Result<String> {
     if arguments.idle > 0 {
         for subject in &subjects {
             // Afresh: memory that was needed for the work before would hide what is needed now.
-            let proxy = subject.product.start(backend.address, Some(proxy_core))?;
+            let proxy = subject.product.start(&[backend.address], Some(proxy_core))?;
             let memory = memory::of_idle(proxy.address, proxy.process.pid(), arguments.idle);
             idle.push(memory.with_context(|| subject.name.clone())?);
         }
