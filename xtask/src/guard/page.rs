@@ -64,11 +64,12 @@ fn table(restarts: &[Restarted]) -> String {
         if let Some((count, account)) = &restarted.direct {
             lines.push(row(format!("{}, {count} times; directly", restarted.what), account));
         }
-        let (count, account) = &restarted.through;
-        lines.push(row(
-            format!("{}, {count} times; through guard", restarted.what),
-            account,
-        ));
+        for (name, count, account) in &restarted.through {
+            lines.push(row(
+                format!("{}, {count} times; through {name}", restarted.what),
+                account,
+            ));
+        }
     }
     aligned(&lines)
 }
