@@ -126,15 +126,16 @@ impl Load {
         std::thread::scope(|scope| {
             let client = scope.spawn(|| meeting::ask(folder.path(), &self.line, address));
             let mut restarts = 0;
-            let begin = Instant::now();
+            let mut last = Instant::now();
             while !client.is_finished() {
                 // In short naps, so as not to restart once more when all is over.
-                if begin.elapsed() < PAUSE * (restarts + 1) {
+                if last.elapsed() < PAUSE {
                     std::thread::sleep(Duration::from_millis(10));
                     continue;
                 }
                 restart()?;
                 restarts += 1;
+                last = Instant::now();
             }
             let said = client
                 .join()
