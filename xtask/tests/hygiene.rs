@@ -126,7 +126,8 @@ fn crates_depend_only_on_those_below_them() {
         for table in dependency_tables(&manifest) {
             for dependency in table.keys() {
                 let below = ORDER[..place].contains(&dependency.as_str());
-                let ours = ORDER.contains(&dependency.as_str()) || dependency == "xtask";
+                // A crate that depends on itself does so for the features of its tests.
+                let ours = ORDER.contains(&dependency.as_str()) && dependency != name || dependency == "xtask";
                 if ours && (!below || name == "lingering") {
                     complaints.push(format!("{name} depends on {dependency}"));
                 }

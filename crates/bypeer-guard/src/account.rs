@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Version};
@@ -45,7 +46,7 @@ pub struct Account {
 #[derive(Debug)]
 pub struct Attempt {
     /// The server's address.
-    pub to: String,
+    pub to: Arc<str>,
     /// The connection's number, unique in this process.
     pub connection: u64,
     /// Requests on the connection before this one.
@@ -56,6 +57,8 @@ pub struct Attempt {
     pub first_byte: Option<Duration>,
     /// An error on sending that did not keep the answer from coming: the answer was saved.
     pub send_failed: bool,
+    /// Bytes behind the answer that no request had asked for. The connection was given up.
+    pub surplus: usize,
     /// Why it failed, where another try followed.
     pub failure: Option<Failure>,
 }

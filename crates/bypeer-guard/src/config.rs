@@ -1,8 +1,24 @@
 //! What the guard is told: plain values with safe defaults. Reading them from flags and a file is `config/read.rs`'s.
 
+pub mod certificates;
+mod contradictions;
+pub mod keys;
+mod nearest;
+pub mod read;
+mod server;
+pub mod settings;
+mod validity;
+pub mod value;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use contradictions::risks;
 
 /// Everything that the guard is told.
 #[derive(Debug, Clone, PartialEq)]

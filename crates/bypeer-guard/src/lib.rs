@@ -11,4 +11,13 @@
 
 pub mod account;
 pub mod config;
+mod descriptors;
+mod exchange;
 pub mod failure;
+mod front;
+pub mod guard;
+pub mod handover;
+pub mod listener;
+pub mod say;
+pub mod upstream;
+mod worker;

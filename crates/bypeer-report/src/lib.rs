@@ -12,6 +12,7 @@ mod layout;
 mod look;
 mod manual;
 mod metrics;
+pub mod prometheus;
 mod summary;
 mod terminal;
 mod time;

@@ -1,8 +1,9 @@
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bypeer_diagnose::causes::CAUSES;
 use bypeer_diagnose::{Confidence, Finding};
+
+use crate::prometheus::{self, header, sample};
 
 const CONFIDENCES: [Confidence; 3] = [Confidence::Undecided, Confidence::Likely, Confidence::Certain];
 
@@ -25,7 +26,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// What [`render`](Metrics::render) gives: Prometheus's text format.
-    pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
+    pub const CONTENT_TYPE: &'static str = prometheus::CONTENT_TYPE;
 
     /// All zero. `source` is where the watch has its events from ("ebpf"), `version` this program's.
     pub fn new(source: &str, version: &str) -> Metrics {
@@ -139,30 +140,6 @@ impl Metrics {
         sample(&mut out, "bypeer_watch_info", &labels, 1);
         out
     }
-}
-
-fn header(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
-    out.push_str(name);
-    for (index, (label, text)) in labels.iter().enumerate() {
-        let _ = write!(out, "{}{label}=\"", if index == 0 { '{' } else { ',' });
-        for character in text.chars() {
-            match character {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                '\n' => out.push_str("\\n"),
-                _ => out.push(character),
-            }
-        }
-        out.push('"');
-    }
-    if !labels.is_empty() {
-        out.push('}');
-    }
-    let _ = writeln!(out, " {value}");
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::chain::arguments::ChainArguments;
+use crate::guard::arguments::Guard;
 use crate::lab::arguments::Lab;
 use crate::probe::arguments::Probe;
 use crate::watch::arguments::Watch;
-use crate::{chain, lab, output, probe, watch};
+use crate::{chain, guard, lab, output, probe, watch};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -30,7 +31,8 @@ const LONG_ABOUT: &str = "\
 `explain` reads packet captures and explains the end of every TCP connection in them; it changes nothing and sends \
 nothing. `watch` tells of this machine's connections as they die, and which line of which program did it. `probe` asks a \
 server how it closes, and says what its clients must be set to; `chain` finds idle timeouts that are the wrong way round. \
-`lab` makes each cause happen on this machine's kernel, in network namespaces of its own, and measures what helps.";
+`guard` is a reverse proxy that prevents what can be prevented from beside a server or a client. `lab` makes each cause happen on this \
+machine's kernel, in network namespaces of its own, and measures what helps.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +42,7 @@ Examples:
   sudo bypeer watch                         explain the resets of this machine as they happen
   bypeer probe http://127.0.0.1:8000/       what a server's clients must be set to
   bypeer chain client=90 alb=60 nginx=75    whether idle timeouts are in the right order
+  bypeer guard --listen :8080 --to http://127.0.0.1:8000    keep answers from being lost
   bypeer causes unread-request-body         the manual page of a cause";
 
 const EXPLAIN_LONG: &str = "\
@@ -112,6 +115,10 @@ pub enum Command {
     /// Check that the idle timeouts along a row of hops are in the right order
     #[command(long_about = chain::arguments::LONG_ABOUT)]
     Chain(ChainArguments),
+
+    /// Keep answers from being lost: a reverse proxy that closes right
+    #[command(long_about = guard::arguments::LONG_ABOUT)]
+    Guard(Box<Guard>),
 
     /// List the causes, or print the manual page of one
     #[command(after_help = "Example:\n  bypeer causes keepalive-race-unannounced-close")]

@@ -8,6 +8,11 @@ mod duration;
 pub mod engine;
 pub mod error_line;
 mod explain;
+#[cfg(target_os = "linux")]
+mod guard;
+#[cfg(not(target_os = "linux"))]
+#[path = "guard_elsewhere.rs"]
+mod guard;
 pub mod interfaces;
 mod interrupt;
 #[cfg(target_os = "linux")]
@@ -75,6 +80,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Probe(arguments) => probe::run(arguments, color),
         Command::Watch(watch) => watch::run(watch, color),
         Command::Chain(chain) => chain::run(chain, color),
+        Command::Guard(arguments) => guard::run(arguments, color),
         Command::Causes { id } => causes::run(id.as_deref(), color),
         Command::Completions { shell } => cli::completions(*shell),
         Command::Man { page } => cli::manual_page(page),

@@ -382,7 +382,10 @@ fn what_only_may_be_there_is_said_so_and_gets_no_settings() {
     let json = card(&probe(&[&arguments[..], &["--format", "json"]].concat()));
     let products = json["products"].as_array().unwrap();
     assert!(!products.is_empty(), "nothing to be unsure of: {json}");
-    assert!(products.iter().all(|product| product["sure"] == "perhaps"), "{products:?}");
+    assert!(
+        products.iter().all(|product| product["sure"] == "perhaps"),
+        "{products:?}"
+    );
     assert_eq!(json["server_settings"].as_array().unwrap().len(), 0, "{json}");
     let text = String::from_utf8(probe(&arguments).stdout).unwrap();
     assert!(!text.contains("What the server can be set to instead"), "{text}");

@@ -115,6 +115,25 @@ pub(crate) fn clauses(ids: &[&str], situation: &Situation) -> Vec<&'static Claus
         .collect()
 }
 
+/// The fixes of a cause that a proxy in front of the server may name: HTTP is spoken, and the proxy knows what the request had and how long the
+/// connection had been idle.
+pub fn fixes_of_http(
+    cause: &str,
+    server: Option<&Software>,
+    has_body: bool,
+    status: Option<u16>,
+    idle_limit: Option<std::time::Duration>,
+) -> Vec<Fix> {
+    let situation = Situation {
+        has_body,
+        status,
+        protocol: Protocol::Http1,
+        idle_limit_seconds: idle_limit.map(|limit| limit.as_secs_f64()),
+        ..Situation::default()
+    };
+    fixes(cause, server, None, &situation)
+}
+
 /// The fixes of a cause that fit the situation: those for the recognised server and client first, then for each owner the
 /// first general row that fits.
 pub(crate) fn fixes(

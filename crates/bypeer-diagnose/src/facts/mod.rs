@@ -11,8 +11,8 @@ mod settings;
 mod software;
 mod version;
 
-pub use advice::clause;
 pub(crate) use advice::{Situation, clauses, fixes};
+pub use advice::{clause, fixes_of_http};
 pub use defaults::{Defaults, Known, Limit, Repeats, defaults};
 pub use habits::{Habits, habits};
 pub use recognise::{Place, Recognised, Signs, Sure, recognise};

@@ -1,0 +1,124 @@
+//! Answers that the guard makes itself: short words for whoever reads them, `Proxy-Status` (RFC 9209) for whoever looks for a cause.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use crate::failure::Failure;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// By this name the guard is known in `Via` and `Proxy-Status`.
+pub(super) const NAME: &str = "bypeer";
+
+/// An answer of the guard's own.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    /// What was wrong, in words that a client may read.
+    pub(super) why: String,
+    /// The type of error of RFC 9209, section 2.3; `None`: it is no error.
+    error: Option<&'static str>,
+    /// The connection is of no more use.
+    pub(super) closes: bool,
+    /// Methods that are allowed.
+    allow: bool,
+}
+
+impl Refused {
+    /// A request that goes nowhere.
+    pub(super) fn new(status: StatusCode, why: &str) -> Refused {
+        Refused {
+            status,
+            why: why.to_owned(),
+            error: Some("http_request_error"),
+            closes: false,
+            allow: false,
+        }
+    }
+
+    /// The same, and the connection is closed: where the request ends is not sure.
+    pub(super) fn closing(status: StatusCode, why: &str) -> Refused {
+        Refused {
+            closes: true,
+            ..Refused::new(status, why)
+        }
+    }
+
+    pub(super) fn too_large(limit: u64) -> Refused {
+        Refused::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("the body is larger than the {limit} bytes that are allowed"),
+        )
+    }
+
+    /// To OPTIONS that is not to be forwarded any further (RFC 9110, section 7.6.2).
+    pub(super) fn options() -> Refused {
+        Refused {
+            error: None,
+            allow: true,
+            ..Refused::new(StatusCode::OK, "")
+        }
+    }
+
+    /// In place of an answer of the server.
+    pub(super) fn failed(failure: &Failure) -> Refused {
+        Refused {
+            error: Some(failure.proxy_error()),
+            ..Refused::new(failure.status(), &words(failure))
+        }
+    }
+
+    /// Whether it is somebody's fault.
+    pub(super) fn is_fault(&self) -> bool {
+        self.error.is_some()
+    }
+
+    pub(super) fn response(self) -> (Response<()>, Bytes) {
+        let mut response = Response::new(());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        if let Some(error) = self.error {
+            let details = quoted(&self.why);
+            if let Ok(value) = HeaderValue::try_from(format!("{NAME}; error={error}; details=\"{details}\"")) {
+                headers.insert(PROXY_STATUS, value);
+            }
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        if self.allow {
+            headers.insert(
+                header::ALLOW,
+                HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),
+            );
+        }
+        let text = match self.error {
+            Some(_) => Bytes::from(format!("{}: {}\n", self.status, self.why)),
+            None => Bytes::new(),
+        };
+        (response, text)
+    }
+}
+
+/// What a client may know: no names and addresses of what is behind.
+fn words(failure: &Failure) -> String {
+    match failure {
+        Failure::NameNotFound(_) => "the name of the server was not found".to_owned(),
+        Failure::Unreachable(_) => "there is no way to the server".to_owned(),
+        Failure::Tls(_) => "TLS with the server failed".to_owned(),
+        Failure::Certificate(_) => "the certificate of the server is not trusted".to_owned(),
+        Failure::Other(_) => "the proxy failed".to_owned(),
+        failure => failure.to_string(),
+    }
+}
+
+/// As a string of RFC 9651, section 3.3.3.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            ' '..='~' => quoted.push(character),
+            _ => quoted.push('?'),
+        }
+    }
+    quoted
+}

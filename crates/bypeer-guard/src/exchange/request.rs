@@ -1,0 +1,244 @@
+//! What a proxy must do to a request: refuse what others on the way could take for something else, and say who it comes from.
+
+use std::rc::Rc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Request, StatusCode, Uri, Version};
+
+use super::fields;
+use super::refusal::Refused;
+use super::request_body::RequestBody;
+use crate::config::UpstreamVersion;
+use crate::front::Client;
+use crate::worker::Settings;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Refuses what must not be passed on. `has_length`: there was a `Content-Length` in its head, whatever hyper made of it.
+pub(super) fn check(
+    mut parts: Parts,
+    has_length: bool,
+    client: &Rc<Client>,
+    settings: &Settings,
+) -> Result<Parts, Refused> {
+    check_framing(&parts, has_length)?;
+    check_target(&mut parts)?;
+    if let Some(expect) = parts.headers.get(header::EXPECT)
+        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Refused::new(
+            StatusCode::EXPECTATION_FAILED,
+            "the only expectation that is known is 100-continue",
+        ));
+    }
+    if parts.method == Method::CONNECT && client.http2.get() {
+        return Err(Refused::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "CONNECT is passed on over HTTP/1.1 only",
+        ));
+    }
+    count_forwards(&mut parts)?;
+    if let Some(limit) = settings.config.client.body
+        && content_length(&parts.headers).is_some_and(|length| length > limit)
+    {
+        return Err(Refused::too_large(limit));
+    }
+    Ok(parts)
+}
+
+/// RFC 9112, section 6: where the request ends must be sure to everybody.
+fn check_framing(parts: &Parts, has_length: bool) -> Result<(), Refused> {
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if has_length || parts.headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(Refused::closing(
+                StatusCode::BAD_REQUEST,
+                "it has both Content-Length and Transfer-Encoding",
+            ));
+        }
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(Refused::closing(
+                StatusCode::NOT_IMPLEMENTED,
+                "the only transfer coding that is known is chunked",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// RFC 9112, section 3.2: one `Host`, and that of the target where it has one.
+fn check_target(parts: &mut Parts) -> Result<(), Refused> {
+    let bad = |why| Err(Refused::closing(StatusCode::BAD_REQUEST, why));
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    if another.is_some() {
+        return bad("it has more than one Host");
+    }
+    match host {
+        Some(host) if !is_host(host.as_bytes()) => return bad("its Host is not valid"),
+        None if parts.version == Version::HTTP_11 => return bad("it has no Host"),
+        _ => {}
+    }
+    if parts.method == Method::CONNECT {
+        return match parts
+            .uri
+            .authority()
+            .is_some_and(|authority| authority.port().is_some())
+        {
+            true => Ok(()),
+            false => bad("CONNECT is to a host and port"),
+        };
+    }
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    match parts.uri.authority() {
+        // http::Uri takes `*` for a path.
+        _ if path == "*" && parts.method != Method::OPTIONS => return bad("* is for OPTIONS only"),
+        None if path.is_empty() => return bad("its target is not valid"),
+        None => {}
+        Some(_) if parts.uri.scheme().is_none() => return bad("its target is not valid"),
+        Some(authority) => {
+            if !is_host(authority.as_str().as_bytes()) {
+                return bad("the host of its target is not valid");
+            }
+            if host.is_none_or(|host| host.as_bytes() != authority.as_str().as_bytes()) {
+                let Ok(host) = HeaderValue::try_from(authority.as_str()) else {
+                    return bad("the host of its target is not valid");
+                };
+                parts.headers.insert(header::HOST, host);
+            }
+            let path = parts.uri.path_and_query().cloned();
+            parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        }
+    }
+    Ok(())
+}
+
+fn is_host(bytes: &[u8]) -> bool {
+    bytes.is_empty() || (!bytes.contains(&b'@') && Authority::try_from(bytes).is_ok())
+}
+
+/// RFC 9110, section 7.6.2.
+fn count_forwards(parts: &mut Parts) -> Result<(), Refused> {
+    if !matches!(parts.method, Method::TRACE | Method::OPTIONS) {
+        return Ok(());
+    }
+    let Some(most) = parts.headers.get(header::MAX_FORWARDS) else {
+        return Ok(());
+    };
+    let most: Option<u64> = most.to_str().ok().and_then(|text| text.parse().ok());
+    match most {
+        Some(0) if parts.method == Method::OPTIONS => Err(Refused::options()),
+        Some(0) => Err(Refused::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "TRACE is not answered here",
+        )),
+        Some(most) => {
+            parts.headers.insert(header::MAX_FORWARDS, HeaderValue::from(most - 1));
+            Ok(())
+        }
+        None => Err(Refused::new(
+            StatusCode::BAD_REQUEST,
+            "its Max-Forwards is not a number",
+        )),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Makes it the request that the server is sent.
+pub(super) fn rewrite(request: Request<RequestBody>, client: &Client, settings: &Settings) -> Request<RequestBody> {
+    let (mut parts, body) = request.into_parts();
+    let headers = &mut parts.headers;
+    let upgrade = match parts.version {
+        Version::HTTP_11 if fields::has_token(headers, header::CONNECTION, "upgrade") => {
+            headers.remove(header::UPGRADE)
+        }
+        _ => None,
+    };
+    let trailers = settings.config.upstream.version == UpstreamVersion::Http2
+        && fields::has_token(headers, header::TE, "trailers");
+    fields::strip(headers);
+    headers.remove(header::TE);
+    // It was answered by hyper, when the body was asked for.
+    headers.remove(header::EXPECT);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(upgrade) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, upgrade);
+    }
+    if parts.version == Version::HTTP_2 {
+        join_cookies(headers);
+    }
+    say_where_it_comes_from(headers, client);
+    headers.append(
+        header::VIA,
+        HeaderValue::from_static(match parts.version {
+            Version::HTTP_10 => "1.0 bypeer",
+            Version::HTTP_2 => "2.0 bypeer",
+            _ => "1.1 bypeer",
+        }),
+    );
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Request::from_parts(parts, body)
+}
+
+/// RFC 9113, section 8.2.3: HTTP/2 may split a cookie's field, which HTTP/1 must not have twice.
+fn join_cookies(headers: &mut HeaderMap) {
+    let header::Entry::Occupied(entry) = headers.entry(header::COOKIE) else {
+        return;
+    };
+    if entry.iter().nth(1).is_none() {
+        return;
+    }
+    let (_, cookies) = entry.remove_entry_mult();
+    let cookies: Vec<HeaderValue> = cookies.collect();
+    let joined = cookies
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect::<Vec<_>>()
+        .join(&b"; "[..]);
+    if let Ok(joined) = HeaderValue::try_from(joined) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// To the list of `X-Forwarded-For` the client is added. Scheme and host are said unless a proxy before has said them.
+fn say_where_it_comes_from(headers: &mut HeaderMap, client: &Client) {
+    match headers.entry(X_FORWARDED_FOR) {
+        header::Entry::Vacant(entry) => {
+            entry.insert(client.forwarded_for().clone());
+        }
+        header::Entry::Occupied(mut entry) => {
+            let mut list = Vec::new();
+            for value in entry.iter() {
+                list.extend_from_slice(value.as_bytes());
+                list.extend_from_slice(b", ");
+            }
+            list.extend_from_slice(client.forwarded_for().as_bytes());
+            if let Ok(list) = HeaderValue::try_from(list) {
+                entry.insert(list);
+            }
+        }
+    }
+    if let header::Entry::Vacant(entry) = headers.entry(X_FORWARDED_PROTO) {
+        entry.insert(HeaderValue::from_static(if client.tls.get() {
+            "https"
+        } else {
+            "http"
+        }));
+    }
+    if !headers.contains_key(X_FORWARDED_HOST)
+        && let Some(host) = headers.get(header::HOST).cloned()
+    {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+}

@@ -1,0 +1,77 @@
+//! What a proxy must do to an answer.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use http::{Method, Version};
+use http_body::Body;
+
+use super::{Exchange, fields};
+use crate::worker::Settings;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// Takes out what was for the server's connection, and says what becomes of the client's.
+pub(super) fn rewrite(
+    parts: &mut Parts,
+    body: &impl Body,
+    method: &Method,
+    version: Version,
+    keeps: bool,
+    exchange: &Exchange,
+    settings: &Settings,
+) {
+    fields::strip(&mut parts.headers);
+    // To a client of HTTP/1.0 the end of a body of unknown length is the connection's end.
+    let until_close = version == Version::HTTP_10
+        && method != Method::HEAD
+        && !body.is_end_stream()
+        && body.size_hint().exact().is_none();
+    say_whether_kept(&mut parts.headers, version, keeps && !until_close, exchange, settings);
+    parts.version = spoken(version);
+}
+
+/// hyper adds `Connection: keep-alive` to what it takes for an answer of HTTP/1.1 to a client of HTTP/1.0, also behind our `close`.
+pub(super) fn spoken(version: Version) -> Version {
+    match version {
+        Version::HTTP_10 => Version::HTTP_10,
+        _ => Version::HTTP_11,
+    }
+}
+
+/// `Connection: close`, or for how long the connection is kept: shorter than it is, so that no client comes too late.
+pub(super) fn say_whether_kept(
+    headers: &mut HeaderMap,
+    version: Version,
+    keeps: bool,
+    exchange: &Exchange,
+    settings: &Settings,
+) {
+    if exchange.is_http2() {
+        return;
+    }
+    if !keeps {
+        exchange.client.announce();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return;
+    }
+    match &settings.keep_alive {
+        Some(keep_alive) => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+            headers.insert(KEEP_ALIVE, keep_alive.clone());
+        }
+        None if version == Version::HTTP_10 => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
+        None => {}
+    }
+}
+
+/// Of a 101: `Upgrade` is what it is about.
+pub(super) fn rewrite_switch(headers: &mut HeaderMap) {
+    let upgrade = headers.remove(header::UPGRADE);
+    fields::strip(headers);
+    if let Some(upgrade) = upgrade {
+        headers.insert(header::UPGRADE, upgrade);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}

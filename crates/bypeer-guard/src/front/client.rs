@@ -1,0 +1,368 @@
+//! One client's connection, as everybody sees it who has a part in it: what it is doing, since when, and what is to become of it.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use http::HeaderValue;
+use lingering::Transport;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::head::HeadLook;
+use super::http2::Turn;
+use super::stream::{ClientLingering, ClientStream};
+use super::tunnel::Switched;
+use crate::config::ClientLimits;
+use crate::say::Why;
+use crate::worker::{Millis, Worker};
+
+/// A client's connection. It ends with its task.
+pub(crate) struct Client {
+    /// Who it is.
+    pub(crate) address: SocketAddr,
+    pub(crate) worker: Rc<Worker>,
+    /// Where it stands in the worker's list.
+    pub(crate) place: Cell<usize>,
+    /// The stream, until it lingers.
+    pub(crate) stream: RefCell<Option<ClientLingering>>,
+    /// Whether it speaks TLS.
+    pub(crate) tls: Cell<bool>,
+    /// Whether it speaks HTTP/2.
+    pub(crate) http2: Cell<bool>,
+    /// Requests that were begun.
+    pub(crate) requests: Cell<u64>,
+    /// The connection behind, after a switch of protocols.
+    pub(crate) switched: RefCell<Option<Switched>>,
+    /// HTTP/2: whose turn it is, for each exchange.
+    pub(crate) turns: RefCell<Vec<Rc<Turn>>>,
+    /// HTTP/2: the exchange whose task is made next.
+    pub(crate) next_turn: RefCell<Option<Rc<Turn>>>,
+    phase: Cell<Phase>,
+    since: Cell<Millis>,
+    /// When the last byte was read or written.
+    moved: Cell<Millis>,
+    /// A write waits for the client.
+    blocked: Cell<bool>,
+    /// Everything that was given to hyper is in the kernel's hands.
+    flushed: Cell<bool>,
+    /// The last answer was given to hyper, whole or not.
+    answered: Cell<bool>,
+    /// Exchanges that run, and bodies that are drained.
+    running: Cell<u32>,
+    /// The peer's reset was seen.
+    broken: Cell<bool>,
+    /// The last answer said that it is the last one.
+    announced: Cell<bool>,
+    look: Cell<HeadLook>,
+    order: Cell<Option<Order>>,
+    task: RefCell<Option<Waker>>,
+    drainer: RefCell<Option<Waker>>,
+    forwarded_for: OnceCell<HeaderValue>,
+}
+
+/// What the connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing was read yet, or TLS is being agreed on.
+    Opening,
+    /// A request's head is being read.
+    Head,
+    /// It waits for a request.
+    Idle,
+    /// At least one exchange runs.
+    Exchange,
+    /// It is a stream of bytes.
+    Tunnel,
+}
+
+/// What its task is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// To end when what runs is over.
+    Finish(Why),
+    /// To end now.
+    Break(Why),
+}
+
+/// Exchanges that are shorter are not looked at for a reset: most are over by then.
+const LOOK_FOR_RESET_AFTER: Millis = 1000;
+
+impl Client {
+    pub(crate) fn new(worker: &Rc<Worker>, stream: ClientStream, address: SocketAddr) -> Rc<Client> {
+        let now = worker.now();
+        Rc::new(Client {
+            address,
+            worker: worker.clone(),
+            place: Cell::new(0),
+            stream: RefCell::new(Some(ClientLingering::with_set(
+                stream,
+                worker.lingering.clone(),
+                address,
+            ))),
+            tls: Cell::new(false),
+            http2: Cell::new(false),
+            requests: Cell::new(0),
+            switched: RefCell::new(None),
+            turns: RefCell::new(Vec::new()),
+            next_turn: RefCell::new(None),
+            phase: Cell::new(Phase::Opening),
+            since: Cell::new(now),
+            moved: Cell::new(now),
+            blocked: Cell::new(false),
+            flushed: Cell::new(true),
+            answered: Cell::new(false),
+            running: Cell::new(0),
+            broken: Cell::new(false),
+            announced: Cell::new(false),
+            look: Cell::new(HeadLook::default()),
+            order: Cell::new(None),
+            task: RefCell::new(None),
+            drainer: RefCell::new(None),
+            forwarded_for: OnceCell::new(),
+        })
+    }
+
+    /// Keeps another stream, which lingers when it is let go.
+    pub(crate) fn keep(&self, stream: ClientStream) {
+        let stream = ClientLingering::with_set(stream, self.worker.lingering.clone(), self.address);
+        *self.stream.borrow_mut() = Some(stream);
+    }
+
+    // What its stream tells.
+
+    /// Bytes came, or with none its FIN.
+    pub(crate) fn read(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.moved.set(self.worker.now());
+        if self.http2.get() {
+            return;
+        }
+        match self.phase.get() {
+            Phase::Opening => self.phase.set(Phase::Head),
+            Phase::Idle => self.enter_phase(Phase::Head),
+            Phase::Head => {}
+            Phase::Exchange | Phase::Tunnel => return,
+        }
+        let mut look = self.look.get();
+        look.on(bytes);
+        self.look.set(look);
+    }
+
+    /// A write went so.
+    pub(crate) fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Ready(Ok(_)) => {
+                self.moved.set(self.worker.now());
+                self.blocked.set(false);
+            }
+            Poll::Ready(Err(_)) => self.broken(),
+            Poll::Pending => self.blocked.set(true),
+        }
+    }
+
+    /// A flush went so.
+    pub(crate) fn flushed(&self, result: &Poll<io::Result<()>>) {
+        match result {
+            Poll::Ready(Ok(())) => {
+                self.blocked.set(false);
+                if !self.flushed.replace(true)
+                    && let Some(drainer) = self.drainer.take()
+                {
+                    drainer.wake();
+                }
+            }
+            Poll::Ready(Err(_)) => self.broken(),
+            Poll::Pending => self.blocked.set(true),
+        }
+    }
+
+    /// The stream failed.
+    pub(crate) fn broken(&self) {
+        self.broken.set(true);
+    }
+
+    // What its exchanges tell.
+
+    /// An exchange begins. What was seen of its head.
+    pub(crate) fn begin(&self) -> HeadLook {
+        self.requests.set(self.requests.get() + 1);
+        self.flushed.set(false);
+        self.answered.set(false);
+        self.enter();
+        self.look.take()
+    }
+
+    /// Something runs that is not to be taken for idleness.
+    pub(crate) fn enter(&self) {
+        let running = self.running.get();
+        self.running.set(running + 1);
+        if running == 0 {
+            self.enter_phase(Phase::Exchange);
+        }
+        self.worker.totals.exchange_began();
+    }
+
+    /// It is over.
+    pub(crate) fn leave(&self) {
+        let running = self.running.get().saturating_sub(1);
+        self.running.set(running);
+        if running == 0 && self.phase.get() == Phase::Exchange {
+            self.enter_phase(Phase::Idle);
+        }
+        self.worker.totals.exchange_ended();
+    }
+
+    /// Bytes of the answer were given to hyper.
+    pub(crate) fn given(&self) {
+        self.flushed.set(false);
+    }
+
+    /// The answer was given to hyper, whole or not.
+    pub(crate) fn answered(&self) {
+        self.flushed.set(false);
+        self.answered.set(true);
+    }
+
+    /// The client was told that the connection will be closed.
+    pub(crate) fn announce(&self) {
+        self.announced.set(true);
+    }
+
+    /// It is a stream of bytes from here on.
+    pub(crate) fn tunnel(&self) {
+        self.enter_phase(Phase::Tunnel);
+    }
+
+    /// Whether everything that was given to hyper is in the kernel's hands.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushed.get()
+    }
+
+    /// Whether all of the answer is in the kernel's hands; else `cx` is woken when it is.
+    pub(crate) fn poll_answer_flushed(&self, cx: &Context<'_>) -> bool {
+        let flushed = self.answered.get() && self.flushed.get();
+        if !flushed {
+            *self.drainer.borrow_mut() = Some(cx.waker().clone());
+        }
+        flushed
+    }
+
+    /// Whether a write waits for the client.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    pub(crate) fn is_announced(&self) -> bool {
+        self.announced.get()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Exchanges that run, and bodies that are drained.
+    pub(crate) fn running(&self) -> u32 {
+        self.running.get()
+    }
+
+    /// Its address as `X-Forwarded-For` has it.
+    pub(crate) fn forwarded_for(&self) -> &HeaderValue {
+        self.forwarded_for.get_or_init(|| {
+            let text = self.address.ip().to_canonical().to_string();
+            HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        })
+    }
+
+    // Orders.
+
+    /// Tells its task what to do. To break off goes before all else.
+    pub(crate) fn order(&self, order: Order) {
+        if !matches!(self.order.get(), Some(Order::Break(_))) {
+            self.order.set(Some(order));
+        }
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// The order, if there is one; else `cx` is woken by the next.
+    pub(crate) fn poll_order(&self, cx: &Context<'_>) -> Option<Order> {
+        let order = self.order.take();
+        if order.is_none() {
+            let mut task = self.task.borrow_mut();
+            if !task.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *task = Some(cx.waker().clone());
+            }
+        }
+        order
+    }
+
+    /// What is to become of it at this moment. Called now and then, so that a limit is kept to a tick of the worker, and
+    /// never before its time.
+    pub(crate) fn overdue(&self, now: Millis, limits: &ClientLimits, tick: Millis) -> Option<Order> {
+        let over = |since: Millis, limit: std::time::Duration| {
+            u128::from(now.saturating_sub(since)) > limit.as_millis() + u128::from(tick)
+        };
+        let silent = self.blocked.get() && over(self.moved.get(), limits.silence);
+        match self.phase.get() {
+            Phase::Opening | Phase::Head => {
+                over(self.since.get(), limits.head_time).then_some(Order::Break(Why::HeadTime))
+            }
+            Phase::Idle | Phase::Exchange if silent => Some(Order::Break(Why::Silence)),
+            Phase::Idle if self.blocked.get() => None,
+            Phase::Idle => over(self.since.get(), limits.idle).then_some(Order::Finish(Why::Idle)),
+            Phase::Exchange => {
+                for turn in &*self.turns.borrow() {
+                    if turn.clients_since().is_some_and(|since| over(since, limits.silence)) {
+                        turn.cancel();
+                    }
+                }
+                let looked_for = now.saturating_sub(self.since.get()) > LOOK_FOR_RESET_AFTER;
+                (looked_for && self.was_reset()).then_some(Order::Break(Why::PeerBroke))
+            }
+            Phase::Tunnel => None,
+        }
+    }
+
+    /// Takes the stream out of the hands of hyper, and lets it go: after so many more bytes, if the socket takes them at once.
+    pub(crate) fn close(&self, last_words: &[u8]) {
+        use tokio::io::AsyncWrite;
+        let Some(mut stream) = self.stream.take() else {
+            return;
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        if !last_words.is_empty() {
+            let _ = std::pin::Pin::new(&mut stream).poll_write(&mut cx, last_words);
+            let _ = std::pin::Pin::new(&mut stream).poll_flush(&mut cx);
+        }
+        let _ = std::pin::Pin::new(&mut stream).poll_shutdown(&mut cx);
+    }
+
+    /// hyper does not read while it answers, and so does not see a reset. Nor a FIN, and that is right: who half-closes may still wait
+    /// for the answer.
+    fn was_reset(&self) -> bool {
+        let stream = self.stream.borrow();
+        let Some(stream) = stream.as_ref().and_then(|lingering| lingering.get_ref()) else {
+            return false;
+        };
+        let lingering::SocketRef::Tcp(socket) = stream.socket() else {
+            return false;
+        };
+        let mut fds = [PollFd::new(socket, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0 && fds[0].revents().contains(PollFlags::ERR))
+    }
+
+    fn enter_phase(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(self.worker.now());
+    }
+}

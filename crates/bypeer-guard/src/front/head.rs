@@ -1,0 +1,100 @@
+//! A look at the head of a request as it comes: whether it has a length.
+//!
+//! hyper takes a request with both `Content-Length` and `Transfer-Encoding` for chunked, drops the length and says nothing of it.
+//! RFC 9112, section 6.3 allows that, and says that it ought to be handled as an error, because the two are how requests are
+//! smuggled past others on the way. So the bytes are looked at here, on their way to hyper.
+
+/// Where the look stands. It ends with the head that it began with: of a second request in the same read it sees nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct HeadLook {
+    line: Line,
+    has_length: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Line {
+    /// In the request line, or in the middle of a line of no interest.
+    #[default]
+    Other,
+    /// So many bytes of the name that is sought, from the line's beginning.
+    Matched(u8),
+    /// The head is over.
+    Over,
+}
+
+const NAME: &[u8] = b"content-length";
+
+impl HeadLook {
+    /// Looks at more bytes.
+    pub(crate) fn on(&mut self, mut bytes: &[u8]) {
+        while let Some((&first, rest)) = bytes.split_first() {
+            match self.line {
+                Line::Over => return,
+                Line::Other => match memchr::memchr(b'\n', bytes) {
+                    Some(end) => {
+                        bytes = &bytes[end + 1..];
+                        self.line = Line::Matched(0);
+                    }
+                    None => return,
+                },
+                // An empty line.
+                Line::Matched(0) if first == b'\r' => bytes = rest,
+                Line::Matched(0) if first == b'\n' => self.line = Line::Over,
+                Line::Matched(matched) if first.to_ascii_lowercase() == NAME[usize::from(matched)] => {
+                    bytes = rest;
+                    self.line = Line::Matched(matched + 1);
+                    if usize::from(matched) + 1 == NAME.len() {
+                        // No other field of HTTP begins so.
+                        self.has_length = true;
+                        self.line = Line::Other;
+                    }
+                }
+                Line::Matched(_) => self.line = Line::Other,
+            }
+        }
+    }
+
+    /// Whether the head has a length, as far as was seen.
+    pub(crate) fn has_length(self) -> bool {
+        self.has_length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HeadLook;
+
+    fn look(parts: &[&str]) -> bool {
+        let mut look = HeadLook::default();
+        for part in parts {
+            look.on(part.as_bytes());
+        }
+        look.has_length()
+    }
+
+    #[test]
+    fn a_length_is_seen_wherever_the_reads_end() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\ncOntent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert!(look(&[head]));
+        for cut in 0..head.len() {
+            assert!(look(&[&head[..cut], &head[cut..]]), "{cut}");
+        }
+        for_each_byte(head);
+    }
+
+    fn for_each_byte(head: &str) {
+        let bytes: Vec<String> = head.chars().map(String::from).collect();
+        let parts: Vec<&str> = bytes.iter().map(String::as_str).collect();
+        assert!(look(&parts));
+    }
+
+    #[test]
+    fn what_only_looks_like_one_is_none() {
+        assert!(!look(&[
+            "POST /content-length: HTTP/1.1\r\nX: content-length: 5\r\nX-Content-Length: 5\r\n\r\n"
+        ]));
+        assert!(!look(&["GET / HTTP/1.1\r\n\r\n", "\r\ncontent-length: 5\r\n"]));
+        assert!(!look(&["GET / HTTP/1.1\n\ncontent-length: 5\r\n"]));
+        assert!(look(&["GET / HTTP/1.1\ncontent-length: 5\n\n"]));
+    }
+}

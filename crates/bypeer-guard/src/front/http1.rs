@@ -1,0 +1,133 @@
+//! HTTP/1.0 and 1.1 with a client.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::StatusCode;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+use super::client::{Client, Order, Phase};
+use super::stream::{ClientLingering, Io};
+use super::tunnel;
+use crate::exchange;
+use crate::say::{Refusal, Why};
+
+/// To a client whose request is not whole in time: it has the right to be told, and may send it again.
+const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+    Content-Length: 50\r\nProxy-Status: bypeer; error=http_request_error\r\n\r\n\
+    The head of the request was not received in time.\n";
+
+/// Bytes that are read at once, and that wait to be written, at most.
+const BUFFER: usize = 64 << 10;
+/// hyper's least.
+const LEAST_BUFFER: usize = 8 << 10;
+
+/// How connections are served with these limits.
+pub(crate) fn builder(head: usize) -> hyper::server::conn::http1::Builder {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        // Who has nothing more to say may still wait for the answer.
+        .half_close(true)
+        // Clients that look for `content-length:` by its letters are found in the field.
+        .title_case_headers(true)
+        .max_header_size(head)
+        .max_buf_size(BUFFER.max(head).max(LEAST_BUFFER));
+    builder
+}
+
+/// Answers until the connection is over. Why it is.
+pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
+    let io = TokioIo::new(Io::new(client.clone(), ahead));
+    let service = {
+        let client = client.clone();
+        service_fn(move |request| exchange::answer(client.clone(), request))
+    };
+    let mut connection = client.worker.settings().http1.serve_connection(io, service);
+    let mut finishing = None;
+    let end = poll_fn(|cx| {
+        let order = client.poll_order(cx);
+        if let Some(Order::Break(why)) = order {
+            return Poll::Ready(End::Broken(why));
+        }
+        let result = Pin::new(&mut connection).poll(cx);
+        if let (Poll::Pending, Some(Order::Finish(why))) = (&result, order)
+            // What came in the meantime is answered first.
+            && client.phase() == Phase::Idle
+        {
+            finishing = Some(why);
+            Pin::new(&mut connection).graceful_shutdown();
+            return Pin::new(&mut connection).poll(cx).map(End::Over);
+        }
+        result.map(End::Over)
+    })
+    .await;
+    match end {
+        End::Broken(Why::HeadTime) => {
+            let begun = client.phase() == Phase::Head && !client.is_blocked();
+            client.close(if begun { TOO_LATE } else { b"" });
+            if begun {
+                refused(
+                    client,
+                    Some(StatusCode::REQUEST_TIMEOUT),
+                    "the head was not received in time",
+                );
+            }
+            Why::HeadTime
+        }
+        End::Broken(why) => why,
+        End::Over(Ok(())) => {
+            if let Some(switched) = client.switched.take() {
+                let stream = client.stream.take().and_then(ClientLingering::into_inner);
+                let mut parts = connection.into_parts();
+                let ahead = [parts.read_buf, parts.io.inner_mut().take_ahead()];
+                return match stream {
+                    Some(stream) => tunnel::run(client, stream, ahead, switched).await,
+                    None => Why::PeerBroke,
+                };
+            }
+            // hyper does not shut down behind a request to switch protocols that was answered with something else.
+            client.close(b"");
+            finishing.unwrap_or(match client.is_announced() {
+                true => Why::Announced,
+                false => Why::Peer,
+            })
+        }
+        End::Over(Err(error)) => {
+            if error.is_parse() {
+                let status = match error.is_parse_too_large() {
+                    true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    false => StatusCode::BAD_REQUEST,
+                };
+                refused(client, Some(status), &error.to_string());
+                return Why::NotHttp;
+            }
+            if error.is_incomplete_message() && client.phase() == Phase::Head {
+                refused(client, None, "the connection ended in the middle of the head");
+                return Why::PeerBroke;
+            }
+            match error.is_user() || !client.is_broken() {
+                true => Why::AnswerBroke,
+                false => Why::PeerBroke,
+            }
+        }
+    }
+}
+
+enum End {
+    Over(hyper::Result<()>),
+    Broken(Why),
+}
+
+fn refused(client: &Client, status: Option<StatusCode>, why: &str) {
+    client.worker.sink.refused(
+        client.address,
+        Refusal {
+            status,
+            why: why.to_owned(),
+        },
+    );
+}

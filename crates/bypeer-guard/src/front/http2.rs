@@ -1,0 +1,130 @@
+//! HTTP/2 with a client.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+use super::client::{Client, Order};
+use super::stream::Io;
+use crate::exchange;
+use crate::say::Why;
+use crate::worker::Millis;
+
+/// Streams that a client may have at once. As nginx's `http2_max_concurrent_streams`.
+const STREAMS: u32 = 128;
+/// Bytes of an answer that wait in the guard for one stream's window.
+const SEND_BUFFER: usize = 128 << 10;
+/// Bytes of a body that a client may send before they are read: for each stream, and for all of them.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Answers until the connection is over. Why it is.
+pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
+    client.http2.set(true);
+    let io = TokioIo::new(Io::new(client.clone(), ahead));
+    let service = {
+        let client = client.clone();
+        service_fn(move |request| exchange::answer(client.clone(), request))
+    };
+    let mut builder = hyper::server::conn::http2::Builder::new(Streams { client: client.clone() });
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(
+            client
+                .worker
+                .settings()
+                .config
+                .client
+                .head
+                .try_into()
+                .unwrap_or(u32::MAX),
+        );
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut finishing = None;
+    if client.worker.draining() {
+        client.order(Order::Finish(Why::Announced));
+    }
+    poll_fn(|cx| {
+        match client.poll_order(cx) {
+            Some(Order::Break(why)) => return Poll::Ready(why),
+            Some(Order::Finish(why)) => {
+                finishing.get_or_insert(why);
+                connection.as_mut().graceful_shutdown();
+                cx.waker().wake_by_ref();
+            }
+            None => {}
+        }
+        connection.as_mut().poll(cx).map(|result| match result {
+            Ok(()) => finishing.unwrap_or(Why::Peer),
+            Err(_) if client.is_broken() => Why::PeerBroke,
+            Err(_) => Why::NotHttp,
+        })
+    })
+    .await
+}
+
+/// Makes a task of each stream, which ends early if its client does not take the answer.
+#[derive(Clone)]
+struct Streams {
+    client: Rc<Client>,
+}
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, future: F) {
+        let turn = self.client.next_turn.take();
+        let client = self.client.clone();
+        tokio::task::spawn_local(async move {
+            let mut future = pin!(future);
+            poll_fn(|cx| {
+                if let Some(turn) = &turn {
+                    if turn.cancelled.get() {
+                        return Poll::Ready(());
+                    }
+                    *turn.task.borrow_mut() = Some(cx.waker().clone());
+                }
+                future.as_mut().poll(cx).map(drop)
+            })
+            .await;
+            if let Some(turn) = turn {
+                client.turns.borrow_mut().retain(|other| !Rc::ptr_eq(other, &turn));
+            }
+        });
+    }
+}
+
+/// Whose turn it is in an exchange over HTTP/2: there a client that does not read blocks no write, but only its own stream.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// When bytes of the answer were handed over, and nobody has asked for more. `None`: it is not the client's turn.
+    since: Cell<Option<Millis>>,
+    cancelled: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+}
+
+impl Turn {
+    /// It is the client's turn since this moment, or the server's.
+    pub(crate) fn clients(&self, since: Option<Millis>) {
+        self.since.set(since);
+    }
+
+    pub(crate) fn clients_since(&self) -> Option<Millis> {
+        self.since.get()
+    }
+
+    /// Ends the stream: its client has been silent for too long.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.set(true);
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The access log: lines go through memory to a thread that writes them, so that no disk and no reader of a pipe holds up a request.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Bytes that may wait to be written. What comes while as many wait is dropped, and counted.
+const MOST_WAITING: usize = 4 << 20;
+/// As many are written at once without waiting for more.
+const ENOUGH: usize = 64 << 10;
+/// Until lines are written, when there are few: many lines are one write.
+const GATHERING: Duration = Duration::from_millis(100);
+
+/// Writes lines to standard output or a file. Dropped, it writes what waits.
+#[derive(Debug)]
+pub struct AccessLog {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// There is something to do for the thread that writes.
+    work: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    reopen: bool,
+    stop: bool,
+}
+
+/// Where the lines go: opened before privileges are given up, and written to by a thread that is started after.
+#[derive(Debug)]
+pub struct Target(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Stdout,
+    File { file: File, path: PathBuf },
+}
+
+impl Target {
+    /// Standard output.
+    pub fn stdout() -> Target {
+        Target(Kind::Stdout)
+    }
+
+    /// A file, which is appended to, and made where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn file(path: PathBuf) -> io::Result<Target> {
+        let file = open(&path)?;
+        Ok(Target(Kind::File { file, path }))
+    }
+}
+
+impl AccessLog {
+    /// Starts the thread that writes. `complain` is told when it cannot, in words.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn start(Target(target): Target, complain: impl Fn(String) + Send + 'static) -> io::Result<AccessLog> {
+        let shared = Arc::new(Shared::default());
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            target,
+            complain: Box::new(complain),
+            failing: false,
+        };
+        let writer = thread::Builder::new()
+            .name("access log".to_owned())
+            .spawn(move || writer.run())?;
+        Ok(AccessLog {
+            shared,
+            writer: Some(writer),
+        })
+    }
+
+    /// Takes one line, its newline included. Never waits for a disk.
+    pub fn line(&self, line: &[u8]) {
+        let mut waiting = self.shared.lock();
+        if waiting.lines.len() + line.len() > MOST_WAITING {
+            drop(waiting);
+            self.shared.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        let before = waiting.lines.len();
+        waiting.lines.extend_from_slice(line);
+        let wanted = before == 0 || before < ENOUGH && waiting.lines.len() >= ENOUGH;
+        drop(waiting);
+        if wanted {
+            self.shared.work.notify_one();
+        }
+    }
+
+    /// Opens the file again by its name, after what was taken so far is in the old one: whoever rotates logs renames it and then says so.
+    pub fn reopen(&self) {
+        self.shared.lock().reopen = true;
+        self.shared.work.notify_one();
+    }
+
+    /// Lines that were dropped, because more waited than may.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Relaxed)
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.work.notify_one();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    target: Kind,
+    complain: Box<dyn Fn(String) + Send>,
+    /// The last write failed, and that was said.
+    failing: bool,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut lines = Vec::new();
+        loop {
+            let (reopen, stop) = self.wait(&mut lines);
+            self.write(&lines);
+            lines.clear();
+            if reopen {
+                self.reopen();
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Waits for lines, and a little for more of them; takes them.
+    fn wait(&self, lines: &mut Vec<u8>) -> (bool, bool) {
+        let mut waiting = self.shared.lock();
+        while waiting.lines.is_empty() && !waiting.reopen && !waiting.stop {
+            waiting = self.shared.work.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let more = |waiting: &mut Waiting| waiting.lines.len() < ENOUGH && !waiting.reopen && !waiting.stop;
+        let (mut waiting, _) = self
+            .shared
+            .work
+            .wait_timeout_while(waiting, GATHERING, more)
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut waiting.lines, lines);
+        (std::mem::take(&mut waiting.reopen), waiting.stop)
+    }
+
+    fn write(&mut self, lines: &[u8]) {
+        let written = match &mut self.target {
+            Kind::Stdout => io::stdout().lock().write_all(lines).and_then(|()| io::stdout().flush()),
+            Kind::File { file, .. } => file.write_all(lines),
+        };
+        match written {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                let count = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+                self.shared.dropped.fetch_add(count, Relaxed);
+                if !std::mem::replace(&mut self.failing, true) {
+                    (self.complain)(format!(
+                        "the access log cannot be written, and is lost until it can: {error}"
+                    ));
+                }
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        let Kind::File { file, path } = &mut self.target else {
+            return;
+        };
+        match open(path) {
+            Ok(opened) => *file = opened,
+            Err(error) => (self.complain)(format!(
+                "{}: cannot be opened again, and the old file is written on: {error}",
+                path.display()
+            )),
+        }
+    }
+}
+
+fn open(path: &std::path::Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_whole_and_in_order_across_a_rotation() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("log"), folder.path().join("log.1"));
+        let log = AccessLog::start(Target::file(path.clone()).unwrap(), |complaint| panic!("{complaint}")).unwrap();
+        let write = |from: usize| (from..from + 1000).for_each(|number| log.line(format!("{number}\n").as_bytes()));
+        write(0);
+        std::fs::rename(&path, &old).unwrap();
+        log.reopen();
+        // What comes before the file is open again may still go to the old one: nothing may be lost or torn.
+        write(1000);
+        while !path.exists() {
+            thread::yield_now();
+        }
+        write(2000);
+        drop(log);
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        let (first, second) = (read(&old), read(&path));
+        let numbers: Vec<usize> = first
+            .lines()
+            .chain(second.lines())
+            .map(|line| line.parse().unwrap())
+            .collect();
+        assert_eq!(numbers, (0..3000).collect::<Vec<_>>());
+        assert!(first.lines().count() >= 1000 && second.lines().count() >= 1000);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_and_said_once() {
+        if !std::path::Path::new("/dev/full").exists() {
+            println!("skipped: a full disk: there is no /dev/full");
+            return;
+        }
+        let (said, heard) = std::sync::mpsc::channel();
+        let log = AccessLog::start(Target::file(PathBuf::from("/dev/full")).unwrap(), move |complaint| {
+            said.send(complaint).unwrap()
+        })
+        .unwrap();
+        log.line(b"one\n");
+        assert!(heard.recv().unwrap().contains("cannot be written"));
+        let shared = Arc::clone(&log.shared);
+        log.line(b"two\nthree\n");
+        drop(log);
+        assert_eq!(shared.dropped.load(Relaxed), 3);
+        assert!(heard.recv().is_err(), "it is said once");
+    }
+
+    #[test]
+    fn more_than_may_wait_is_dropped_and_counted() {
+        let shared = Arc::new(Shared::default());
+        let log = AccessLog {
+            shared: Arc::clone(&shared),
+            writer: None,
+        };
+        let line = [b'x'; 1 << 20];
+        (0..6).for_each(|_| log.line(&line));
+        assert_eq!((log.dropped(), shared.lock().lines.len()), (2, MOST_WAITING));
+    }
+}

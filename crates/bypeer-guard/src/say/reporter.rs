@@ -1,0 +1,200 @@
+//! The sink that tells: a log, metrics, findings, and lines for whoever runs the guard.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::mem::{Discriminant, discriminant};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lingering::Outcome;
+
+use super::found::{Found, found};
+use super::log::AccessLog;
+use super::metrics::Metrics;
+use super::record;
+use super::tally::Tally;
+use super::{Change, Notice, Refusal, Sink};
+use crate::account::Account;
+use crate::upstream::Event;
+
+/// Takes a line for whoever runs the guard.
+pub type Tell = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Tells what happens.
+pub struct Reporter {
+    log: Option<AccessLog>,
+    metrics: Arc<Metrics>,
+    tally: Tally,
+    /// Where lines for people go.
+    tell: Tell,
+    /// When notices that repeat themselves were said last.
+    said: Mutex<Vec<(Discriminant<Notice>, Instant)>>,
+    /// What the server's idle limit is said to be, in milliseconds; 0: nothing is said.
+    idle: AtomicU64,
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reporter")
+            .field("metrics", &self.metrics)
+            .finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// A line as it is made: each worker has its own.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Reporter {
+    /// `idle`: what `upstream.idle` says, to be contradicted where it is wrong.
+    pub fn new(log: Option<AccessLog>, metrics: Arc<Metrics>, idle: Option<Duration>, tell: Tell) -> Reporter {
+        let reporter = Reporter {
+            log,
+            metrics,
+            tally: Tally::default(),
+            tell,
+            idle: AtomicU64::new(0),
+            said: Mutex::default(),
+        };
+        reporter.expect_idle(idle);
+        reporter
+    }
+
+    /// What `upstream.idle` says from now on.
+    pub fn expect_idle(&self, idle: Option<Duration>) {
+        let millis = idle.map_or(0, |idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+        self.idle.store(millis, Relaxed);
+    }
+
+    /// Opens the log again by its name.
+    pub fn reopen_log(&self) {
+        if let Some(log) = &self.log {
+            log.reopen();
+        }
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What was found.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn line(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(log) = &self.log else { return };
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            write(line);
+            log.line(line);
+        });
+        let dropped = log.dropped();
+        if dropped > 0 {
+            self.metrics.set_log_dropped(dropped);
+        }
+    }
+
+    /// Whether it was said a moment ago, and is of a kind that comes with every client.
+    fn is_told_again(&self, notice: &Notice) -> bool {
+        /// Between two of a kind.
+        const PAUSE: Duration = Duration::from_secs(10);
+        let repeats = matches!(
+            notice,
+            Notice::Descriptors { .. } | Notice::ConnectionLimit { .. } | Notice::AcceptFailed(_)
+        );
+        if !repeats {
+            return false;
+        }
+        let kind = discriminant(notice);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.retain(|(_, at)| at.elapsed() < PAUSE);
+        let again = said.iter().any(|(known, _)| *known == kind);
+        if !again {
+            said.push((kind, Instant::now()));
+        }
+        again
+    }
+
+    fn tell_of(&self, found: &Found, count: u64) {
+        let server = found
+            .server
+            .as_deref()
+            .map_or_else(String::new, |server| format!(" at {server}"));
+        let rivals: Vec<&str> = found.rivals.iter().map(|cause| cause.id).collect();
+        let rivals = if rivals.is_empty() {
+            String::new()
+        } else {
+            format!(" (or {})", rivals.join(", "))
+        };
+        let times = if count == 1 {
+            String::new()
+        } else {
+            format!(", {count} times so far")
+        };
+        let fate = if found.saved { "; the client got its answer" } else { "" };
+        (self.tell)(&format!(
+            "{} {}{rivals}{server}: {}{fate}{times}",
+            found.confidence, found.cause.id, found.verdict
+        ));
+    }
+}
+
+impl Sink for Reporter {
+    fn exchange(&self, account: &Account) {
+        let found = found(account);
+        let ended = account.ended.unwrap_or_else(Instant::now);
+        self.metrics
+            .exchange(account, &found, ended.saturating_duration_since(account.began));
+        for found in &found {
+            if let Some(count) = self.tally.add(account, found) {
+                self.tell_of(found, count);
+            }
+        }
+        self.line(|line| record::write_exchange(line, account, &found));
+    }
+
+    fn refused(&self, client: SocketAddr, refusal: Refusal) {
+        self.metrics.refused();
+        self.line(|line| record::write_refusal(line, client, &refusal));
+    }
+
+    fn client(&self, _: SocketAddr, change: Change) {
+        self.metrics.client(change);
+    }
+
+    fn server(&self, event: &Event<'_>) {
+        self.metrics.server(event);
+        let said = Duration::from_millis(self.idle.load(Relaxed));
+        match event {
+            Event::ClosedIdle { to, idle, .. } if *idle < said && self.metrics.closed_idle() == 1 => {
+                (self.tell)(&format!(
+                    "{to} closed an idle connection after {:.1} s, and upstream.idle says {:.1} s: lower it, or leave it to be learned",
+                    idle.as_secs_f64(),
+                    said.as_secs_f64()
+                ))
+            }
+            Event::Unsolicited {
+                to, bytes, requests, ..
+            } if self.metrics.unsolicited() == 1 => (self.tell)(&format!(
+                "{to} sent {bytes} bytes on an idle connection after {requests} requests, and no request had asked for them: a good-bye (408), or \
+                 the answer to another request; the connection was given up, and bypeer_guard_unsolicited_total counts them"
+            )),
+            _ => {}
+        }
+    }
+
+    fn closed(&self, _: SocketAddr, outcome: &Outcome) {
+        self.metrics.closed(outcome);
+    }
+
+    fn notice(&self, notice: &Notice) {
+        if !self.is_told_again(notice) {
+            (self.tell)(&notice.to_string());
+        }
+    }
+}

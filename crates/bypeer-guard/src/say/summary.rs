@@ -1,0 +1,92 @@
+//! What is said at the end: what was saved, what was not, why, and what to change.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::ending::{Ending, How};
+use super::reporter::Reporter;
+use super::tally::Kind;
+
+/// The summary, for people: some lines, each at most about a screen wide, the first without indentation.
+pub fn summary(reporter: &Reporter, ran: Duration) -> String {
+    let metrics = reporter.metrics();
+    let count = |ending| metrics.ended(ending);
+    let mut out = String::new();
+    let _ = writeln!(out, "{} requests in {:.0} s", metrics.exchanges(), ran.as_secs_f64());
+    let lines = [
+        (count(Ending::Answered), "answered by the server at the first try"),
+        (
+            count(Ending::Saved(How::Retry)),
+            "saved: sent again, because the first try could not have reached the server's program, or may be repeated",
+        ),
+        (
+            count(Ending::Saved(How::ReadOn)),
+            "saved: the answer was read although sending had failed",
+        ),
+        (
+            count(Ending::Failed),
+            "not answered by the server: the guard said so with a status and Proxy-Status",
+        ),
+        (count(Ending::Cut), "broke off in the middle of the server's answer"),
+        (
+            count(Ending::ClientGone),
+            "left by the client before the answer was there",
+        ),
+        (count(Ending::Refused), "refused: the request could not be taken"),
+    ];
+    for (count, what) in lines.into_iter().filter(|(count, _)| *count > 0) {
+        let _ = writeln!(out, "{count:>10}  {what}");
+    }
+    let beside = [
+        (
+            metrics.kept_from_reset(),
+            "closes during which clients still sent: a plain close would have reset them over their answers",
+        ),
+        (
+            metrics.closed_idle(),
+            "idle connections that the server closed, without harm",
+        ),
+        (
+            metrics.unsolicited(),
+            "idle connections that held bytes that no request had asked for (desync-unsolicited-response, or a good-bye)",
+        ),
+    ];
+    if beside.iter().any(|(count, _)| *count > 0) {
+        let _ = writeln!(out, "and");
+    }
+    for (count, what) in beside.into_iter().filter(|(count, _)| *count > 0) {
+        let _ = writeln!(out, "{count:>10}  {what}");
+    }
+    for kind in reporter.tally().kinds() {
+        tell(&mut out, &kind);
+    }
+    out
+}
+
+fn tell(out: &mut String, kind: &Kind) {
+    let found = &kind.surest;
+    let _ = writeln!(out, "\n{}: {}", found.confidence, found.verdict);
+    let server = kind
+        .server
+        .as_deref()
+        .map_or_else(String::new, |server| format!(" at {server}"));
+    let lost = kind.count - kind.saved;
+    let times = match kind.count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    };
+    let _ = writeln!(
+        out,
+        "  {}{server} · {times}: {} saved, {lost} not · the first was {}",
+        kind.cause.id, kind.saved, kind.example
+    );
+    for rival in &found.rivals {
+        let _ = writeln!(out, "  or       {}: {}", rival.id, rival.title);
+    }
+    for fix in &found.fixes {
+        let _ = writeln!(out, "  fix      {}: {}", fix.owner.id(), fix.what);
+    }
+    if let Some(settle) = &found.settle {
+        let _ = writeln!(out, "  confirm  {settle}");
+    }
+}

@@ -1,0 +1,215 @@
+//! What one worker has of the server, and how it comes to a connection.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::connection::Connection;
+use super::pool::Pool;
+use super::retry::Budget;
+use super::shared::Shared;
+use super::stream::Held;
+use crate::config;
+use crate::failure::Failure;
+
+/// How long a server that refuses is tried again, from its first refusal on: the time in which one that restarts is back.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(2);
+const REFUSED_PAUSE: Duration = Duration::from_millis(25);
+const REFUSED_PAUSE_MOST: Duration = Duration::from_millis(200);
+
+/// One worker's part of the upstream.
+pub struct Worker {
+    /// As it was configured.
+    pub config: config::Upstream,
+    /// Whether a request is ever sent again.
+    pub retries: bool,
+    /// What all workers know.
+    pub shared: Arc<Shared>,
+    /// Connections that wait.
+    pub pool: Rc<Pool>,
+    /// Retries that are left.
+    pub budget: Budget,
+    turn: Cell<usize>,
+    /// Since when every address refuses.
+    refusing: Cell<Option<Instant>>,
+}
+
+enum Had {
+    Connection(Box<Connection>),
+    Leave(OwnedSemaphorePermit),
+}
+
+impl Worker {
+    /// One without connections.
+    pub fn new(config: &config::Upstream, retry: &config::Retry, shared: Arc<Shared>) -> Worker {
+        Worker {
+            config: config.clone(),
+            retries: retry.enabled,
+            pool: Pool::new(shared.clone(), config.keep),
+            shared,
+            budget: Budget::new(retry),
+            turn: Cell::new(0),
+            refusing: Cell::new(None),
+        }
+    }
+
+    /// Whether connections are for one request each.
+    pub fn keeps_none(&self) -> bool {
+        self.pool.keeps_none()
+    }
+
+    /// A connection for a request: one that waits, unless it must be `fresh`; else a new one. `repeatable`: the request may be sent again.
+    pub async fn acquire(&self, repeatable: bool, fresh: bool) -> Result<Box<Connection>, Failure> {
+        let target = self.next_turn();
+        if !fresh && let Some(connection) = self.reuse(target, repeatable) {
+            return Ok(connection);
+        }
+        let leave = match self.shared.limit.clone().try_acquire_owned() {
+            Ok(leave) => leave,
+            Err(_) => match self.wait(target, repeatable, fresh).await? {
+                Had::Connection(connection) => return Ok(connection),
+                Had::Leave(leave) => leave,
+            },
+        };
+        self.connect(target, leave).await
+    }
+
+    fn next_turn(&self) -> usize {
+        let turn = self.turn.get();
+        self.turn.set((turn + 1) % self.shared.targets.len());
+        turn
+    }
+
+    fn reuse(&self, target: usize, repeatable: bool) -> Option<Box<Connection>> {
+        let connection = self.pool.take(target, repeatable, Instant::now())?;
+        self.shared.counters.reused.fetch_add(1, Ordering::Relaxed);
+        Some(connection)
+    }
+
+    /// Waits until there are fewer connections than are allowed, or one of this worker's becomes free.
+    async fn wait(&self, target: usize, repeatable: bool, fresh: bool) -> Result<Had, Failure> {
+        let _waiting = Waiting::new(self);
+        // Connections that wait for requests elsewhere are of less use than this one.
+        self.shared.ask_for_connections();
+        let late = tokio::time::sleep(self.config.connect);
+        let leave = self.shared.limit.clone().acquire_owned();
+        tokio::pin!(late, leave);
+        loop {
+            tokio::select! {
+                biased;
+                leave = &mut leave => return match leave {
+                    Ok(leave) => Ok(Had::Leave(leave)),
+                    Err(_) => Err(self.at_limit()),
+                },
+                () = self.pool.freed.notified() => {
+                    if !fresh && let Some(connection) = self.reuse(target, repeatable) {
+                        return Ok(Had::Connection(connection));
+                    }
+                    // It is none that this request may have: closed, it makes room for one that is.
+                    self.pool.give_up_one();
+                }
+                () = &mut late => return Err(self.at_limit()),
+            }
+        }
+    }
+
+    fn at_limit(&self) -> Failure {
+        Failure::ConnectionLimit {
+            limit: self.config.most,
+        }
+    }
+
+    /// A new connection, to the address whose turn it is, or the next one that takes it.
+    async fn connect(&self, first: usize, leave: OwnedSemaphorePermit) -> Result<Box<Connection>, Failure> {
+        let began = Instant::now();
+        let mut pause = REFUSED_PAUSE;
+        let mut leave = Some(leave);
+        loop {
+            let failure = match self.connect_to_any(first, began, &mut leave).await {
+                Ok(connection) => {
+                    self.refusing.set(None);
+                    return Ok(connection);
+                }
+                Err(failure) => failure,
+            };
+            let Failure::Refused = failure else {
+                return Err(failure);
+            };
+            let since = self.refusing.get().unwrap_or_else(Instant::now);
+            self.refusing.set(Some(since));
+            let patience = REFUSED_PATIENCE.min(self.config.connect);
+            if !self.retries || since.elapsed() + pause > patience {
+                return Err(failure);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(REFUSED_PAUSE_MOST);
+        }
+    }
+
+    async fn connect_to_any(
+        &self,
+        first: usize,
+        began: Instant,
+        leave: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<Box<Connection>, Failure> {
+        let count = self.shared.targets.len();
+        let mut last = Failure::Refused;
+        for step in 0..count {
+            let target = (first + step) % count;
+            let left = self.config.connect.saturating_sub(began.elapsed());
+            let mut connected = self.shared.targets[target].0.connect(left).await;
+            if let Err(Failure::Descriptors) = connected
+                && self.pool.give_up_one()
+            {
+                connected = self.shared.targets[target].0.connect(left).await;
+            }
+            let (stream, round_trip) = match connected {
+                Ok(connected) => connected,
+                // No byte of the request went anywhere: the next address may do better.
+                Err(
+                    failure @ (Failure::Refused
+                    | Failure::Unreachable(_)
+                    | Failure::NameNotFound(_)
+                    | Failure::ConnectTimeout),
+                ) => {
+                    last = failure;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            let Some(leave) = leave.take() else { break };
+            let connection = Connection::new(stream, target, round_trip, self.shared.clone(), leave);
+            // A server that speaks first does not speak HTTP.
+            return match connection.peek() {
+                Held::Bytes(bytes) if !connection.is_tls() => {
+                    connection.unsolicited(bytes);
+                    Err(Failure::Unsolicited { bytes })
+                }
+                _ => Ok(connection),
+            };
+        }
+        Err(last)
+    }
+}
+
+/// Counts a request that waits for as long as it does.
+struct Waiting<'a>(&'a Worker);
+
+impl Waiting<'_> {
+    fn new(worker: &Worker) -> Waiting<'_> {
+        worker.pool.waiting.set(worker.pool.waiting.get() + 1);
+        worker.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(worker)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.pool.waiting.set(self.0.pool.waiting.get() - 1);
+        self.0.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

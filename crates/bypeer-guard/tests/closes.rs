@@ -1,0 +1,340 @@
+//! How connections end: early answers, announced and idle closes, slow and vanishing clients.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use bypeer_guard::say::Why;
+use lingering::Ended;
+use support::backend::{Backend, pattern};
+use support::client::{Client, End};
+use support::{PATIENCE, Running, config};
+
+/// Sends everything before it reads anything, as many clients do.
+fn upload(running: &Running, head: &str, bytes: usize) -> Client {
+    let mut client = Client::new(running.address());
+    client.send(head);
+    client.send(vec![b'x'; bytes]);
+    client
+}
+
+#[test]
+fn a_413_to_a_large_upload_arrives_whole() {
+    const BYTES: usize = 8 << 20;
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.body = Some(1000);
+    let running = Running::new(config);
+    let head = format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {BYTES}\r\n\r\n");
+    for _ in 0..100 {
+        let mut client = upload(&running, &head, BYTES);
+        let answer = client.answer();
+        assert_eq!(answer.status, 413);
+        assert_eq!(answer.field("connection"), Some("close"));
+        assert!(answer.text().contains("1000 bytes"));
+        assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    }
+    let said = running.recorder.until(|said| said.lingered.len() == 100);
+    assert!(
+        said.lingered.iter().all(|outcome| outcome.delivered() == Some(true)),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn a_413_in_the_middle_of_chunks_arrives_whole() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.body = Some(100_000);
+    let running = Running::new(config);
+    for _ in 0..20 {
+        let mut client = Client::new(running.address());
+        client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = format!("{:x}\r\n{}\r\n", 50_000, "y".repeat(50_000));
+        for _ in 0..40 {
+            client.send(&chunk);
+        }
+        client.send("0\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!(answer.status, 413, "{answer:?}");
+        assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    }
+}
+
+#[test]
+fn a_servers_early_answer_arrives_whole_though_it_reads_nothing_more() {
+    // 1 MB is more than fits into the sockets between: it must be read and written at the same time.
+    let backend = Backend::new(|mut peer| {
+        if peer.head().is_some() {
+            peer.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 1000000\r\n\r\n");
+            peer.send(pattern(1_000_000));
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    });
+    let running = Running::new(config(backend.address));
+    for _ in 0..5 {
+        let bytes = 8 << 20;
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {bytes}\r\n\r\n");
+        let mut client = upload(&running, &head, bytes);
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.body == pattern(1_000_000)), (403, true));
+        assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    }
+}
+
+#[test]
+fn behind_a_small_rest_the_connection_is_kept() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.body = Some(1000);
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    for _ in 0..10 {
+        client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n");
+        client.send(vec![b'z'; 20_000]);
+        let answer = client.answer();
+        assert_eq!(answer.status, 413);
+        assert_ne!(answer.field("connection"), Some("close"));
+        assert_eq!(client.get("/next").text(), "/next");
+    }
+}
+
+#[test]
+fn who_is_refused_before_100_continue_sends_nothing_and_sees_the_end() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.body = Some(1000);
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\nExpect: 100-continue\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.field("connection"), Some("close"));
+    assert_eq!(client.rest(), (Vec::new(), End::Fin));
+}
+
+#[test]
+fn the_last_answer_says_that_it_is_the_last() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.requests = Some(3);
+    let running = Running::new(config);
+    for _ in 0..50 {
+        let mut client = Client::new(running.address());
+        assert_ne!(client.get("/1").field("connection"), Some("close"));
+        assert_ne!(client.get("/2").field("connection"), Some("close"));
+        assert_eq!(client.get("/3").field("connection"), Some("close"));
+        // Who does not listen is not reset over what it was given.
+        let _ = client.stream.write_all(b"GET /4 HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    }
+    let said = running.recorder.until(|said| said.closed.len() == 50);
+    assert!(said.closed.iter().all(|why| *why == Why::Announced), "{said:#?}");
+}
+
+#[test]
+fn an_idle_connection_is_closed_at_its_limit_and_not_before() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.idle = Duration::from_millis(600);
+    config.client.margin = Duration::ZERO;
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    let mut began = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(client.get("/a").status, 200);
+        began = Instant::now();
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    assert!(began.elapsed() >= Duration::from_millis(600), "{:?}", began.elapsed());
+    let said = running.recorder.until(|said| said.closed.len() == 1);
+    assert_eq!(said.closed, [Why::Idle]);
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_is_bounded() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.head_time = Duration::from_millis(500);
+    let running = Running::new(config);
+    let mut slow = Client::new(running.address());
+    let mut silent = Client::new(running.address());
+    let mut second = Client::new(running.address());
+    assert_eq!(second.get("/a").status, 200);
+    let began = Instant::now();
+    let (done, until) = mpsc::channel::<()>();
+    let mut writer = slow.stream.try_clone().unwrap();
+    let mut second_writer = second.stream.try_clone().unwrap();
+    let thread = std::thread::spawn(move || {
+        for byte in b"GET / HTTP/1.1\r\nX: ".iter().chain(std::iter::repeat_n(&b'x', 1000)) {
+            let _ = writer.write_all(&[*byte]);
+            let _ = second_writer.write_all(&[*byte]);
+            if until.recv_timeout(Duration::from_millis(50)) != Err(mpsc::RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    });
+    for client in [&mut slow, &mut second] {
+        assert_eq!(client.answer().status, 408);
+    }
+    assert_eq!(silent.rest(), (Vec::new(), End::Fin));
+    assert!(began.elapsed() < Duration::from_secs(10));
+    drop(done);
+    thread.join().unwrap();
+    let said = running.recorder.until(|said| said.closed.len() == 3);
+    assert!(said.closed.iter().all(|why| *why == Why::HeadTime), "{said:#?}");
+    assert_eq!(said.refusals.len(), 2);
+}
+
+#[test]
+fn a_body_that_stops_coming_is_answered_408() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.silence = Duration::from_millis(400);
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    let answer = client.answer();
+    assert_eq!(answer.status, 408);
+    assert_eq!(answer.field("connection"), Some("close"));
+    assert_eq!(client.rest(), (Vec::new(), End::Fin));
+}
+
+#[test]
+fn who_does_not_read_its_answer_is_let_go() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.silence = Duration::from_millis(400);
+    config.close.idle = Duration::from_millis(200);
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send("GET /size/50000000 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let said = running.recorder.until(|said| said.closed.len() == 1);
+    assert_eq!(said.closed, [Why::Silence]);
+    assert!(said.exchanges[0].failure.is_some());
+    let said = running.recorder.until(|said| said.lingered.len() == 1);
+    assert_eq!(said.lingered[0].ended, Ended::Idle);
+}
+
+#[test]
+fn who_resets_in_the_middle_of_an_answer_is_gone_soon() {
+    let gone = Arc::<AtomicBool>::default();
+    let backend = {
+        let gone = gone.clone();
+        Backend::new(move |mut peer| {
+            if peer.head().is_some() {
+                // No answer, until the guard gives it up.
+                gone.store(peer.head().is_none(), Ordering::SeqCst);
+            }
+        })
+    };
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    client.reset();
+    let said = running
+        .recorder
+        .until(|said| said.exchanges.len() == 1 && said.closed.len() == 1);
+    assert_eq!(said.closed, [Why::PeerBroke]);
+    assert_eq!(said.exchanges[0].failure.as_deref(), Some("the client went away"));
+    support::until(|| gone.load(Ordering::SeqCst));
+}
+
+#[test]
+fn who_leaves_in_the_middle_of_a_body_is_said_to_be_gone() {
+    let backend = Backend::plain();
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    std::thread::sleep(Duration::from_millis(50));
+    client.reset();
+    let said = running
+        .recorder
+        .until(|said| said.exchanges.len() == 1 && said.closed.len() == 1);
+    assert!(said.exchanges[0].failure.is_some(), "{said:#?}");
+    // Who half-closes in the middle of a body is told.
+    let mut client = Client::new(running.address());
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    client.half_close();
+    assert_eq!(client.answer().status, 400);
+}
+
+#[test]
+fn a_cut_answer_is_visibly_short_and_no_reset() {
+    let backend = Backend::new(|mut peer| {
+        if let Some(request) = peer.head() {
+            match request.target.as_str() {
+                "/length" => peer.send("HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n"),
+                _ => peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n30d40\r\n"),
+            }
+            peer.send(pattern(200_000));
+        }
+    });
+    let running = Running::new(config(backend.address));
+    for path in ["/length", "/chunked"] {
+        for _ in 0..20 {
+            let mut client = Client::new(running.address());
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let head = client.head();
+            assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+            let (body, end) = client.rest();
+            assert_eq!(end, End::Fin);
+            // Everything that came before the cut is there.
+            assert!(body.len() >= 200_000, "{}", body.len());
+            assert!(!body.ends_with(b"0\r\n\r\n"));
+        }
+    }
+    let said = running
+        .recorder
+        .until(|said| said.exchanges.len() == 40 && said.closed.len() == 40);
+    assert!(said.exchanges.iter().all(|told| told.failure.is_some()), "{said:#?}");
+    assert!(said.closed.iter().all(|why| *why == Why::AnswerBroke), "{said:#?}");
+}
+
+#[test]
+fn connections_over_the_limit_wait_and_are_answered() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.connections = 2;
+    let running = Running::new(config);
+    let mut first = Client::new(running.address());
+    let mut second = Client::new(running.address());
+    assert_eq!(first.get("/1").status, 200);
+    assert_eq!(second.get("/2").status, 200);
+    let mut third = Client::new(running.address());
+    third.send("GET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+    third.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let waits = std::io::Read::read(&mut &third.stream, &mut [0]).unwrap_err();
+    assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock);
+    third.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    drop(first);
+    assert_eq!(third.answer().text(), "/3");
+    let said = running.recorder.said();
+    assert!(
+        said.notices
+            .iter()
+            .any(|notice| notice.to_string().contains("all 2 connections")),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn a_head_that_is_too_large_is_answered_431() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.head = 10_000;
+    let running = Running::new(config);
+    for _ in 0..20 {
+        let mut client = Client::new(running.address());
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n", "x".repeat(30_000)));
+        let answer = client.answer();
+        assert_eq!(answer.status, 431, "{answer:?}");
+        assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    }
+}

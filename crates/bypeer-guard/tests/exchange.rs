@@ -1,0 +1,239 @@
+//! What clients get, and what the server gets: fields, framing, refusals.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use support::backend::{Backend, pattern};
+use support::client::{Client, End};
+use support::{Running, config};
+
+fn plain() -> (Backend, Running) {
+    let backend = Backend::plain();
+    let running = Running::new(config(backend.address));
+    (backend, running)
+}
+
+#[test]
+fn requests_one_after_the_other() {
+    let (_backend, running) = plain();
+    let mut client = Client::new(running.address());
+    for path in ["/a", "/size/100000", "/chunked/3000", "/size/0", "/b?secret=1"] {
+        let answer = client.get(path);
+        assert_eq!(answer.status, 200);
+        match path {
+            "/size/100000" => assert_eq!(answer.body, pattern(100_000)),
+            "/chunked/3000" => assert_eq!(answer.body, pattern(3000)),
+            "/size/0" => assert!(answer.body.is_empty()),
+            _ => assert_eq!(answer.text(), path),
+        }
+        assert_eq!(answer.field("keep-alive"), Some("timeout=90"));
+    }
+    let said = running.recorder.until(|said| said.exchanges.len() == 5);
+    assert_eq!(said.exchanges[4].path, "/b");
+    assert_eq!(said.exchanges[1].response_bytes, 100_000);
+    assert!(said.exchanges.iter().all(|told| told.failure.is_none()), "{said:#?}");
+    drop(client);
+    running.recorder.until(|said| said.closed.len() == 1);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let (_backend, running) = plain();
+    let mut client = Client::new(running.address());
+    let requests: String = (0..50)
+        .map(|n| format!("GET /{n} HTTP/1.1\r\nHost: test\r\n\r\n"))
+        .collect();
+    client.send(requests);
+    for n in 0..50 {
+        assert_eq!(client.answer().text(), format!("/{n}"));
+    }
+}
+
+#[test]
+fn the_server_sees_where_a_request_comes_from_and_no_field_of_the_connection() {
+    let (_backend, running) = plain();
+    let mut client = Client::new(running.address());
+    client.send(
+        "GET http://real.example/head HTTP/1.1\r\nHost: other\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: 5\r\n\
+         TE: trailers\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nX-Forwarded-For: 10.0.0.1\r\nVia: 1.0 before\r\nX-Kept: 1\r\n\r\n",
+    );
+    let head = client.answer();
+    let head = head.text().to_ascii_lowercase();
+    assert!(head.starts_with("get /head http/1.1\r\n"), "{head}");
+    for field in [
+        "host: real.example\r\n",
+        "x-forwarded-for: 10.0.0.1, 127.0.0.1\r\n",
+        "x-forwarded-proto: http\r\n",
+        "x-forwarded-host: real.example\r\n",
+        "via: 1.0 before\r\n",
+        "via: 1.1 bypeer\r\n",
+        "x-kept: 1\r\n",
+    ] {
+        assert!(head.contains(field), "{field} is not in {head}");
+    }
+    for field in [
+        "x-mine",
+        "\r\nkeep-alive",
+        "\r\nte:",
+        "proxy-connection",
+        "upgrade",
+        "h2c",
+    ] {
+        assert!(!head.contains(field), "{field} is in {head}");
+    }
+}
+
+#[test]
+fn a_request_with_two_lengths_is_refused() {
+    let (backend, running) = plain();
+    for (what, request) in [
+        (
+            "both",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "both, turned",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "differing",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
+        ),
+        (
+            "a list",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4, 4\r\n\r\nabcd",
+        ),
+        ("signed", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nabcd"),
+        (
+            "not chunked",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\nabcd",
+        ),
+        (
+            "hidden",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "twice",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "space",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "folded",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "1.0",
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        ("no host", "GET / HTTP/1.1\r\n\r\n"),
+        ("two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
+        ("bad host", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+        ("user in host", "GET / HTTP/1.1\r\nHost: u@b\r\n\r\n"),
+        ("no path", "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("star", "GET * HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("carriage return", "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n"),
+        ("no http", "\x16\x03\x01\x02\x00"),
+    ] {
+        let mut client = Client::new(running.address());
+        client.send(request);
+        client.half_close();
+        let answer = client.answer();
+        assert!(matches!(answer.status, 400 | 501), "{what}: {answer:?}");
+        assert_eq!(answer.field("connection"), Some("close"), "{what}");
+        assert_eq!(client.rest(), (Vec::new(), End::Fin), "{what}");
+    }
+    assert_eq!(
+        backend.connections.load(std::sync::atomic::Ordering::SeqCst),
+        0,
+        "something went through"
+    );
+}
+
+#[test]
+fn what_the_guard_answers_itself_says_why() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let running = Running::new(config(closed));
+    let mut client = Client::new(running.address());
+    for _ in 0..2 {
+        let answer = client.get("/");
+        assert_eq!(answer.status, 502);
+        let status = answer.field("proxy-status").unwrap();
+        assert!(
+            status.starts_with("bypeer; error=connection_refused; details=\""),
+            "{status}"
+        );
+        assert!(answer.text().contains("refused"), "{}", answer.text());
+    }
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 502"));
+    assert_eq!(client.answer().status, 200);
+    let said = running.recorder.until(|said| said.exchanges.len() == 4);
+    assert!(
+        said.exchanges[2].failure.as_deref().unwrap().contains("refused"),
+        "{said:#?}"
+    );
+    assert_eq!(said.exchanges[3].failure, None);
+}
+
+#[test]
+fn clients_of_http_1_0() {
+    let (_backend, running) = plain();
+    let mut client = Client::new(running.address());
+    client.send("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let answer = client.answer();
+    assert!(answer.head.starts_with("HTTP/1.0 200"));
+    assert_eq!(answer.field("connection"), Some("keep-alive"));
+    client.send("GET /chunked/5000 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!(answer.field("transfer-encoding"), None);
+    assert_eq!(answer.field("connection"), Some("close"));
+    assert_eq!(answer.body, pattern(5000));
+    let mut client = Client::new(running.address());
+    client.send("GET /a HTTP/1.0\r\n\r\n");
+    assert_eq!(client.answer().text(), "/a");
+    assert_eq!(client.rest(), (Vec::new(), End::Fin));
+}
+
+#[test]
+fn heads_and_bodies_of_all_kinds() {
+    let (_backend, running) = plain();
+    let mut client = Client::new(running.address());
+    client.send("HEAD /size/1234 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.head().to_ascii_lowercase().contains("content-length: 1234"));
+    let body = pattern(300_000);
+    client.send(format!(
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    ));
+    client.send(&body);
+    assert_eq!(client.answer().body, body);
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    client.send("2;x=y\r\nde\r\n0\r\n\r\n");
+    assert_eq!(client.answer().text(), "abcde");
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 100"));
+    client.send("xyz");
+    assert_eq!(client.answer().text(), "xyz");
+    let said = running.recorder.until(|said| said.exchanges.len() == 4);
+    assert_eq!(said.exchanges[1].request_bytes, 300_000);
+    assert_eq!(said.exchanges[1].failure, None);
+    assert_eq!(said.exchanges[0].failure, None, "{said:#?}");
+}
+
+#[test]
+fn who_half_closes_gets_the_answer() {
+    let (_backend, running) = plain();
+    for _ in 0..20 {
+        let mut client = Client::new(running.address());
+        client.send("GET /slow/20 HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.half_close();
+        assert_eq!(client.answer().text(), "/slow/20");
+        assert_eq!(client.rest().1, End::Fin);
+    }
+}

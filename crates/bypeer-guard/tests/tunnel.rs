@@ -1,0 +1,135 @@
+//! Switches of protocols: WebSocket-like upgrades and CONNECT.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::io::Read;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use bypeer_guard::say::Why;
+use support::backend::{Backend, Peer, pattern};
+use support::client::{Client, End};
+use support::{PATIENCE, Running, config};
+
+/// Switches, says something at once, sends back what it gets, and after the client's FIN says good-bye.
+fn echo() -> Backend {
+    Backend::new(|mut peer: Peer| {
+        let Some(request) = peer.head() else { return };
+        if request.method == "CONNECT" {
+            assert_eq!(request.target, "inner.example:443");
+            peer.send("HTTP/1.1 200 Connected\r\n\r\n");
+        } else if request.target == "/refused" {
+            peer.answer(b"no");
+            return;
+        } else {
+            assert_eq!(request.fields("upgrade"), ["websocket"], "{}", request.head);
+            assert_eq!(request.fields("connection"), ["upgrade"]);
+            assert_eq!(request.fields("sec-websocket-key"), ["x"]);
+            peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Mine: 1\r\n\r\nhello ");
+        }
+        let already = std::mem::take(&mut peer.buffer);
+        peer.send(already);
+        let mut bytes = [0; 10_000];
+        while let Ok(count @ 1..) = peer.stream.read(&mut bytes) {
+            let copy = bytes[..count].to_vec();
+            peer.send(copy);
+        }
+        peer.send(" good-bye");
+    })
+}
+
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: x\r\n\r\n";
+
+#[test]
+fn an_upgrade_is_passed_through_with_what_was_read_ahead_and_half_closes() {
+    let backend = echo();
+    let running = Running::new(config(backend.address));
+    for _ in 0..20 {
+        let mut client = Client::new(running.address());
+        // The first bytes come right behind the request, before the answer.
+        client.send(format!("{UPGRADE}early "));
+        let head = client.head().to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101"), "{head}");
+        assert!(
+            head.contains("upgrade: websocket\r\n") && head.contains("connection: upgrade\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("x-mine: 1\r\n"));
+        assert_eq!(client.exactly(12).unwrap(), b"hello early ");
+        let sent = pattern(300_000);
+        let mut writer = client.stream.try_clone().unwrap();
+        let thread = std::thread::spawn(move || {
+            std::io::Write::write_all(&mut writer, &sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        assert_eq!(client.exactly(300_000).unwrap(), pattern(300_000));
+        assert_eq!(client.rest(), (b" good-bye".to_vec(), End::Fin));
+        thread.join().unwrap();
+    }
+    let said = running.recorder.until(|said| said.closed.len() == 20);
+    assert!(said.closed.iter().all(|why| *why == Why::Tunnel), "{said:#?}");
+    assert_eq!(said.exchanges[0].status, Some(101));
+    assert_eq!(said.exchanges[0].request_bytes, 300_006);
+    assert_eq!(said.exchanges[0].response_bytes, 300_021);
+}
+
+#[test]
+fn connect_is_passed_through() {
+    let backend = echo();
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    client.send("CONNECT inner.example:443 HTTP/1.1\r\nHost: inner.example:443\r\n\r\n");
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(!head.to_ascii_lowercase().contains("content-length"), "{head}");
+    client.send("abc");
+    let got = client.exactly(3);
+    assert_eq!(got.as_deref(), Ok(&b"abc"[..]), "{:#?}", running.recorder.said());
+    client.half_close();
+    assert_eq!(client.rest(), (b" good-bye".to_vec(), End::Fin));
+}
+
+#[test]
+fn an_upgrade_that_is_refused_is_an_answer_like_any_other() {
+    let backend = echo();
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    for _ in 0..3 {
+        client.send(UPGRADE.replace("/ws", "/refused"));
+        assert_eq!(client.answer().text(), "no");
+    }
+    client.send(UPGRADE.replace("/ws", "/refused").replace("keep-alive", "close"));
+    assert_eq!(client.answer().text(), "no");
+    assert_eq!(client.rest(), (Vec::new(), End::Fin));
+}
+
+#[test]
+fn who_leaves_a_tunnel_takes_the_other_end_along() {
+    let backend = echo();
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    client.send(UPGRADE);
+    client.head();
+    client.reset();
+    let said = running
+        .recorder
+        .until(|said| said.closed.len() == 1 && said.exchanges.len() == 1);
+    assert_eq!(said.exchanges[0].failure.as_deref(), Some("the client went away"));
+}
+
+#[test]
+fn a_tunnel_is_cut_when_the_time_for_draining_is_over() {
+    let backend = echo();
+    let mut config = config(backend.address);
+    config.close.drain = Duration::from_millis(300);
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send(UPGRADE);
+    client.head();
+    running.guard.drain();
+    assert_eq!(client.rest(), (b"hello ".to_vec(), End::Fin));
+    drop(client);
+    assert!(running.guard.wait(PATIENCE));
+    assert_eq!(running.guard.finish().cut, 1);
+}

@@ -1,0 +1,316 @@
+//! The guard at work: begun in the order that lets privileges go early, then told by signals.
+
+use std::process::Command;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bypeer_guard::config::read::Told;
+use bypeer_guard::config::risks;
+use bypeer_guard::config::settings::{LogTo, Settings};
+use bypeer_guard::guard::Guard;
+use bypeer_guard::handover::inherited;
+use bypeer_guard::listener::Listeners;
+use bypeer_guard::say::log::{AccessLog, Target};
+use bypeer_guard::say::metrics::{CONTENT_TYPE, Metrics};
+use bypeer_guard::say::reporter::Reporter;
+use bypeer_guard::say::{Sink, summary};
+use bypeer_report::Exit;
+use bypeer_watch::metrics::{MetricsServer, ServeError};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use super::arguments;
+use super::notify::{self, READY, STOPPING, notify};
+use super::privileges::Becomes;
+use super::{complain, say, told, trouble};
+
+/// How long a new process may take until it answers.
+const HANDOVER: Duration = Duration::from_secs(30);
+/// How soon a second signal is heeded while requests finish.
+const GLANCE: Duration = Duration::from_millis(50);
+/// Beyond the time for draining and closing: nothing of the guard's takes longer.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long the metrics' port of a process before may stay taken.
+const METRICS: Duration = Duration::from_secs(10);
+
+/// A guard that answers, and what is around it.
+struct Running<'a> {
+    arguments: &'a arguments::Guard,
+    /// As it was when this process began.
+    program: Command,
+    settings: Settings,
+    guard: Arc<Guard>,
+    reporter: Arc<Reporter>,
+    metrics: Option<MetricsServer>,
+    began: Instant,
+}
+
+pub(super) fn run(arguments: &arguments::Guard, told: Told) -> anyhow::Result<Exit> {
+    let program = program()?;
+    let mut inherited = match inherited() {
+        Ok(inherited) => inherited,
+        Err(error) => return Ok(trouble(&error.to_string())),
+    };
+    // Before anything can send one: whoever sends SIGHUP too early must not end it.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).context("signals cannot be handled")?;
+    let settings = told.settings.clone();
+    // What root alone may open, while it still is.
+    let becomes = settings
+        .user
+        .as_deref()
+        .map(|user| Becomes::find(user, settings.group.as_deref()))
+        .transpose()?;
+    let log = match open_log(&settings) {
+        Ok(log) => log,
+        Err(error) => return Ok(trouble(&format!("{error:#}"))),
+    };
+    let listeners = match Listeners::bind(&settings.config.listen, &mut inherited) {
+        Ok(listeners) => listeners,
+        Err(error) => return Ok(trouble(&trouble::words(&error))),
+    };
+    match &becomes {
+        Some(becomes) => becomes.become_it()?,
+        None if nix::unistd::geteuid().is_root() => {
+            say("careful: this runs as root; --user names whom to become once the sockets are open")
+        }
+        None => {}
+    }
+    risks(&told).iter().for_each(|risk| say(&format!("careful: {risk}")));
+    let (expired, wrong) = trouble::certificates(&told);
+    expired.iter().for_each(|risk| say(&format!("careful: {risk}")));
+    if !wrong.is_empty() {
+        let reader = becomes.map_or_else(String::new, |becomes| {
+            format!(" (as {becomes}, who reads it again at each SIGHUP)")
+        });
+        wrong.iter().for_each(|error| say(&format!("{error}{reader}")));
+        return Ok(Exit::Trouble);
+    }
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let log = log
+        .map(|log| AccessLog::start(log, |complaint| say(&complaint)))
+        .transpose()
+        .context("the access log cannot be started")?;
+    let tell = Box::new(|line: &str| say(line));
+    let reporter = Arc::new(Reporter::new(
+        log,
+        Arc::clone(&metrics),
+        settings.config.upstream.idle,
+        tell,
+    ));
+    let sink: Arc<dyn Sink> = reporter.clone();
+    let guard = match Guard::start(settings.config.clone(), listeners, sink) {
+        Ok(guard) => Arc::new(guard),
+        Err(error) => return Ok(trouble(&trouble::words(&error))),
+    };
+    let takes_over = inherited.is_from_process_before();
+    let metrics = match takes_over {
+        // The process before has the port until it is told to leave.
+        true => {
+            inherited.ready();
+            serve_metrics(&settings, &metrics, &Arc::downgrade(&guard), METRICS).unwrap_or_else(|error| {
+                say(&format!("{error}; clients are answered all the same"));
+                None
+            })
+        }
+        false => match serve_metrics(&settings, &metrics, &Arc::downgrade(&guard), Duration::ZERO) {
+            Ok(metrics) => metrics,
+            Err(error) => return Ok(trouble(&error.to_string())),
+        },
+    };
+    notify(READY);
+    let running = Running {
+        arguments,
+        program,
+        settings,
+        guard,
+        reporter,
+        metrics,
+        began: Instant::now(),
+    };
+    Ok(running.until_told(&mut signals))
+}
+
+fn trouble(what: &str) -> Exit {
+    say(what);
+    Exit::Trouble
+}
+
+/// This program with its arguments: by the path that it has now, at which a new version may stand later.
+fn program() -> anyhow::Result<Command> {
+    let path = std::env::current_exe().context("the path of this program is not known")?;
+    let mut program = Command::new(path);
+    program.args(std::env::args_os().skip(1));
+    Ok(program)
+}
+
+fn open_log(settings: &Settings) -> anyhow::Result<Option<Target>> {
+    match &settings.say.log {
+        LogTo::Nowhere => Ok(None),
+        LogTo::Stdout => Ok(Some(Target::stdout())),
+        LogTo::File(path) => Target::file(path.clone())
+            .map(Some)
+            .with_context(|| format!("{}: the log cannot be opened", path.display())),
+    }
+}
+
+fn serve_metrics(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    guard: &Weak<Guard>,
+    patience: Duration,
+) -> Result<Option<MetricsServer>, ServeError> {
+    let Some(address) = settings.say.metrics else {
+        return Ok(None);
+    };
+    let until = Instant::now() + patience;
+    loop {
+        let (metrics, guard) = (Arc::clone(metrics), Weak::clone(guard));
+        let render = move || {
+            let guard = guard.upgrade();
+            metrics.render(guard.as_deref().map(|guard| (guard.figures(), guard.upstream())))
+        };
+        match MetricsServer::start(address, CONTENT_TYPE, render) {
+            Ok(server) => {
+                say(&format!("metrics at http://{}/metrics", server.address()));
+                return Ok(Some(server));
+            }
+            Err(ServeError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < until =>
+            {
+                std::thread::sleep(GLANCE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Running<'_> {
+    /// Until a signal ends it.
+    fn until_told(mut self, signals: &mut Signals) -> Exit {
+        for signal in signals.forever() {
+            match signal {
+                SIGUSR1 => self.reporter.reopen_log(),
+                SIGHUP => self.reload(),
+                SIGUSR2 => {
+                    if self.hand_over() {
+                        break;
+                    }
+                }
+                _ => {
+                    notify(STOPPING);
+                    break;
+                }
+            }
+        }
+        self.finish(signals)
+    }
+
+    /// Reads the file again. With an error everything is as before.
+    fn reload(&mut self) {
+        notify::reloading();
+        match told(self.arguments) {
+            Ok(told) => self.use_instead(told),
+            Err(problems) => {
+                complain(&problems);
+                say("the configuration is as it was");
+            }
+        }
+        notify(READY);
+    }
+
+    fn use_instead(&mut self, told: Told) {
+        let (expired, wrong) = trouble::certificates(&told);
+        for risk in risks(&told).iter().map(ToString::to_string).chain(expired) {
+            say(&format!("careful: {risk}"));
+        }
+        if let Some(error) = wrong.first() {
+            return say(&format!("{error}; the configuration is as it was"));
+        }
+        match self.guard.reload(told.settings.config.clone()) {
+            Ok(()) => {
+                for key in fixed(&self.settings, &told.settings) {
+                    say(&format!(
+                        "{key} is another now, and stays as it was until a handover (SIGUSR2) or a restart"
+                    ));
+                }
+                self.reporter.expect_idle(told.settings.config.upstream.idle);
+                // What needs a restart is compared with what is in use.
+                self.settings.config.upstream = told.settings.config.upstream;
+            }
+            Err(error) => say(&format!("{}; the configuration is as it was", trouble::words(&error))),
+        }
+    }
+
+    /// Starts the program again and gives it the sockets. Whether it took them.
+    fn hand_over(&mut self) -> bool {
+        let mut program = Command::new(self.program.get_program());
+        program.args(self.program.get_args());
+        match self.guard.hand_over(program, HANDOVER) {
+            Ok(child) => {
+                say(&format!("process {} answers from now on", child.id()));
+                notify(&format!("MAINPID={}", child.id()));
+                true
+            }
+            Err(error) => {
+                say(&format!("{error}; this process goes on"));
+                false
+            }
+        }
+    }
+
+    /// Lets requests finish, and says how it went.
+    fn finish(mut self, signals: &mut Signals) -> Exit {
+        // The port is the next one's.
+        drop(self.metrics.take());
+        self.guard.drain();
+        let close = &self.settings.config.close;
+        let until = Instant::now() + close.drain + close.total + GRACE;
+        while !self.guard.wait(GLANCE) && Instant::now() < until {
+            for signal in signals.pending() {
+                match signal {
+                    SIGTERM | SIGINT => {
+                        say("ended at once: requests that were running are cut");
+                        std::process::exit(128 + signal);
+                    }
+                    SIGUSR1 => self.reporter.reopen_log(),
+                    _ => say("it is on its way out: this signal comes too late"),
+                }
+            }
+        }
+        let cut = match Arc::into_inner(self.guard) {
+            Some(guard) => guard.finish().cut,
+            None => 0,
+        };
+        eprint!("{}", printable(&summary(&self.reporter, self.began.elapsed())));
+        if cut == 0 { Exit::Nothing } else { Exit::Findings }
+    }
+}
+
+/// Each line made safe to print: paths come from clients.
+fn printable(text: &str) -> String {
+    text.lines()
+        .map(|line| format!("{}\n", bypeer_report::escape(line)))
+        .collect()
+}
+
+/// Keys whose values differ and cannot be changed while it runs.
+fn fixed(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    let (a, b) = (&old.config, &new.config);
+    let pairs = [
+        ("workers", a.workers == b.workers),
+        ("close.bytes", a.close.bytes == b.close.bytes),
+        ("close.idle", a.close.idle == b.close.idle),
+        ("close.total", a.close.total == b.close.total),
+        ("close.most", a.close.most == b.close.most),
+        ("user", old.user == new.user),
+        ("group", old.group == new.group),
+        ("log", old.say.log == new.say.log),
+        ("metrics", old.say.metrics == new.say.metrics),
+    ];
+    pairs
+        .into_iter()
+        .filter(|(_, same)| !same)
+        .map(|(key, _)| key)
+        .collect()
+}

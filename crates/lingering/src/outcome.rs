@@ -1,0 +1,145 @@
+//! What became of a close.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// Why a lingering close ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The peer closed too: its FIN came, and everything before it was read. Nothing of ours can destroy anything now.
+    Eof,
+    /// More than [`Limits::bytes`](crate::Limits::bytes) came.
+    ByteBound,
+    /// For [`Limits::idle`](crate::Limits::idle) nothing came and nothing was acknowledged.
+    Idle,
+    /// [`Limits::total`](crate::Limits::total) was over.
+    Deadline,
+    /// The peer's reset came (ECONNRESET, EPIPE, ECONNABORTED).
+    Reset,
+    /// The connection was over before the close began (ENOTCONN): both ends had closed, or a reset had been told of
+    /// to an earlier read or write.
+    Gone,
+    /// Another error of the socket, or of what lies on it: the kernel gave up on the peer (`TimedOut`), TLS could not
+    /// say good-bye.
+    Failed(io::ErrorKind),
+    /// The set was full, and this connection had been in it for longest.
+    Crowded,
+    /// The set was told to end by then, or was dropped.
+    Stopped,
+}
+
+/// What became of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Why it ended.
+    pub ended: Ended,
+    /// Bytes that were read and thrown away.
+    pub drained: u64,
+    /// Bytes that were written and that the peer's kernel had not acknowledged right before the close (`SIOCOUTQ`,
+    /// without our FIN). For unix sockets what the peer had not read, in kernel memory: some more than the bytes.
+    /// `None` where the system does not say.
+    pub unsent: Option<u64>,
+    /// Bytes that lay unread right before the close (`FIONREAD`). More than 0: the kernel answered with a reset.
+    pub unread: Option<u64>,
+    /// From the half-close to the close.
+    pub lasted: Duration,
+}
+
+impl Outcome {
+    /// Whether the peer had everything that was written.
+    ///
+    /// - `Some(true)`: its kernel acknowledged everything, its FIN came, and nothing lay unread. What it has not read
+    ///   yet no reset of ours will take from it.
+    /// - `Some(false)`: bytes that had not been acknowledged were thrown away, by a reset of the peer or by ours.
+    /// - `None`: it cannot be said. That is so when a bound was reached with nothing unread: the kernel goes on
+    ///   sending, but answers whatever the peer still sends with a reset. And when the peer had half-closed early:
+    ///   nothing can go wrong with that one, but it was not waited for.
+    pub fn delivered(&self) -> Option<bool> {
+        let unsent = self.unsent?;
+        match self.ended {
+            Ended::Eof if unsent == 0 && self.unread == Some(0) => Some(true),
+            Ended::Reset | Ended::Gone | Ended::Failed(_) if unsent > 0 => Some(false),
+            _ if unsent > 0 && self.unread.is_some_and(|unread| unread > 0) => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether a bound of ours cut it short: bytes, silence, time, or the set's size or end.
+    pub fn is_cut(&self) -> bool {
+        matches!(
+            self.ended,
+            Ended::ByteBound | Ended::Idle | Ended::Deadline | Ended::Crowded | Ended::Stopped
+        )
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ended::Eof => "end of file",
+            Ended::ByteBound => "byte bound",
+            Ended::Idle => "idle",
+            Ended::Deadline => "deadline",
+            Ended::Reset => "reset by peer",
+            Ended::Gone => "was over before",
+            Ended::Failed(kind) => return write!(f, "failed: {kind}"),
+            Ended::Crowded => "crowded out",
+            Ended::Stopped => "stopped",
+        })
+    }
+}
+
+/// What a set has done so far. `added` is always `lingering` and all the ends together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Connections that were given to it.
+    pub added: u64,
+    /// Connections in it now.
+    pub lingering: u64,
+    /// Bytes thrown away, of connections that linger and of those that are closed.
+    pub drained: u64,
+    /// Connections that ended by [`Ended::Eof`].
+    pub eof: u64,
+    /// By [`Ended::ByteBound`].
+    pub byte_bound: u64,
+    /// By [`Ended::Idle`].
+    pub idle: u64,
+    /// By [`Ended::Deadline`].
+    pub deadline: u64,
+    /// By [`Ended::Reset`].
+    pub reset: u64,
+    /// By [`Ended::Gone`].
+    pub gone: u64,
+    /// By [`Ended::Failed`].
+    pub failed: u64,
+    /// By [`Ended::Crowded`].
+    pub crowded: u64,
+    /// By [`Ended::Stopped`].
+    pub stopped: u64,
+}
+
+impl Counts {
+    /// Connections that a bound cut short: bytes, silence, time, or the set's size or end.
+    pub fn cut(&self) -> u64 {
+        self.byte_bound + self.idle + self.deadline + self.crowded + self.stopped
+    }
+
+    pub(crate) fn ended(&mut self, ended: Ended) {
+        self.lingering -= 1;
+        *match ended {
+            Ended::Eof => &mut self.eof,
+            Ended::ByteBound => &mut self.byte_bound,
+            Ended::Idle => &mut self.idle,
+            Ended::Deadline => &mut self.deadline,
+            Ended::Reset => &mut self.reset,
+            Ended::Gone => &mut self.gone,
+            Ended::Failed(_) => &mut self.failed,
+            Ended::Crowded => &mut self.crowded,
+            Ended::Stopped => &mut self.stopped,
+        } += 1;
+    }
+}

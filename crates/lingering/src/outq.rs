@@ -1,0 +1,20 @@
+//! `SIOCOUTQ`, for which rustix, nix and socket2 have no safe call.
+#![allow(unsafe_code)]
+
+use rustix::fd::AsFd;
+
+/// Bytes written and not acknowledged, a FIN counted as one.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn unsent(socket: impl AsFd) -> Option<u64> {
+    use rustix::ioctl::{Getter, Opcode, ioctl};
+    // linux/sockios.h: SIOCOUTQ is TIOCOUTQ, whose number depends on the processor.
+    const SIOCOUTQ: Opcode = libc::TIOCOUTQ as Opcode;
+    // SAFETY: the opcode is one of the kernel's, and it writes an int (tcp_ioctl, unix_ioctl: put_user to int *).
+    let answer = unsafe { ioctl(socket, Getter::<SIOCOUTQ, libc::c_int>::new()) };
+    answer.ok().and_then(|bytes| u64::try_from(bytes).ok())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn unsent(_: impl AsFd) -> Option<u64> {
+    None
+}

@@ -1,0 +1,268 @@
+//! Connections that linger at the same time: who is the oldest, who was silent for longest, whose moment has come.
+//! No socket, no clock. Everything takes constant time, and nothing is left of a connection that is over.
+//!
+//! Limits are the same for all, so the order of additions is the order of deadlines, and the order of the last signs of
+//! life that of idle limits: two lists through the slots take the place of a timer for each.
+
+use std::time::Instant;
+
+use crate::limits::Limits;
+use crate::outcome::{Counts, Ended};
+use crate::state::{Event, Next, State};
+
+/// A place in the roster. It never names another connection than the one it was given out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    slot: u32,
+    generation: u32,
+}
+
+/// A connection that was taken out.
+#[derive(Debug)]
+pub(crate) struct Parted<S, T> {
+    pub(crate) stream: S,
+    pub(crate) tag: T,
+    pub(crate) state: State,
+    pub(crate) ended: Ended,
+}
+
+/// Those who linger.
+#[derive(Debug)]
+pub(crate) struct Roster<S, T> {
+    limits: Limits,
+    most: usize,
+    slots: Vec<Slot<S, T>>,
+    vacant: Vec<u32>,
+    by_age: Ends,
+    by_life: Ends,
+    counts: Counts,
+    stop: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Slot<S, T> {
+    generation: u32,
+    entry: Option<Entry<S, T>>,
+}
+
+#[derive(Debug)]
+struct Entry<S, T> {
+    stream: S,
+    tag: T,
+    state: State,
+    age: Links,
+    life: Links,
+}
+
+/// The first and the last of a list.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    first: Option<u32>,
+    last: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Links {
+    before: Option<u32>,
+    after: Option<u32>,
+}
+
+#[derive(Clone, Copy)]
+enum Order {
+    Age,
+    Life,
+}
+
+impl<S, T> Roster<S, T> {
+    pub(crate) fn new(limits: Limits, most: usize) -> Roster<S, T> {
+        Roster {
+            limits,
+            most: most.clamp(1, u32::MAX as usize),
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            by_age: Ends::default(),
+            by_life: Ends::default(),
+            counts: Counts::default(),
+            stop: None,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.lingering == 0
+    }
+
+    /// Takes a connection in. Where there is no room the oldest has to go: it had the most time, and most that are well
+    /// are over after one round trip. To refuse the new one instead would let whoever fills the roster once keep
+    /// everybody else out of it for the total time.
+    pub(crate) fn add(&mut self, stream: S, tag: T, state: State) -> (Key, Option<Parted<S, T>>) {
+        let crowded = if self.counts.lingering as usize >= self.most {
+            self.by_age.first.and_then(|slot| self.take(slot, Ended::Crowded))
+        } else {
+            None
+        };
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                entry: None,
+            });
+            (self.slots.len() - 1) as u32
+        });
+        let place = &mut self.slots[slot as usize];
+        place.entry = Some(Entry {
+            stream,
+            tag,
+            state,
+            age: Links::default(),
+            life: Links::default(),
+        });
+        let generation = place.generation;
+        self.append(Order::Age, slot);
+        self.append(Order::Life, slot);
+        self.counts.added += 1;
+        self.counts.lingering += 1;
+        (Key { slot, generation }, crowded)
+    }
+
+    /// The connection, if it still lingers.
+    pub(crate) fn get(&mut self, key: Key) -> Option<(&mut S, &State)> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        let entry = slot.entry.as_mut().filter(|_| slot.generation == key.generation)?;
+        Some((&mut entry.stream, &entry.state))
+    }
+
+    /// Something happened to a connection. If that was its end it is given out.
+    pub(crate) fn on(&mut self, key: Key, event: Event, now: Instant) -> Option<Parted<S, T>> {
+        let limits = self.limits;
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        let entry = slot.entry.as_mut().filter(|_| slot.generation == key.generation)?;
+        let heard = entry.state.heard();
+        if let Event::Received(bytes) = event {
+            self.counts.drained += bytes;
+        }
+        let next = entry.state.on(event, now, &limits);
+        if entry.state.heard() != heard {
+            self.unlink(Order::Life, key.slot);
+            self.append(Order::Life, key.slot);
+        }
+        match next {
+            Next::Close(ended) => self.take(key.slot, ended),
+            Next::Until(_) => None,
+        }
+    }
+
+    /// Everybody who is still here then has to go.
+    pub(crate) fn stop_at(&mut self, moment: Instant) {
+        self.stop = Some(self.stop.map_or(moment, |before| before.min(moment)));
+    }
+
+    /// Whether whoever is here has to go.
+    pub(crate) fn is_stopped(&self, now: Instant) -> bool {
+        self.stop.is_some_and(|stop| stop <= now)
+    }
+
+    /// The next moment at which somebody must be looked at.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let oldest = self.first(Order::Age)?;
+        let silent = self.first(Order::Life)?;
+        let moments = [oldest.1.due(&self.limits), silent.1.due(&self.limits), self.stop];
+        moments.into_iter().flatten().min()
+    }
+
+    /// Somebody whose moment has come. To be called again after that one was looked at.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<Key> {
+        let oldest = self.first(Order::Age)?;
+        let silent = self.first(Order::Life)?;
+        let is_due = |state: &State| state.due(&self.limits).is_some_and(|due| due <= now);
+        if is_due(oldest.1) || self.is_stopped(now) {
+            Some(oldest.0)
+        } else {
+            is_due(silent.1).then_some(silent.0)
+        }
+    }
+
+    /// The connection that has been here for longest, taken out.
+    pub(crate) fn take_oldest(&mut self, ended: Ended) -> Option<Parted<S, T>> {
+        self.by_age.first.and_then(|slot| self.take(slot, ended))
+    }
+
+    fn first(&self, order: Order) -> Option<(Key, &State)> {
+        let slot = match order {
+            Order::Age => self.by_age.first,
+            Order::Life => self.by_life.first,
+        }?;
+        let place = &self.slots[slot as usize];
+        let key = Key {
+            slot,
+            generation: place.generation,
+        };
+        place.entry.as_ref().map(|entry| (key, &entry.state))
+    }
+
+    fn take(&mut self, slot: u32, ended: Ended) -> Option<Parted<S, T>> {
+        self.unlink(Order::Age, slot);
+        self.unlink(Order::Life, slot);
+        let place = &mut self.slots[slot as usize];
+        let entry = place.entry.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.vacant.push(slot);
+        self.counts.ended(ended);
+        Some(Parted {
+            stream: entry.stream,
+            tag: entry.tag,
+            state: entry.state,
+            ended,
+        })
+    }
+
+    fn append(&mut self, order: Order, slot: u32) {
+        let last = self.ends(order).last;
+        if let Some(links) = self.links(order, slot) {
+            *links = Links {
+                before: last,
+                after: None,
+            };
+        }
+        match last.and_then(|last| self.links(order, last)) {
+            Some(links) => links.after = Some(slot),
+            None => self.ends(order).first = Some(slot),
+        }
+        self.ends(order).last = Some(slot);
+    }
+
+    fn unlink(&mut self, order: Order, slot: u32) {
+        let Some(&mut Links { before, after }) = self.links(order, slot) else {
+            return;
+        };
+        match before.and_then(|before| self.links(order, before)) {
+            Some(links) => links.after = after,
+            None => self.ends(order).first = after,
+        }
+        match after.and_then(|after| self.links(order, after)) {
+            Some(links) => links.before = before,
+            None => self.ends(order).last = before,
+        }
+    }
+
+    fn ends(&mut self, order: Order) -> &mut Ends {
+        match order {
+            Order::Age => &mut self.by_age,
+            Order::Life => &mut self.by_life,
+        }
+    }
+
+    fn links(&mut self, order: Order, slot: u32) -> Option<&mut Links> {
+        let entry = self.slots.get_mut(slot as usize)?.entry.as_mut()?;
+        Some(match order {
+            Order::Age => &mut entry.age,
+            Order::Life => &mut entry.life,
+        })
+    }
+}

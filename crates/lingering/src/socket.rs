@@ -1,0 +1,93 @@
+//! What is asked of the system, for any connected stream socket. No call here waits.
+
+use std::cell::RefCell;
+use std::io;
+use std::time::Duration;
+
+use rustix::fd::AsFd;
+use rustix::net::{RecvFlags, Shutdown, sockopt};
+
+/// How much one read throws away at most. Where the kernel can drop received bytes without copying them this is address
+/// space, and no memory.
+const SCRATCH: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
+    256 << 10
+} else {
+    16 << 10
+};
+
+thread_local! {
+    static DISCARDED: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// Bytes that arrived and were not read: `FIONREAD`. A close with any of them unread sends a reset, on Linux as RFC 1122
+/// 4.2.2.13 and RFC 2525 2.17 have it. `None` where the system does not say.
+pub fn unread(socket: impl AsFd) -> Option<u64> {
+    rustix::io::ioctl_fionread(socket).ok()
+}
+
+/// Bytes that were written and not acknowledged by the peer's kernel: `SIOCOUTQ`. A FIN that is under way counts as one
+/// more. For unix sockets what the peer has not read, in kernel memory. `None` where the system does not say, which is
+/// everywhere but on Linux.
+pub fn unsent(socket: impl AsFd) -> Option<u64> {
+    crate::outq::unsent(socket)
+}
+
+/// `unsent`, after our half-close: the FIN is the last to be acknowledged, so it is in the number unless that is 0.
+pub(crate) fn unsent_before_fin(socket: impl AsFd) -> Option<u64> {
+    let is_unix = sockopt::socket_domain(&socket).is_ok_and(|family| family == rustix::net::AddressFamily::UNIX);
+    let fin = u64::from(!is_unix);
+    unsent(socket).map(|bytes| bytes.saturating_sub(fin))
+}
+
+/// SO_LINGER, if it is set.
+pub fn so_linger(socket: impl AsFd) -> Option<Duration> {
+    sockopt::socket_linger(socket).ok().flatten()
+}
+
+/// Switches SO_LINGER off. With 0 s the close would reset and throw away what is not acknowledged; with more it would
+/// block the thread, also for a socket that never blocks.
+pub(crate) fn clear_so_linger(socket: impl AsFd) {
+    if so_linger(&socket).is_some() {
+        // The worst of a failure is the close that the owner had asked for.
+        let _ = sockopt::set_socket_linger(socket, None);
+    }
+}
+
+/// Queues our FIN behind everything that was written.
+pub(crate) fn half_close(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::shutdown(socket, Shutdown::Write)?)
+}
+
+/// Reads and throws away at most so many bytes. 0: the peer's FIN. `WouldBlock`: nothing is there.
+pub(crate) fn discard(socket: impl AsFd, most: u64) -> io::Result<u64> {
+    DISCARDED.with_borrow_mut(|scratch| {
+        let length = usize::try_from(most).unwrap_or(usize::MAX).clamp(1, scratch.len());
+        let (_, received) = rustix::net::recv(socket, &mut scratch[..length], discarding())?;
+        Ok(received as u64)
+    })
+}
+
+/// tcp(7): with MSG_TRUNC received bytes are discarded and not copied. Unix sockets do not heed it, and copy.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn discarding() -> RecvFlags {
+    RecvFlags::DONTWAIT | RecvFlags::TRUNC
+}
+
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+fn discarding() -> RecvFlags {
+    RecvFlags::DONTWAIT
+}
+
+/// Windows has no MSG_DONTWAIT: see `never_block`.
+#[cfg(windows)]
+fn discarding() -> RecvFlags {
+    RecvFlags::empty()
+}
+
+/// Makes reads return at once, where a flag of each read cannot say it.
+pub(crate) fn never_block(socket: impl AsFd) -> io::Result<()> {
+    if cfg!(windows) {
+        rustix::io::ioctl_fionbio(socket, true)?;
+    }
+    Ok(())
+}

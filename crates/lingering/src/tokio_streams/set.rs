@@ -1,0 +1,360 @@
+//! Connections that linger together, in one task.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+
+use super::held::{self, Held};
+use super::transport::Transport;
+use crate::limits::Limits;
+use crate::outcome::{Counts, Ended, Outcome};
+use crate::roster::{Key, Parted, Roster};
+use crate::state::Event;
+
+/// Connections that are driven in one poll of the task; then other tasks have their turn.
+const AT_ONCE: usize = 64;
+/// Reads of one connection before the others have their turn.
+const READS_AT_ONCE: usize = 4;
+
+/// Takes over connections that are to be closed, lets each linger, and closes it: one task for all of them.
+///
+/// It holds at most as many as it was told to; over that the one that is in it for longest is closed at once. Clones are
+/// the same set. When all of them are dropped the task ends with the last connection; when its runtime ends it closes
+/// what it holds. `T` is what the caller wants to be told with the [`Outcome`], a request's id or an address.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+/// use lingering::{Limits, LingeringSet};
+///
+/// let set = LingeringSet::with_hook(Limits::default(), 10_000, |peer, outcome| println!("{peer}: {outcome:?}"));
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let client = std::net::TcpStream::connect(listener.local_addr()?)?;
+/// let (stream, peer) = listener.accept().await?;
+/// // … the request is read as far as it is of interest, and answered …
+/// set.add(stream, peer);
+/// # drop(client);
+/// // At the program's end:
+/// let counts = set.finish(Duration::from_secs(5)).await;
+/// assert_eq!((counts.added, counts.eof), (1, 1));
+/// # Ok(()) }
+/// ```
+pub struct LingeringSet<T: Send + 'static = ()> {
+    owner: Arc<Owner<T>>,
+}
+
+/// All clones of a set; the last one tells the task that nobody comes any more.
+struct Owner<T: Send + 'static>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    roster: Mutex<Roster<Resident, T>>,
+    ready: Arc<Ready>,
+    hook: Box<dyn Fn(T, Outcome) + Send + Sync>,
+    changed: Notify,
+    /// No handle is left.
+    orphaned: AtomicBool,
+    /// The task is gone: its runtime was shut down.
+    dead: AtomicBool,
+}
+
+/// A connection in the set.
+struct Resident {
+    /// `None` only while it is changed from one form to the other.
+    held: Option<Held>,
+    waker: Option<Waker>,
+}
+
+/// Connections to which something has happened, and the task that is to see to them.
+#[derive(Default)]
+struct Ready {
+    keys: Mutex<VecDeque<Arc<Caller>>>,
+    task: Mutex<Option<Waker>>,
+}
+
+/// Calls the task for one connection.
+struct Caller {
+    key: Key,
+    queued: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl<T: Send + 'static> LingeringSet<T> {
+    /// A set of at most so many connections (at least 1), which are counted and not told of.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, whose IO and time must be enabled.
+    pub fn new(limits: Limits, most: usize) -> LingeringSet<T> {
+        LingeringSet::with_hook(limits, most, |_, _| {})
+    }
+
+    /// The same, and what became of each is told, right after its close, with the tag that came with it. The hook is
+    /// called from the set's task, and from `add` for the one that had to make room: it must not block.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, whose IO and time must be enabled.
+    pub fn with_hook(
+        limits: Limits,
+        most: usize,
+        hook: impl Fn(T, Outcome) + Send + Sync + 'static,
+    ) -> LingeringSet<T> {
+        let shared = Arc::new(Shared {
+            roster: Mutex::new(Roster::new(limits, most)),
+            ready: Arc::default(),
+            hook: Box::new(hook),
+            changed: Notify::new(),
+            orphaned: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+        });
+        let mut task = Task {
+            shared: shared.clone(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        };
+        tokio::spawn(std::future::poll_fn(move |cx| task.poll(cx)));
+        LingeringSet {
+            owner: Arc::new(Owner(shared)),
+        }
+    }
+
+    /// Takes over a stream whose last byte was written, and closes it when its peer is done with it. What a layer on the
+    /// socket still holds is sent, with its good-bye. SO_LINGER is switched off. Neither blocks nor waits.
+    pub fn add(&self, stream: impl Transport, tag: T) {
+        self.owner.0.add(Held::new(stream), tag);
+    }
+
+    /// Takes over a stream that breaks off: a layer's good-bye is not said, so that its peer does not take what it got for
+    /// the whole, but the bytes that are in the kernel's hands arrive.
+    pub fn add_broken_off(&self, stream: impl Transport, tag: T) {
+        self.owner.0.add(Held::new(stream).bare(), tag);
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> Counts {
+        self.owner.0.roster().counts()
+    }
+
+    /// Waits until the set is empty, and for so long at most; who is still in it then is closed
+    /// ([`Ended::Stopped`]). The set closes what is added later by the same moment. To drop this future changes nothing
+    /// about that.
+    pub async fn finish(&self, within: Duration) -> Counts {
+        let shared = &self.owner.0;
+        if let Some(moment) = Instant::now().into_std().checked_add(within) {
+            shared.roster().stop_at(moment);
+        }
+        shared.ready.call_task();
+        loop {
+            let changed = shared.changed.notified();
+            let counts = {
+                let roster = shared.roster();
+                roster.is_empty().then(|| roster.counts())
+            };
+            if let Some(counts) = counts {
+                return counts;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl<T> Shared<T> {
+    fn add(&self, held: Held, tag: T) {
+        let now = Instant::now().into_std();
+        let state = held::begin(held.socket(), now);
+        let resident = Resident {
+            held: Some(held),
+            waker: None,
+        };
+        let mut roster = self.roster();
+        let (key, crowded) = roster.add(resident, tag, state);
+        let caller = Arc::new(Caller {
+            key,
+            queued: AtomicBool::new(false),
+            ready: self.ready.clone(),
+        });
+        if let Some((resident, _)) = roster.get(key) {
+            resident.waker = Some(Waker::from(caller.clone()));
+        }
+        // Whether the task lives is asked under the lock under which its end empties the roster.
+        let stopped = self
+            .dead
+            .load(Ordering::Acquire)
+            .then(|| roster.on(key, Event::Stop, now));
+        drop(roster);
+        self.part(crowded);
+        self.part(stopped.flatten());
+        caller.wake();
+    }
+
+    /// Closes, and tells.
+    fn part(&self, parted: Option<Parted<Resident, T>>) {
+        let Some(Parted {
+            stream: Resident { held: Some(held), .. },
+            tag,
+            state,
+            ended,
+        }) = parted
+        else {
+            return;
+        };
+        let outcome = held::outcome(held.socket(), &state, ended, Instant::now().into_std());
+        drop(held);
+        (self.hook)(tag, outcome);
+        self.changed.notify_waiters();
+    }
+
+    /// Goes on with one connection as far as it gets without waiting. Whether there may be more to do at once.
+    fn drive(&self, caller: &Arc<Caller>) -> bool {
+        let mut roster = self.roster();
+        let limits = roster.limits();
+        for _ in 0..READS_AT_ONCE {
+            let Some((resident, state)) = roster.get(caller.key) else {
+                return false;
+            };
+            let (Some(held), Some(waker)) = (&mut resident.held, &resident.waker) else {
+                return false;
+            };
+            let mut cx = Context::from_waker(waker);
+            let Poll::Ready(event) = held.poll_event(&mut cx, state, state.allowance(&limits)) else {
+                return false;
+            };
+            if event == Event::HalfClosed {
+                resident.held = resident.held.take().map(Held::bare);
+            }
+            let parted = roster.on(caller.key, event, Instant::now().into_std());
+            if parted.is_some() {
+                drop(roster);
+                self.part(parted);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sees to everybody whose moment has come; the next moment.
+    fn expire(&self) -> Option<Instant> {
+        loop {
+            let now = Instant::now().into_std();
+            let mut roster = self.roster();
+            let Some(key) = roster.overdue(now) else {
+                return roster.due().map(Instant::from_std);
+            };
+            let event = if roster.is_stopped(now) {
+                Event::Stop
+            } else {
+                let unsent = roster.get(key).and_then(|(resident, state)| {
+                    let held = resident.held.as_ref()?;
+                    held.socket().unsent(state.is_half_closed())
+                });
+                Event::Looked(unsent)
+            };
+            let parted = roster.on(key, event, now);
+            drop(roster);
+            self.part(parted);
+        }
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster<Resident, T>> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What drives all connections of a set.
+struct Task<T> {
+    shared: Arc<Shared<T>>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<T> Task<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let shared = &self.shared;
+        *lock(&shared.ready.task) = Some(cx.waker().clone());
+        for _ in 0..AT_ONCE {
+            let Some(caller) = lock(&shared.ready.keys).pop_front() else {
+                break;
+            };
+            caller.queued.store(false, Ordering::Release);
+            if shared.drive(&caller) {
+                caller.wake();
+            }
+        }
+        if !lock(&shared.ready.keys).is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        while let Some(due) = shared.expire() {
+            self.timer.as_mut().reset(due);
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        match shared.orphaned.load(Ordering::Acquire) && shared.roster().is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        let mut roster = shared.roster();
+        shared.dead.store(true, Ordering::Release);
+        while let Some(parted) = roster.take_oldest(Ended::Stopped) {
+            drop(roster);
+            shared.part(Some(parted));
+            roster = shared.roster();
+        }
+    }
+}
+
+impl Ready {
+    fn call_task(&self) {
+        let task = lock(&self.task).clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+impl Wake for Caller {
+    fn wake(self: Arc<Self>) {
+        // A connection stands in the queue once, however often it calls.
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            let ready = self.ready.clone();
+            lock(&ready.keys).push_back(self);
+            ready.call_task();
+        }
+    }
+}
+
+impl<T: Send + 'static> Clone for LingeringSet<T> {
+    fn clone(&self) -> LingeringSet<T> {
+        LingeringSet {
+            owner: self.owner.clone(),
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Owner<T> {
+    fn drop(&mut self) {
+        self.0.orphaned.store(true, Ordering::Release);
+        self.0.ready.call_task();
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for LingeringSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LingeringSet")
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

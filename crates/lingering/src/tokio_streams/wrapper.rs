@@ -1,0 +1,220 @@
+//! A stream that lingers by itself when it is shut down.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::held;
+use super::set::LingeringSet;
+use super::transport::{SocketRef, Transport};
+use crate::limits::Limits;
+use crate::outcome::Outcome;
+use crate::state::{Event, Next, State};
+
+/// A stream whose `poll_shutdown` closes it right: put around what a server reads and writes, it needs nothing else.
+///
+/// It lingers where it is ([`Lingering::new`]: the shutdown is over when the peer is done), or in a [`LingeringSet`]
+/// ([`Lingering::with_set`]: the shutdown, or the drop of a stream that was not shut down, gives it to the set, and the
+/// connection's task and buffers are free at once).
+///
+/// **A shutdown ends both directions.** What the peer still sends is thrown away, as it is the request that was not of
+/// interest. Where a half-closed connection goes on, in tunnels (CONNECT, WebSocket, `copy_bidirectional`), take the stream
+/// out ([`Lingering::into_inner`]) first.
+pub struct Lingering<S: Transport, T: Send + 'static = ()> {
+    /// `None`: a set has it.
+    stream: Option<S>,
+    way: Way<T>,
+}
+
+enum Way<T: Send + 'static> {
+    Here {
+        limits: Limits,
+        closing: Option<Closing>,
+        outcome: Option<Outcome>,
+    },
+    Set(LingeringSet<T>, Option<T>),
+}
+
+struct Closing {
+    state: State,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S: Transport> Lingering<S> {
+    /// A stream whose shutdown takes until the peer is done with it, within the limits. If it is dropped without shutdown
+    /// the best that can be done without waiting is: what has arrived is thrown away, so that this does not make a reset;
+    /// what arrives later will.
+    pub fn new(stream: S, limits: Limits) -> Lingering<S> {
+        Lingering {
+            stream: Some(stream),
+            way: Way::Here {
+                limits,
+                closing: None,
+                outcome: None,
+            },
+        }
+    }
+}
+
+impl<S: Transport, T: Send + 'static> Lingering<S, T> {
+    /// A stream that goes into the set when it is shut down, or dropped.
+    pub fn with_set(stream: S, set: LingeringSet<T>, tag: T) -> Lingering<S, T> {
+        Lingering {
+            stream: Some(stream),
+            way: Way::Set(set, Some(tag)),
+        }
+    }
+
+    /// What became of it, once the shutdown is over. `None` before, and always with a set, whose hook is told.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match &self.way {
+            Way::Here { outcome, .. } => *outcome,
+            Way::Set(..) => None,
+        }
+    }
+
+    /// The stream, which then closes as it always did. `None` if a set has it already.
+    pub fn into_inner(mut self) -> Option<S> {
+        self.stream.take()
+    }
+
+    /// The stream. `None` if a set has it already.
+    pub fn get_ref(&self) -> Option<&S> {
+        self.stream.as_ref()
+    }
+
+    /// The stream. `None` if a set has it already.
+    pub fn get_mut(&mut self) -> Option<&mut S> {
+        self.stream.as_mut()
+    }
+
+    fn poll_stream<R>(
+        self: Pin<&mut Self>,
+        poll: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        match &mut self.get_mut().stream {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+}
+
+impl<S: Transport + AsyncRead, T: Send + 'static> AsyncRead for Lingering<S, T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.stream.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_stream(|stream| stream.poll_read(cx, buffer))
+    }
+}
+
+impl<S: Transport, T: Send + 'static> AsyncWrite for Lingering<S, T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_stream(|stream| stream.poll_write(cx, data))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_stream(|stream| stream.poll_write_vectored(cx, data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.stream.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_stream(|stream| stream.poll_flush(cx))
+    }
+
+    /// Ends with `Ok` also where a bound or the peer cut it short: [`Lingering::outcome`] says so.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.way {
+            Way::Set(set, tag) => {
+                if let Some((stream, tag)) = this.stream.take().zip(tag.take()) {
+                    set.add(stream, tag);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Way::Here {
+                limits,
+                closing,
+                outcome,
+            } => {
+                let Some(stream) = this.stream.as_mut().filter(|_| outcome.is_none()) else {
+                    return Poll::Ready(Ok(()));
+                };
+                let closing = closing.get_or_insert_with(|| Closing::begin(stream.socket()));
+                *outcome = Some(ready!(closing.poll(stream, limits, cx)));
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl Closing {
+    fn begin(socket: SocketRef<'_>) -> Closing {
+        Closing {
+            state: held::begin(socket, Instant::now().into_std()),
+            timer: Box::pin(tokio::time::sleep_until(Instant::now())),
+        }
+    }
+
+    fn poll<S: Transport>(&mut self, stream: &mut S, limits: &Limits, cx: &mut Context<'_>) -> Poll<Outcome> {
+        loop {
+            let event = held::poll_event(stream, cx, &self.state, self.state.allowance(limits));
+            let event = match event {
+                Poll::Ready(event) => event,
+                Poll::Pending => {
+                    match self.state.due(limits) {
+                        Some(due) if self.timer.deadline().into_std() != due => {
+                            self.timer.as_mut().reset(Instant::from_std(due));
+                        }
+                        Some(_) => {}
+                        None => return Poll::Pending,
+                    }
+                    ready!(self.timer.as_mut().poll(cx));
+                    Event::Looked(stream.socket().unsent(self.state.is_half_closed()))
+                }
+            };
+            let now = Instant::now().into_std();
+            if let Next::Close(ended) = self.state.on(event, now, limits) {
+                return Poll::Ready(held::outcome(stream.socket(), &self.state, ended, now));
+            }
+        }
+    }
+}
+
+/// Neither the stream, which is `Unpin` itself, nor the tag is ever pinned.
+impl<S: Transport, T: Send + 'static> Unpin for Lingering<S, T> {}
+
+impl<S: Transport, T: Send + 'static> Drop for Lingering<S, T> {
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        match &mut self.way {
+            Way::Set(set, tag) => {
+                if let Some(tag) = tag.take() {
+                    set.add_broken_off(stream, tag);
+                }
+            }
+            Way::Here { limits, outcome, .. } => {
+                if outcome.is_none() {
+                    stream.socket().clear_so_linger();
+                    let _ = stream.socket().half_close();
+                    let _ = stream.socket().discard(limits.bytes);
+                }
+            }
+        }
+    }
+}
