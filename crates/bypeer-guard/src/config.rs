@@ -35,6 +35,8 @@ pub struct Config {
     pub retry: Retry,
     /// Threads, each with an event loop. 0: one for each processor.
     pub workers: usize,
+    /// `Proxy-Status` also on answers that came from the server, not only on the guard's own.
+    pub proxy_status: bool,
 }
 
 /// A place where clients are answered.

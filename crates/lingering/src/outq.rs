@@ -3,6 +3,21 @@
 
 use rustix::fd::AsFd;
 
+/// `unsent` without our FIN. That is the last to be acknowledged, so it is in the number unless the number is 0. Unix
+/// sockets have none.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn unsent_before_fin(socket: impl AsFd) -> Option<u64> {
+    use rustix::net::{AddressFamily, sockopt::socket_domain};
+    let bytes = unsent(&socket)?;
+    let fin = bytes > 0 && socket_domain(&socket).is_ok_and(|family| family != AddressFamily::UNIX);
+    Some(bytes - u64::from(fin))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn unsent_before_fin(_: impl AsFd) -> Option<u64> {
+    None
+}
+
 /// Bytes written and not acknowledged, a FIN counted as one.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn unsent(socket: impl AsFd) -> Option<u64> {

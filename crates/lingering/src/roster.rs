@@ -17,6 +17,20 @@ pub(crate) struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// As a number, for those who keep it for us. The largest number is none.
+    pub(crate) fn token(self) -> u64 {
+        u64::from(self.slot) | u64::from(self.generation) << 32
+    }
+
+    pub(crate) fn of_token(token: u64) -> Key {
+        Key {
+            slot: token as u32,
+            generation: (token >> 32) as u32,
+        }
+    }
+}
+
 /// A connection that was taken out.
 #[derive(Debug)]
 pub(crate) struct Parted<S, T> {
@@ -25,6 +39,9 @@ pub(crate) struct Parted<S, T> {
     pub(crate) state: State,
     pub(crate) ended: Ended,
 }
+
+/// More cannot be named. No slot is `u32::MAX`.
+const MOST: usize = u32::MAX as usize;
 
 /// Those who linger.
 #[derive(Debug)]
@@ -36,6 +53,8 @@ pub(crate) struct Roster<S, T> {
     by_age: Ends,
     by_life: Ends,
     counts: Counts,
+    /// Of those who left, so many were told of. `told <= added - lingering`.
+    told: u64,
     stop: Option<Instant>,
 }
 
@@ -77,12 +96,13 @@ impl<S, T> Roster<S, T> {
     pub(crate) fn new(limits: Limits, most: usize) -> Roster<S, T> {
         Roster {
             limits,
-            most: most.clamp(1, u32::MAX as usize),
+            most: most.clamp(1, MOST),
             slots: Vec::new(),
             vacant: Vec::new(),
             by_age: Ends::default(),
             by_life: Ends::default(),
             counts: Counts::default(),
+            told: 0,
             stop: None,
         }
     }
@@ -99,15 +119,28 @@ impl<S, T> Roster<S, T> {
         self.counts.lingering == 0
     }
 
+    /// One who left is closed, and was told of.
+    pub(crate) fn told(&mut self) {
+        self.told += 1;
+    }
+
+    /// Nobody is here, nor on the way out.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.told == self.counts.added
+    }
+
+    /// Who would have to go if another came. It may be read from before: what lies there would make a reset of its close.
+    pub(crate) fn candidate(&self) -> Option<Key> {
+        let is_full = self.counts.lingering as usize >= self.most;
+        self.first(Order::Age).filter(|_| is_full).map(|(key, _)| key)
+    }
+
     /// Takes a connection in. Where there is no room the oldest has to go: it had the most time, and most that are well
     /// are over after one round trip. To refuse the new one instead would let whoever fills the roster once keep
     /// everybody else out of it for the total time.
     pub(crate) fn add(&mut self, stream: S, tag: T, state: State) -> (Key, Option<Parted<S, T>>) {
-        let crowded = if self.counts.lingering as usize >= self.most {
-            self.by_age.first.and_then(|slot| self.take(slot, Ended::Crowded))
-        } else {
-            None
-        };
+        let candidate = self.candidate().map(|key| key.slot);
+        let crowded = candidate.and_then(|slot| self.take(slot, Ended::Crowded));
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 generation: 0,
@@ -266,3 +299,6 @@ impl<S, T> Roster<S, T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

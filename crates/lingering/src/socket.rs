@@ -2,10 +2,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fd::AsFd;
 use rustix::net::{RecvFlags, Shutdown, sockopt};
+
+use crate::outcome::{Ended, Outcome};
+use crate::state::{Event, State};
 
 /// How much one read throws away at most. Where the kernel can drop received bytes without copying them this is address
 /// space, and no memory.
@@ -32,13 +35,6 @@ pub fn unsent(socket: impl AsFd) -> Option<u64> {
     crate::outq::unsent(socket)
 }
 
-/// `unsent`, after our half-close: the FIN is the last to be acknowledged, so it is in the number unless that is 0.
-pub(crate) fn unsent_before_fin(socket: impl AsFd) -> Option<u64> {
-    let is_unix = sockopt::socket_domain(&socket).is_ok_and(|family| family == rustix::net::AddressFamily::UNIX);
-    let fin = u64::from(!is_unix);
-    unsent(socket).map(|bytes| bytes.saturating_sub(fin))
-}
-
 /// SO_LINGER, if it is set.
 pub fn so_linger(socket: impl AsFd) -> Option<Duration> {
     sockopt::socket_linger(socket).ok().flatten()
@@ -53,9 +49,73 @@ pub(crate) fn clear_so_linger(socket: impl AsFd) {
     }
 }
 
+/// A close that begins now. SO_LINGER is off from here on.
+pub(crate) fn begin(socket: impl AsFd, now: Instant) -> State {
+    clear_so_linger(&socket);
+    State::new(now, unsent(socket))
+}
+
 /// Queues our FIN behind everything that was written.
-pub(crate) fn half_close(socket: impl AsFd) -> io::Result<()> {
-    Ok(rustix::net::shutdown(socket, Shutdown::Write)?)
+pub(crate) fn half_close(socket: impl AsFd) -> Event {
+    match rustix::net::shutdown(&socket, Shutdown::Write) {
+        Ok(()) => Event::HalfClosed,
+        Err(error) => half_close_failed(socket, error.into()),
+    }
+}
+
+/// Why a half-close failed: behind ENOTCONN may stand a reset that nobody was told of yet. A read is told.
+pub(crate) fn half_close_failed(socket: impl AsFd, error: io::Error) -> Event {
+    let kind = match error.kind() {
+        io::ErrorKind::NotConnected => match discard(socket, 1) {
+            Err(cause) if cause.kind() != io::ErrorKind::WouldBlock => cause.kind(),
+            _ => io::ErrorKind::NotConnected,
+        },
+        kind => kind,
+    };
+    Event::Failed(kind)
+}
+
+/// What lies there to be read, of which so much is thrown away at most. `None`: nothing yet.
+pub(crate) fn read(socket: impl AsFd, most: u64) -> Option<Event> {
+    loop {
+        match discard(&socket, most) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            result => return Some(read_event(result)),
+        }
+    }
+}
+
+/// What a read that did not have to wait tells.
+pub(crate) fn read_event(result: io::Result<u64>) -> Event {
+    match result {
+        Ok(0) => Event::EndOfFile,
+        Ok(bytes) => Event::Received(bytes),
+        Err(error) => Event::Failed(error.kind()),
+    }
+}
+
+/// Nothing happened until now.
+pub(crate) fn look(socket: impl AsFd, state: &State) -> Event {
+    Event::Looked(unsent_data(socket, state))
+}
+
+/// What became of a close that ends now; asked while the socket is still open.
+pub(crate) fn outcome(socket: impl AsFd, state: &State, ended: Ended, now: Instant) -> Outcome {
+    Outcome {
+        ended,
+        drained: state.drained(),
+        unsent: unsent_data(&socket, state),
+        unread: unread(socket),
+        lasted: now.saturating_duration_since(state.began()),
+    }
+}
+
+fn unsent_data(socket: impl AsFd, state: &State) -> Option<u64> {
+    match state.is_half_closed() {
+        true => crate::outq::unsent_before_fin(socket),
+        false => unsent(socket),
+    }
 }
 
 /// Reads and throws away at most so many bytes. 0: the peer's FIN. `WouldBlock`: nothing is there.

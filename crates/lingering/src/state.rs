@@ -27,7 +27,7 @@ pub struct State {
 pub enum Event {
     /// Everything that was written is in the kernel's hands, and our FIN behind it.
     HalfClosed,
-    /// So many bytes were read and thrown away. Not 0.
+    /// So many bytes were read and thrown away.
     Received(u64),
     /// A read came to the end.
     EndOfFile,

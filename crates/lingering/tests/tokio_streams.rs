@@ -1,14 +1,25 @@
 //! Tokio's streams on real sockets.
-#![allow(clippy::unwrap_used)]
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::{Read, Write};
+mod support;
+
+use std::io::{self, Read, Write};
 use std::net::TcpStream as Blocking;
-use std::sync::mpsc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
-use lingering::{Ended, Limits, Lingering, LingeringSet, Outcome};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use lingering::{Ended, Limits, Lingering, LingeringSet, Outcome, Socket, SocketRef, Transport};
+use socket2::SockRef;
+use support::{ANSWER, ENOUGH, UPLOAD, upload_then_read};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 async fn pair() -> (TcpStream, Blocking) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -19,49 +30,381 @@ async fn pair() -> (TcpStream, Blocking) {
 /// A set whose outcomes come through a channel.
 fn told(limits: Limits, most: usize) -> (LingeringSet<u32>, mpsc::Receiver<(u32, Outcome)>) {
     let (tell, told) = mpsc::channel();
-    let set = LingeringSet::with_hook(limits, most, move |tag, outcome| tell.send((tag, outcome)).unwrap());
+    let set = LingeringSet::with_hook(limits, most, move |tag, outcome| {
+        // The test may be over.
+        let _ = tell.send((tag, outcome));
+    });
     (set, told)
 }
 
-const ENOUGH: Duration = Duration::from_secs(20);
-
-/// A client that writes all of its upload before it reads anything.
-fn upload_then_read(mut client: Blocking, bytes: usize) -> std::io::Result<String> {
-    client.write_all(&vec![b'u'; bytes])?;
-    client.shutdown(std::net::Shutdown::Write)?;
-    let mut answer = String::new();
-    client.read_to_string(&mut answer)?;
-    Ok(answer)
+async fn answer_early(server: &mut (impl tokio::io::AsyncRead + AsyncWrite + Unpin)) {
+    server.read_exact(&mut [0]).await.unwrap();
+    server.write_all(ANSWER).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_set_lets_an_early_answer_arrive() {
-    let (mut server, client) = pair().await;
-    let client = std::thread::spawn(move || upload_then_read(client, 8 << 20));
-    server.read_exact(&mut [0; 1]).await.unwrap();
-    server.write_all(b"too large").await.unwrap();
+    let (mut server, peer) = pair().await;
+    let peer = thread::spawn(move || upload_then_read(peer, UPLOAD));
+    answer_early(&mut server).await;
     let (set, told) = told(Limits::default(), 10);
     set.add(server, 7);
     let counts = set.finish(ENOUGH).await;
-    assert_eq!(client.join().unwrap().unwrap(), "too large");
-    let (tag, outcome) = told.recv().unwrap();
-    assert_eq!((tag, outcome.ended, outcome.drained), (7, Ended::Eof, (8 << 20) - 1));
+    assert_eq!(peer.join().unwrap().unwrap(), ANSWER);
+    let (tag, outcome) = told.try_recv().unwrap();
+    let drained = UPLOAD as u64 - 1;
+    assert_eq!((tag, outcome.ended, outcome.drained), (7, Ended::Eof, drained));
     assert_eq!(outcome.delivered(), Some(true));
     assert_eq!(
         (counts.added, counts.lingering, counts.eof, counts.drained),
-        (1, 0, 1, (8 << 20) - 1)
+        (1, 0, 1, drained)
     );
 }
 
 #[tokio::test]
 async fn a_wrapper_lets_an_early_answer_arrive() {
-    let (mut server, client) = pair().await;
-    let client = std::thread::spawn(move || upload_then_read(client, 8 << 20));
-    server.read_exact(&mut [0; 1]).await.unwrap();
+    let (server, peer) = pair().await;
+    let peer = thread::spawn(move || upload_then_read(peer, UPLOAD));
     let mut server: Lingering<_> = Lingering::new(server, Limits::default());
-    server.write_all(b"too large").await.unwrap();
+    answer_early(&mut server).await;
+    assert_eq!(server.outcome(), None);
     server.shutdown().await.unwrap();
-    assert_eq!(client.join().unwrap().unwrap(), "too large");
+    assert_eq!(peer.join().unwrap().unwrap(), ANSWER);
     let outcome = server.outcome().unwrap();
     assert_eq!((outcome.ended, outcome.delivered()), (Ended::Eof, Some(true)));
+    // Once more is no harm.
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrapper_gives_to_its_set_when_it_is_shut_down_and_when_it_is_dropped() {
+    for shut_down in [true, false] {
+        let (set, told) = told(Limits::default(), 10);
+        let (server, peer) = pair().await;
+        let peer = thread::spawn(move || upload_then_read(peer, UPLOAD));
+        let mut server = Lingering::with_set(server, set.clone(), 3);
+        answer_early(&mut server).await;
+        if shut_down {
+            server.shutdown().await.unwrap();
+            assert!(server.get_ref().is_none());
+            assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+            let error = server.write(b"more").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        }
+        drop(server);
+        assert_eq!(set.finish(ENOUGH).await.eof, 1, "{shut_down}");
+        assert_eq!(peer.join().unwrap().unwrap(), ANSWER);
+        assert_eq!(told.try_iter().count(), 1, "{shut_down}: told once");
+    }
+}
+
+#[tokio::test]
+async fn a_wrapper_that_is_taken_apart_closes_nothing() {
+    let (set, _told) = told(Limits::default(), 10);
+    let (server, mut peer) = pair().await;
+    let server = Lingering::with_set(server, set.clone(), 0);
+    let mut server = server.into_inner().unwrap();
+    server.write_all(b"still open").await.unwrap();
+    let mut answer = [0; 10];
+    peer.read_exact(&mut answer).unwrap();
+    assert_eq!((&answer, set.counts().added), (b"still open", 0));
+}
+
+#[tokio::test]
+async fn a_wrapper_that_is_dropped_leaves_nothing_unread() {
+    let (server, mut peer) = pair().await;
+    let server: Lingering<_> = Lingering::new(server, Limits::default());
+    peer.write_all(&[0; 10_000]).unwrap();
+    server.get_ref().unwrap().readable().await.unwrap();
+    // Loopback: what was written is there as a whole.
+    drop(server);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "an end, and no reset");
+}
+
+#[tokio::test]
+async fn bounds_end_a_wrapper_and_are_said() {
+    let idle = Limits::default().idle(100 * MILLISECOND).total(ENOUGH);
+    let total = Limits::default().idle(ENOUGH).total(100 * MILLISECOND);
+    let bytes = Limits::default().bytes(1000);
+    for (limits, sent, ended) in [
+        (idle, 0, Ended::Idle),
+        (total, 0, Ended::Deadline),
+        (bytes, 2000, Ended::ByteBound),
+    ] {
+        let (server, mut peer) = pair().await;
+        peer.write_all(&vec![0; sent]).unwrap();
+        let mut server: Lingering<_> = Lingering::new(server, limits);
+        server.shutdown().await.unwrap();
+        let outcome = server.outcome().unwrap();
+        assert_eq!(outcome.ended, ended, "{outcome:?}");
+        assert!(outcome.lasted < ENOUGH);
+    }
+}
+
+#[tokio::test]
+async fn unix_sockets_linger_too() {
+    let (mut server, peer) = UnixStream::pair().unwrap();
+    let peer = peer.into_std().unwrap();
+    peer.set_nonblocking(false).unwrap();
+    let peer = thread::spawn(move || upload_then_read(peer, UPLOAD));
+    answer_early(&mut server).await;
+    let (set, told) = told(Limits::default(), 10);
+    set.add(server, 0);
+    assert_eq!(set.finish(ENOUGH).await.drained, UPLOAD as u64 - 1);
+    assert_eq!(peer.join().unwrap().unwrap(), ANSWER);
+    assert_eq!(told.try_recv().unwrap().1.ended, Ended::Eof);
+}
+
+#[tokio::test]
+async fn resets_are_counted() {
+    let (set, told) = told(Limits::default(), 10);
+    let (server, peer) = pair().await;
+    set.add(server, 0);
+    SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    let counts = set.finish(ENOUGH).await;
+    assert_eq!((counts.reset, counts.lingering), (1, 0));
+    assert_eq!(told.try_recv().unwrap().1.ended, Ended::Reset);
+}
+
+#[tokio::test]
+async fn the_oldest_makes_room_and_who_is_done_does_not_need_to() {
+    let (set, told) = told(Limits::default().idle(ENOUGH).total(ENOUGH), 2);
+    let mut peers = Vec::new();
+    for number in 0..5 {
+        let (server, peer) = pair().await;
+        set.add(server, number);
+        peers.push(peer);
+    }
+    for number in 0..3 {
+        let (tag, outcome) = told.try_recv().unwrap();
+        assert_eq!((tag, outcome.ended), (number, Ended::Crowded));
+    }
+    drop(peers);
+    let counts = set.finish(ENOUGH).await;
+    assert_eq!((counts.added, counts.crowded, counts.eof), (5, 3, 2));
+}
+
+#[tokio::test]
+async fn attackers_are_bounded() {
+    let limits = Limits::default()
+        .idle(200 * MILLISECOND)
+        .total(600 * MILLISECOND)
+        .bytes(1 << 20);
+    let (set, told) = told(limits, 100);
+    let mut peers = Vec::new();
+    for number in 0..40_u32 {
+        let (server, peer) = pair().await;
+        let kept = peer.try_clone().unwrap();
+        match number % 4 {
+            0 => drop(thread::spawn(move || {
+                while (&peer).write_all(b"t").is_ok() {
+                    thread::sleep(10 * MILLISECOND);
+                }
+            })),
+            1 => drop(thread::spawn(move || while (&peer).write_all(&[0; 65_536]).is_ok() {})),
+            2 => while server.try_write(&[0; 65_536]).is_ok() {},
+            _ => {}
+        }
+        peers.push(kept);
+        set.add(server, number);
+    }
+    let counts = set.finish(ENOUGH).await;
+    assert_eq!((counts.added, counts.lingering, counts.cut()), (40, 0, 40));
+    assert_eq!(counts.stopped, 0, "each ended by its own bound");
+    for (number, outcome) in told.try_iter() {
+        // See the closer's test.
+        let expected: &[Ended] = match number % 4 {
+            0 => &[Ended::Deadline, Ended::Idle],
+            1 => &[Ended::ByteBound, Ended::Deadline, Ended::Idle],
+            2 => &[Ended::Idle, Ended::Deadline],
+            _ => &[Ended::Idle],
+        };
+        assert!(expected.contains(&outcome.ended), "{number}: {outcome:?}");
+        assert!(outcome.drained <= (1 << 20) + 1);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_set_is_bounded() {
+    let (set, told) = told(Limits::default().idle(ENOUGH).total(ENOUGH), 10);
+    let (server, _peer) = pair().await;
+    set.add(server, 0);
+    let counts = set.finish(50 * MILLISECOND).await;
+    assert_eq!((counts.stopped, counts.lingering), (1, 0));
+    assert_eq!(told.try_recv().unwrap().1.ended, Ended::Stopped);
+    // What is added later goes by the same moment, but what its peer has done already is seen.
+    let (server, peer) = pair().await;
+    drop(peer);
+    set.add(server, 1);
+    let (server, _peer) = pair().await;
+    set.add(server, 2);
+    let counts = set.finish(ENOUGH).await;
+    assert_eq!((counts.stopped, counts.eof), (2, 1));
+}
+
+#[test]
+fn a_runtime_that_ends_closes_what_lingers_and_what_comes_later() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (set, told, server) = runtime.block_on(async {
+        let (set, told) = told(Limits::default(), 10);
+        let (server, peer) = pair().await;
+        let (later, _peer) = pair().await;
+        set.add(server, 0);
+        std::mem::forget(peer);
+        (set, told, later)
+    });
+    drop(runtime);
+    assert_eq!(told.recv_timeout(ENOUGH).unwrap().1.ended, Ended::Stopped);
+    set.add(server, 1);
+    assert_eq!(told.recv_timeout(ENOUGH).unwrap().1.ended, Ended::Stopped);
+    assert_eq!((set.counts().stopped, set.counts().lingering), (2, 0));
+}
+
+#[tokio::test]
+async fn a_set_without_handles_goes_on_with_what_it_holds() {
+    let (set, told) = told(Limits::default(), 10);
+    let (server, peer) = pair().await;
+    set.add(server, 0);
+    drop(set);
+    tokio::time::sleep(20 * MILLISECOND).await;
+    assert!(told.try_recv().is_err());
+    drop(peer);
+    let outcome = tokio::task::spawn_blocking(move || {
+        let outcome = told.recv_timeout(ENOUGH).unwrap();
+        // The task is gone, and its hook with it.
+        (outcome, told.recv_timeout(ENOUGH))
+    });
+    let ((_, outcome), end) = outcome.await.unwrap();
+    assert_eq!(outcome.ended, Ended::Eof);
+    assert_eq!(end, Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_from_many_tasks() {
+    let (set, told) = told(Limits::default(), 1000);
+    let mut tasks = Vec::new();
+    for number in 0..200 {
+        let set = set.clone();
+        tasks.push(tokio::spawn(async move {
+            let (server, mut peer) = pair().await;
+            set.add(server, number);
+            let mut peer = tokio::task::spawn_blocking(move || {
+                peer.write_all(&vec![0; number as usize * 100]).unwrap();
+                peer
+            });
+            drop((&mut peer).await.unwrap());
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let counts = set.finish(ENOUGH).await;
+    assert_eq!((counts.added, counts.eof), (200, 200));
+    assert_eq!(counts.drained, (0..200).map(|number| number * 100).sum::<u64>());
+    assert_eq!(told.try_iter().count(), 200);
+}
+
+/// A layer that holds back what was written until its shutdown, as TLS may, and tells when it is gone.
+struct Layer {
+    socket: TcpStream,
+    held: Vec<u8>,
+    gone: Arc<AtomicUsize>,
+    good_bye: Result<(), io::ErrorKind>,
+}
+
+impl AsyncWrite for Layer {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.held.extend_from_slice(data);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let this = &mut *self;
+            let written = std::task::ready!(Pin::new(&mut this.socket).poll_write(cx, &this.held))?;
+            this.held.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.good_bye?;
+        std::task::ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+impl Transport for Layer {
+    fn socket(&self) -> SocketRef<'_> {
+        SocketRef::Tcp(&self.socket)
+    }
+
+    fn into_socket(self: Box<Self>) -> Socket {
+        self.gone.fetch_add(1, Ordering::SeqCst);
+        Socket::Tcp(self.socket)
+    }
+}
+
+#[tokio::test]
+async fn what_a_layer_holds_is_sent_although_the_peer_reads_last() {
+    let (socket, peer) = pair().await;
+    let peer = thread::spawn(move || upload_then_read(peer, UPLOAD));
+    let gone = Arc::new(AtomicUsize::new(0));
+    let mut layer = Layer {
+        socket,
+        held: Vec::new(),
+        gone: gone.clone(),
+        good_bye: Ok(()),
+    };
+    // More than both kernels hold: the peer, which uploads before it reads, and we would wait for each other.
+    let answer: Vec<u8> = (0..32_u32 << 20).map(|byte| byte as u8).collect();
+    layer.write_all(&answer).await.unwrap();
+    let (set, told) = told(Limits::default().idle(ENOUGH).total(ENOUGH), 10);
+    set.add(layer, 0);
+    let counts = set.finish(ENOUGH).await;
+    assert_eq!((counts.eof, counts.drained), (1, UPLOAD as u64));
+    assert_eq!(
+        gone.load(Ordering::SeqCst),
+        1,
+        "the layer is thrown away with its good-bye"
+    );
+    assert!(peer.join().unwrap().unwrap() == answer, "whole");
+    assert_eq!(told.try_recv().unwrap().1.ended, Ended::Eof);
+}
+
+#[tokio::test]
+async fn a_layer_that_cannot_say_good_bye_is_told_of() {
+    let (socket, _peer) = pair().await;
+    let layer = Layer {
+        socket,
+        held: Vec::new(),
+        gone: Arc::default(),
+        good_bye: Err(io::ErrorKind::InvalidData),
+    };
+    let (set, told) = told(Limits::default(), 10);
+    set.add(layer, 0);
+    assert_eq!(set.finish(ENOUGH).await.failed, 1);
+    assert_eq!(
+        told.try_recv().unwrap().1.ended,
+        Ended::Failed(io::ErrorKind::InvalidData)
+    );
+}
+
+#[tokio::test]
+async fn so_linger_is_off_in_the_set() {
+    let (server, mut peer) = pair().await;
+    SockRef::from(&server).set_linger(Some(Duration::ZERO)).unwrap();
+    let mut written = 0;
+    while let Ok(bytes) = server.try_write(&[0; 65_536]) {
+        written += bytes;
+    }
+    let (set, told) = told(Limits::default().idle(50 * MILLISECOND), 10);
+    set.add(server, 0);
+    set.finish(ENOUGH).await;
+    let outcome = told.try_recv().unwrap().1;
+    assert!(outcome.is_cut() && outcome.unsent > Some(0), "{outcome:?}");
+    let mut received = Vec::new();
+    peer.read_to_end(&mut received).unwrap();
+    assert_eq!(received.len(), written);
 }

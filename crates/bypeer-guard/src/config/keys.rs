@@ -185,7 +185,7 @@ pub static KEYS: &[Key] = &[
         "own",
         "Proxy-Status on the guard's own answers, or on all",
         |settings, value| {
-            settings.say.proxy_status = text(value) == "all";
+            settings.config.proxy_status = text(value) == "all";
             Ok(())
         }
     ),

@@ -25,8 +25,6 @@ pub struct Say {
     pub log: LogTo,
     /// Where Prometheus is answered: a loopback address.
     pub metrics: Option<SocketAddr>,
-    /// `Proxy-Status` also on answers that came from the server, not only on the guard's own.
-    pub proxy_status: bool,
 }
 
 /// Where the access log goes.
@@ -50,11 +48,11 @@ impl Default for Settings {
                 close: Close::default(),
                 retry: Retry::default(),
                 workers: 0,
+                proxy_status: false,
             },
             say: Say {
                 log: LogTo::Stdout,
                 metrics: None,
-                proxy_status: false,
             },
             user: None,
             group: None,

@@ -78,7 +78,7 @@ fn a_file_says_everything() {
     assert_eq!((config.close.bytes, config.retry.enabled), (1 << 28, false));
     assert_eq!(settings.user.as_deref(), Some("1000"));
     assert_eq!(settings.say.log, LogTo::File(PathBuf::from("/etc/access.log")));
-    assert!(settings.say.proxy_status);
+    assert!(config.proxy_status);
     let expected = Origin::File {
         path: PATH.into(),
         line: 19,

@@ -23,7 +23,7 @@ pub(crate) use request_body::{BodyState, RequestBody};
 use crate::account::{Account, SharedAccount};
 use crate::failure::Failure;
 use crate::front::{Client, Order, Switched, Turn};
-use crate::say::Why;
+use crate::say::{Why, proxy_status};
 use crate::upstream::Answer;
 use crate::worker::Settings;
 use refusal::Refused;
@@ -140,6 +140,10 @@ impl Exchange {
         let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
         response::rewrite(&mut parts, &body, method, version, keeps, &self, settings);
         self.account.borrow_mut().status = Some(parts.status);
+        if settings.config.proxy_status {
+            let said = proxy_status::of_answer(&self.account.borrow());
+            parts.headers.append(proxy_status::PROXY_STATUS, said);
+        }
         Response::from_parts(parts, AnswerBody::passed_on(body, self))
     }
 

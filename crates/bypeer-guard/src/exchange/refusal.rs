@@ -1,14 +1,11 @@
 //! Answers that the guard makes itself: short words for whoever reads them, `Proxy-Status` (RFC 9209) for whoever looks for a cause.
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 use crate::failure::Failure;
-
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-/// By this name the guard is known in `Via` and `Proxy-Status`.
-pub(super) const NAME: &str = "bypeer";
+use crate::say::proxy_status::{self, PROXY_STATUS};
 
 /// An answer of the guard's own.
 #[derive(Debug)]
@@ -78,10 +75,7 @@ impl Refused {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         if let Some(error) = self.error {
-            let details = quoted(&self.why);
-            if let Ok(value) = HeaderValue::try_from(format!("{NAME}; error={error}; details=\"{details}\"")) {
-                headers.insert(PROXY_STATUS, value);
-            }
+            headers.insert(PROXY_STATUS, proxy_status::of_own(error, &self.why));
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         }
         if self.allow {
@@ -108,17 +102,4 @@ fn words(failure: &Failure) -> String {
         Failure::Other(_) => "the proxy failed".to_owned(),
         failure => failure.to_string(),
     }
-}
-
-/// As a string of RFC 9651, section 3.3.3.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            ' '..='~' => quoted.push(character),
-            _ => quoted.push('?'),
-        }
-    }
-    quoted
 }

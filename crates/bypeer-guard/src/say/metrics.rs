@@ -209,9 +209,9 @@ impl Metrics {
 
     pub(super) fn server(&self, event: &Event<'_>) {
         match event {
-            Event::Opened { .. } => 0,
             Event::ClosedIdle { reset, .. } => self.closed_idle[usize::from(*reset)].fetch_add(1, Relaxed),
             Event::Unsolicited { .. } => self.unsolicited.fetch_add(1, Relaxed),
+            _ => 0,
         };
     }
 

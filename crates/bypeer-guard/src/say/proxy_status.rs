@@ -5,53 +5,36 @@ use std::fmt::Write as _;
 use http::HeaderValue;
 
 use crate::account::Account;
-use crate::failure::Failure;
 
 /// The field's name.
 pub const PROXY_STATUS: http::HeaderName = http::HeaderName::from_static("proxy-status");
 
-/// What the guard calls itself.
-const NAME: &str = "bypeer";
+/// What the guard calls itself, here and in `Via`.
+pub const NAME: &str = "bypeer";
 
-/// Of an answer that the guard makes itself, for want of one from the server.
-pub fn of_failure(failure: &Failure, account: &Account) -> HeaderValue {
-    let mut value = format!("{NAME}; error={}", failure.proxy_error());
-    next_hop(&mut value, account);
-    let mut details = failure.to_string();
-    if account.attempts.len() > 1 {
-        let _ = write!(details, ", at try {}", account.attempts.len());
-    }
-    let _ = write!(value, "; details={}", quoted(&details));
-    header(value)
+/// Of an answer that the guard makes itself. `error` is a type of RFC 9209, section 2.3; `details` may be read by clients: no name and no
+/// address of what is behind.
+pub(crate) fn of_own(error: &str, details: &str) -> HeaderValue {
+    header(format!("{NAME}; error={error}; details={}", quoted(details)))
 }
 
 /// Of an answer that came from the server: to be added to what stands there already, as the last of its list.
-pub fn of_answer(account: &Account) -> HeaderValue {
+pub(crate) fn of_answer(account: &Account) -> HeaderValue {
     let mut value = NAME.to_owned();
     if let Some(status) = account.status {
         let _ = write!(value, "; received-status={}", status.as_u16());
     }
-    next_hop(&mut value, account);
     let details = match account.attempts.as_slice() {
         attempts if attempts.iter().any(|attempt| attempt.send_failed) => {
             Some("the answer was read although sending the request had failed".to_owned())
         }
-        [first, .., last] => Some(match &first.failure {
-            Some(failure) => format!("answered at try {}: {failure}", account.attempts.len()),
-            None => format!("answered by {} at try {}", last.to, account.attempts.len()),
-        }),
+        attempts if attempts.len() > 1 => Some(format!("answered at try {}", attempts.len())),
         _ => None,
     };
     if let Some(details) = details {
         let _ = write!(value, "; details={}", quoted(&details));
     }
     header(value)
-}
-
-fn next_hop(value: &mut String, account: &Account) {
-    if let Some(attempt) = account.attempts.last() {
-        let _ = write!(value, "; next-hop={}", quoted(&attempt.to));
-    }
 }
 
 /// An `sf-string` (RFC 9651 §3.3.3): printable ASCII, `"` and `\` escaped. What it cannot hold becomes `?`.
@@ -73,7 +56,7 @@ fn quoted(text: &str) -> String {
 
 /// All of it is printable ASCII.
 fn header(value: String) -> HeaderValue {
-    HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(NAME))
+    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(NAME))
 }
 
 #[cfg(test)]
@@ -81,31 +64,23 @@ fn header(value: String) -> HeaderValue {
 mod tests {
     use super::super::tests::{account, attempt};
     use super::*;
+    use crate::failure::Failure;
 
     #[test]
-    fn a_failure_is_said_in_the_words_of_the_standard() {
-        let mut account = account();
-        account.attempts = vec![attempt(Some(Failure::Stale { reset: true })), attempt(None)];
-        let value = of_failure(&Failure::ClosedUnanswered, &account);
-        assert_eq!(
-            value.to_str().unwrap(),
-            "bypeer; error=connection_terminated; next-hop=\"127.0.0.1:8000\"; \
-             details=\"the server closed the connection without an answer, at try 2\""
-        );
-    }
-
-    #[test]
-    fn an_answer_is_said_with_its_status() {
+    fn an_answer_is_said_with_its_status_and_what_it_took() {
         let mut account = account();
         account.status = Some(http::StatusCode::OK);
         account.attempts = vec![attempt(None)];
+        assert_eq!(of_answer(&account), "bypeer; received-status=200");
+        account.attempts = vec![attempt(Some(Failure::Stale { reset: true })), attempt(None)];
         assert_eq!(
-            of_answer(&account).to_str().unwrap(),
-            "bypeer; received-status=200; next-hop=\"127.0.0.1:8000\""
+            of_answer(&account),
+            "bypeer; received-status=200; details=\"answered at try 2\""
         );
-        account.attempts[0].send_failed = true;
+        account.attempts[1].send_failed = true;
+        let value = of_answer(&account);
         assert!(
-            of_answer(&account)
+            value
                 .to_str()
                 .unwrap()
                 .ends_with("although sending the request had failed\"")
@@ -117,7 +92,7 @@ mod tests {
         assert_eq!(quoted(r#"a"b\c"#), r#""a\"b\\c""#);
         assert_eq!(quoted("über\r\nX: 1\u{7f}"), "\"?ber??X: 1?\"");
         assert!(quoted(&"x".repeat(10_000)).len() <= 258);
-        let value = of_failure(&Failure::Tls("\"; error=\r\n\0".to_owned()), &account());
-        assert_eq!(value.to_str().unwrap().matches('"').count(), 3);
+        let value = of_own("http_request_error", "\"; error=\r\n\0");
+        assert_eq!(value, r#"bypeer; error=http_request_error; details="\"; error=???""#);
     }
 }

@@ -25,6 +25,8 @@ mod retry;
 mod sending;
 mod shared;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod tunnel;
 mod worker;

@@ -219,7 +219,8 @@ impl Pool {
         }
         tokio::task::spawn_local(Keeper {
             pool: Rc::downgrade(self),
-            asked: Arc::new(AtomicBool::new(false)),
+            // Somebody may have asked before this task was known.
+            asked: Arc::new(AtomicBool::new(true)),
             tick: Box::pin(tokio::time::sleep(TICK)),
         });
     }

@@ -120,6 +120,7 @@ pub fn config(backend: SocketAddr) -> Config {
         close: Close::default(),
         retry: Retry::default(),
         workers: 1,
+        proxy_status: false,
     }
 }
 

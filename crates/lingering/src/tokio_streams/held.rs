@@ -1,12 +1,12 @@
 //! One stream that lingers, and how it is driven.
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::transport::{Socket, SocketRef, Transport};
-use crate::outcome::{Ended, Outcome};
+use crate::limits::Limits;
+use crate::socket;
 use crate::state::{Event, State};
 
 /// A stream on its way out.
@@ -23,6 +23,18 @@ impl Held {
             Ok(socket) => Held::Bare(socket),
             Err(stream) => Held::Layered(Box::new(stream)),
         }
+    }
+
+    /// The close begins. A socket is half-closed at once, whenever the task gets to it.
+    pub(crate) fn begin(&self, now: Instant, limits: &Limits) -> State {
+        let mut state = socket::begin(self.socket(), now);
+        if let Held::Bare(socket) = self
+            && socket::half_close(socket.borrowed()) == Event::HalfClosed
+        {
+            // Limits of 0 end it here; the task, which is called in any case, will find the same.
+            let _ = state.on(Event::HalfClosed, now, limits);
+        }
+        state
     }
 
     /// The next thing that happens to it. The waker of `cx` is called when there may be another.
@@ -50,12 +62,6 @@ impl Held {
     }
 }
 
-/// A close that begins now. Nothing has happened to the socket but that SO_LINGER is off.
-pub(crate) fn begin(socket: SocketRef<'_>, now: Instant) -> State {
-    socket.clear_so_linger();
-    State::new(now, socket.unsent(false))
-}
-
 /// The next thing that happens to the stream.
 pub(crate) fn poll_event<S: Transport + ?Sized>(
     stream: &mut S,
@@ -68,7 +74,7 @@ pub(crate) fn poll_event<S: Transport + ?Sized>(
     {
         return Poll::Ready(match result {
             Ok(()) => Event::HalfClosed,
-            Err(error) => Event::Failed(kind_behind(error, stream.socket())),
+            Err(error) => socket::half_close_failed(stream.socket(), error),
         });
     }
     if !state.reads() {
@@ -76,32 +82,5 @@ pub(crate) fn poll_event<S: Transport + ?Sized>(
     }
     // Also while the good-bye waits for room: a peer that reads nothing before all of its upload is taken would else
     // wait for us as we for it.
-    let read = stream.socket().poll_discard(cx, allowance);
-    read.map(|result| match result {
-        Ok(0) => Event::EndOfFile,
-        Ok(bytes) => Event::Received(bytes),
-        Err(error) => Event::Failed(error.kind()),
-    })
-}
-
-/// Why the half-close failed: behind ENOTCONN stands a reset that nobody was told of yet, and a read is told.
-fn kind_behind(error: io::Error, socket: SocketRef<'_>) -> io::ErrorKind {
-    match error.kind() {
-        io::ErrorKind::NotConnected => match socket.discard(1) {
-            Err(cause) if cause.kind() != io::ErrorKind::WouldBlock => cause.kind(),
-            _ => io::ErrorKind::NotConnected,
-        },
-        kind => kind,
-    }
-}
-
-/// What became of a close that ends now, to be asked while the socket is still open.
-pub(crate) fn outcome(socket: SocketRef<'_>, state: &State, ended: Ended, now: Instant) -> Outcome {
-    Outcome {
-        ended,
-        drained: state.drained(),
-        unsent: socket.unsent(state.is_half_closed()),
-        unread: socket.unread(),
-        lasted: now.saturating_duration_since(state.began()),
-    }
+    stream.socket().poll_discard(cx, allowance).map(socket::read_event)
 }

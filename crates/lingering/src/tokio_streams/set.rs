@@ -4,18 +4,20 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
-use super::held::{self, Held};
+use super::held::Held;
 use super::transport::Transport;
+use crate::closer::tell;
 use crate::limits::Limits;
 use crate::outcome::{Counts, Ended, Outcome};
 use crate::roster::{Key, Parted, Roster};
+use crate::socket;
 use crate::state::Event;
 
 /// Connections that are driven in one poll of the task; then other tasks have their turn.
@@ -82,7 +84,7 @@ struct Ready {
 struct Caller {
     key: Key,
     queued: AtomicBool,
-    ready: Arc<Ready>,
+    ready: Weak<Ready>,
 }
 
 impl<T: Send + 'static> LingeringSet<T> {
@@ -95,7 +97,8 @@ impl<T: Send + 'static> LingeringSet<T> {
     }
 
     /// The same, and what became of each is told, right after its close, with the tag that came with it. The hook is
-    /// called from the set's task, and from `add` for the one that had to make room: it must not block.
+    /// called from the set's task, and from `add` for the one that had to make room: it must not block. Its
+    /// panics are caught.
     ///
     /// # Panics
     /// Outside of a tokio runtime, whose IO and time must be enabled.
@@ -139,7 +142,7 @@ impl<T: Send + 'static> LingeringSet<T> {
         self.owner.0.roster().counts()
     }
 
-    /// Waits until the set is empty, and for so long at most; who is still in it then is closed
+    /// Waits until the set is empty and all are told of, and for so long at most; who is still in it then is closed
     /// ([`Ended::Stopped`]). The set closes what is added later by the same moment. To drop this future changes nothing
     /// about that.
     pub async fn finish(&self, within: Duration) -> Counts {
@@ -152,7 +155,7 @@ impl<T: Send + 'static> LingeringSet<T> {
             let changed = shared.changed.notified();
             let counts = {
                 let roster = shared.roster();
-                roster.is_empty().then(|| roster.counts())
+                roster.is_settled().then(|| roster.counts())
             };
             if let Some(counts) = counts {
                 return counts;
@@ -165,17 +168,21 @@ impl<T: Send + 'static> LingeringSet<T> {
 impl<T> Shared<T> {
     fn add(&self, held: Held, tag: T) {
         let now = Instant::now().into_std();
-        let state = held::begin(held.socket(), now);
+        let mut roster = self.roster();
+        let state = held.begin(now, &roster.limits());
         let resident = Resident {
             held: Some(held),
             waker: None,
         };
-        let mut roster = self.roster();
+        let done = match roster.candidate() {
+            Some(oldest) => read_once(&mut roster, oldest, now),
+            None => None,
+        };
         let (key, crowded) = roster.add(resident, tag, state);
         let caller = Arc::new(Caller {
             key,
             queued: AtomicBool::new(false),
-            ready: self.ready.clone(),
+            ready: Arc::downgrade(&self.ready),
         });
         if let Some((resident, _)) = roster.get(key) {
             resident.waker = Some(Waker::from(caller.clone()));
@@ -186,6 +193,7 @@ impl<T> Shared<T> {
             .load(Ordering::Acquire)
             .then(|| roster.on(key, Event::Stop, now));
         drop(roster);
+        self.part(done);
         self.part(crowded);
         self.part(stopped.flatten());
         caller.wake();
@@ -202,9 +210,10 @@ impl<T> Shared<T> {
         else {
             return;
         };
-        let outcome = held::outcome(held.socket(), &state, ended, Instant::now().into_std());
+        let outcome = socket::outcome(held.socket(), &state, ended, Instant::now().into_std());
         drop(held);
-        (self.hook)(tag, outcome);
+        tell(&self.hook, tag, outcome);
+        self.roster().told();
         self.changed.notify_waiters();
     }
 
@@ -244,16 +253,15 @@ impl<T> Shared<T> {
             let Some(key) = roster.overdue(now) else {
                 return roster.due().map(Instant::from_std);
             };
-            let event = if roster.is_stopped(now) {
-                Event::Stop
-            } else {
-                let unsent = roster.get(key).and_then(|(resident, state)| {
-                    let held = resident.held.as_ref()?;
-                    held.socket().unsent(state.is_half_closed())
-                });
-                Event::Looked(unsent)
-            };
-            let parted = roster.on(key, event, now);
+            let stopped = roster.is_stopped(now);
+            // What the peer did comes before what the clock says: this task may have been late, and not the peer.
+            let parted = read_once(&mut roster, key, now).or_else(|| {
+                let event = match roster.get(key) {
+                    Some((Resident { held: Some(held), .. }, state)) if !stopped => socket::look(held.socket(), state),
+                    _ => Event::Stop,
+                };
+                roster.on(key, event, now)
+            });
             drop(roster);
             self.part(parted);
         }
@@ -287,7 +295,10 @@ impl<T> Task<T> {
             cx.waker().wake_by_ref();
         }
         while let Some(due) = shared.expire() {
-            self.timer.as_mut().reset(due);
+            // A timer that is early looks again, and is cheaper than one that is set with each read.
+            if due < self.timer.deadline() || self.timer.is_elapsed() {
+                self.timer.as_mut().reset(due);
+            }
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -324,8 +335,9 @@ impl Ready {
 impl Wake for Caller {
     fn wake(self: Arc<Self>) {
         // A connection stands in the queue once, however often it calls.
-        if !self.queued.swap(true, Ordering::AcqRel) {
-            let ready = self.ready.clone();
+        if let Some(ready) = self.ready.upgrade()
+            && !self.queued.swap(true, Ordering::AcqRel)
+        {
             lock(&ready.keys).push_back(self);
             ready.call_task();
         }
@@ -353,6 +365,15 @@ impl<T: Send + 'static> fmt::Debug for LingeringSet<T> {
             .field("counts", &self.counts())
             .finish_non_exhaustive()
     }
+}
+
+/// One read that does not wait, of a connection whose time is over.
+fn read_once<T>(roster: &mut Roster<Resident, T>, key: Key, now: std::time::Instant) -> Option<Parted<Resident, T>> {
+    let limits = roster.limits();
+    let (resident, state) = roster.get(key)?;
+    let held = resident.held.as_ref().filter(|_| state.reads())?;
+    let event = socket::read(held.socket(), state.allowance(&limits))?;
+    roster.on(key, event, now)
 }
 
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {

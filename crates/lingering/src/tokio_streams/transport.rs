@@ -107,6 +107,20 @@ impl<S: Transport + tokio::io::AsyncRead> Transport for tokio_rustls::client::Tl
     }
 }
 
+#[cfg(feature = "tokio-rustls")]
+impl<S: Transport + tokio::io::AsyncRead> Transport for tokio_rustls::TlsStream<S> {
+    fn socket(&self) -> SocketRef<'_> {
+        self.get_ref().0.socket()
+    }
+
+    fn into_socket(self: Box<Self>) -> Socket {
+        match *self {
+            tokio_rustls::TlsStream::Client(stream) => Box::new(stream).into_socket(),
+            tokio_rustls::TlsStream::Server(stream) => Box::new(stream).into_socket(),
+        }
+    }
+}
+
 impl Socket {
     /// Borrowed.
     pub fn borrowed(&self) -> SocketRef<'_> {
@@ -131,33 +145,17 @@ impl From<UnixStream> for Socket {
     }
 }
 
+impl AsFd for SocketRef<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            SocketRef::Tcp(stream) => stream.as_fd(),
+            #[cfg(unix)]
+            SocketRef::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
 impl SocketRef<'_> {
-    pub(crate) fn half_close(self) -> io::Result<()> {
-        self.with(|fd| socket::half_close(fd))
-    }
-
-    pub(crate) fn clear_so_linger(self) {
-        self.with(|fd| socket::clear_so_linger(fd));
-    }
-
-    /// Bytes that lie unread.
-    pub fn unread(self) -> Option<u64> {
-        self.with(|fd| socket::unread(fd))
-    }
-
-    /// Bytes written and not acknowledged, without our FIN if that is out.
-    pub(crate) fn unsent(self, half_closed: bool) -> Option<u64> {
-        self.with(|fd| match half_closed {
-            true => socket::unsent_before_fin(fd),
-            false => socket::unsent(fd),
-        })
-    }
-
-    /// Reads and throws away what is there, without waiting.
-    pub(crate) fn discard(self, most: u64) -> io::Result<u64> {
-        self.with(|fd| socket::discard(fd, most))
-    }
-
     /// Waits for something to come, and throws at most so much of it away. 0: the peer's FIN.
     pub(crate) fn poll_discard(self, cx: &mut Context<'_>, most: u64) -> Poll<io::Result<u64>> {
         loop {
@@ -166,7 +164,7 @@ impl SocketRef<'_> {
                 #[cfg(unix)]
                 SocketRef::Unix(stream) => stream.poll_read_ready(cx),
             })?;
-            let read = || self.discard(most);
+            let read = || socket::discard(self, most);
             let result = match self {
                 SocketRef::Tcp(stream) => stream.try_io(Interest::READABLE, read),
                 #[cfg(unix)]
@@ -177,14 +175,6 @@ impl SocketRef<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => return Poll::Ready(result),
             }
-        }
-    }
-
-    fn with<R>(self, ask: impl FnOnce(BorrowedFd<'_>) -> R) -> R {
-        match self {
-            SocketRef::Tcp(stream) => ask(stream.as_fd()),
-            #[cfg(unix)]
-            SocketRef::Unix(stream) => ask(stream.as_fd()),
         }
     }
 }

@@ -12,7 +12,8 @@ use super::set::LingeringSet;
 use super::transport::{SocketRef, Transport};
 use crate::limits::Limits;
 use crate::outcome::Outcome;
-use crate::state::{Event, Next, State};
+use crate::socket;
+use crate::state::{Next, State};
 
 /// A stream whose `poll_shutdown` closes it right: put around what a server reads and writes, it needs nothing else.
 ///
@@ -164,7 +165,7 @@ impl<S: Transport, T: Send + 'static> AsyncWrite for Lingering<S, T> {
 impl Closing {
     fn begin(socket: SocketRef<'_>) -> Closing {
         Closing {
-            state: held::begin(socket, Instant::now().into_std()),
+            state: socket::begin(socket, Instant::now().into_std()),
             timer: Box::pin(tokio::time::sleep_until(Instant::now())),
         }
     }
@@ -183,12 +184,12 @@ impl Closing {
                         None => return Poll::Pending,
                     }
                     ready!(self.timer.as_mut().poll(cx));
-                    Event::Looked(stream.socket().unsent(self.state.is_half_closed()))
+                    socket::look(stream.socket(), &self.state)
                 }
             };
             let now = Instant::now().into_std();
             if let Next::Close(ended) = self.state.on(event, now, limits) {
-                return Poll::Ready(held::outcome(stream.socket(), &self.state, ended, now));
+                return Poll::Ready(socket::outcome(stream.socket(), &self.state, ended, now));
             }
         }
     }
@@ -210,9 +211,9 @@ impl<S: Transport, T: Send + 'static> Drop for Lingering<S, T> {
             }
             Way::Here { limits, outcome, .. } => {
                 if outcome.is_none() {
-                    stream.socket().clear_so_linger();
-                    let _ = stream.socket().half_close();
-                    let _ = stream.socket().discard(limits.bytes);
+                    let _ = socket::begin(stream.socket(), Instant::now().into_std());
+                    let _ = socket::half_close(stream.socket());
+                    let _ = socket::read(stream.socket(), limits.bytes);
                 }
             }
         }

@@ -1,0 +1,85 @@
+//! One lingering close, in the thread that asks for it.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
+
+use crate::limits::Limits;
+use crate::outcome::Outcome;
+use crate::socket;
+use crate::state::{Event, Next, State};
+
+/// Closes a connected stream socket when its peer is done with it, or a bound is reached: `shutdown(SHUT_WR)`, then what
+/// still comes is read and thrown away, then the close. SO_LINGER is switched off. Read timeouts do not matter.
+///
+/// Takes what is a socket and closes it when dropped: `TcpStream`, `UnixStream`, `OwnedFd`, socket2's `Socket`. Of TLS on a
+/// blocking socket say good-bye and flush first (`conn.send_close_notify()`, `conn.write_tls()`), and give the socket.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let mut client = std::net::TcpStream::connect(listener.local_addr()?)?;
+/// # client.write_all(&[b'x'; 4096])?;
+/// # let client = std::thread::spawn(move || {
+/// #     let mut answer = String::new();
+/// #     client.read_to_string(&mut answer).map(|_| answer)
+/// # });
+/// let (mut stream, _) = listener.accept()?;
+/// stream.read_exact(&mut [0; 1024])?;
+/// stream.write_all(b"HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
+/// let outcome = lingering::close(stream, &lingering::Limits::default());
+/// assert_eq!(outcome.ended, lingering::Ended::Eof);
+/// assert_eq!(outcome.drained, 3072);
+/// # assert!(client.join().unwrap()?.starts_with("HTTP/1.1 413"));
+/// # std::io::Result::Ok(())
+/// ```
+pub fn close(stream: impl AsFd, limits: &Limits) -> Outcome {
+    let mut state = socket::begin(&stream, Instant::now());
+    let mut event = match socket::never_block(&stream) {
+        Ok(()) => socket::half_close(&stream),
+        Err(error) => Event::Failed(error.kind()),
+    };
+    loop {
+        let now = Instant::now();
+        match state.on(event, now, limits) {
+            Next::Close(ended) => return socket::outcome(&stream, &state, ended, now),
+            Next::Until(due) => event = next_event(&stream, &state, due, limits),
+        }
+    }
+}
+
+fn next_event(stream: impl AsFd, state: &State, due: Option<Instant>, limits: &Limits) -> Event {
+    loop {
+        if let Some(event) = socket::read(&stream, state.allowance(limits)) {
+            return event;
+        }
+        match wait(&stream, due) {
+            Ok(true) => {}
+            Ok(false) => return socket::look(&stream, state),
+            Err(error) => return Event::Failed(error.kind()),
+        }
+    }
+}
+
+/// Waits for something to read. Whether there may be something; `false`: the moment has come.
+fn wait(stream: impl AsFd, due: Option<Instant>) -> io::Result<bool> {
+    let patience = patience(due);
+    match poll(&mut [PollFd::new(&stream, PollFlags::IN)], Some(&patience)) {
+        Ok(0) => Ok(due.is_none_or(|due| Instant::now() < due)),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How long to wait until the moment; at most an hour, which every system's poll takes.
+pub(crate) fn patience(due: Option<Instant>) -> Timespec {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let left = due.map_or(LONGEST, |due| due.saturating_duration_since(Instant::now()));
+    let left = left.min(LONGEST);
+    Timespec {
+        tv_sec: left.as_secs() as i64,
+        tv_nsec: left.subsec_nanos().into(),
+    }
+}
