@@ -1,8 +1,9 @@
-//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `bench guard`, `answers`, `hear`, `settings`, `guard`, `vm`.
+//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `bench guard`, `answers`, `hear`, `settings`, `guard`, `conformance`, `vm`.
 
 mod answers;
 mod bench;
 mod bypeer;
+mod conformance;
 mod guard;
 mod hear;
 mod process;
@@ -42,6 +43,8 @@ enum Chore {
     Settings(settings::Arguments),
     /// Write docs/guard-stories.md: the five stories, directly and through `bypeer guard`, and restarts under load.
     Guard(guard::Arguments),
+    /// Run public suites of HTTP through `bypeer guard`, or another proxy.
+    Conformance(conformance::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -53,6 +56,7 @@ fn main() -> Result<ExitCode> {
         Chore::Answers(arguments) => answers::run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
         Chore::Hear(arguments) => hear::run(&arguments),
+        Chore::Conformance(arguments) => conformance::run(&arguments),
         Chore::Guard(arguments) => guard::run(&arguments),
         Chore::Settings(arguments) => settings::run(&arguments),
     }
