@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use self::http1::Case;
 use self::origin::Origin;
-use crate::proxy::Product;
+use crate::proxy::{Guard, Product};
 
 const GUNICORN: &str = "gunicorn-23.0.0";
 const REQUIREMENT: &str =
@@ -91,9 +91,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let product = match name {
             Name::Nginx => Product::Nginx,
             Name::Haproxy => Product::Haproxy,
-            Name::Guard => Product::Guard(match &arguments.binary {
-                Some(binary) => binary.canonicalize().with_context(|| binary.display().to_string())?,
-                None => crate::bypeer::build()?,
+            Name::Guard => Product::Guard(Guard {
+                binary: match &arguments.binary {
+                    Some(binary) => binary.canonicalize().with_context(|| binary.display().to_string())?,
+                    None => crate::bypeer::build()?,
+                },
+                settings: "",
             }),
         };
         let origin = Origin::start(0)?;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use self::restarts::{Restart, Restarted};
 use self::stories::{Played, STORIES};
-use crate::proxy::Product;
+use crate::proxy::{Guard, Product};
 
 const PAGE: &str = "docs/guard-stories.md";
 
@@ -58,7 +58,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(binary) => binary.canonicalize().with_context(|| binary.display().to_string())?,
         None => crate::bypeer::build()?,
     };
-    let guard = Product::Guard(binary.clone());
+    let guard = Product::Guard(Guard {
+        binary: binary.clone(),
+        settings: "",
+    });
     let proxies: Vec<Product> = arguments
         .through
         .iter()

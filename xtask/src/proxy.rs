@@ -13,10 +13,18 @@ use crate::process::{Process, free_address};
 /// A program that can be a reverse proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Product {
-    /// This program, `bypeer guard`.
-    Guard(PathBuf),
+    /// `bypeer guard`.
+    Guard(Guard),
     Nginx,
     Haproxy,
+}
+
+/// The guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    pub binary: PathBuf,
+    /// Its file.
+    pub settings: &'static str,
 }
 
 /// One that runs, in front of a server.
@@ -40,7 +48,7 @@ impl Product {
     /// Its version, in its own words.
     pub fn version(&self) -> String {
         let (program, argument) = match self {
-            Product::Guard(binary) => (binary.as_path(), "--version"),
+            Product::Guard(guard) => (guard.binary.as_path(), "--version"),
             Product::Nginx => (Path::new("nginx"), "-v"),
             Product::Haproxy => (Path::new("haproxy"), "-v"),
         };
@@ -57,7 +65,7 @@ impl Product {
             .to_owned()
     }
 
-    /// Starts it on a free port: one worker, connections to the server kept, nothing logged, nothing on disk.
+    /// Starts it on a free port; nginx and HAProxy with one worker, connections to the server kept, nothing logged, nothing on disk.
     ///
     /// # Errors
     /// When it is not installed, or does not listen.
@@ -97,8 +105,8 @@ impl Product {
         };
         // nginx and HAProxy: what the command line replaces cannot stand in a file.
         Ok(match self {
-            Product::Guard(binary) => {
-                write("guard.toml", GUARD)?;
+            Product::Guard(Guard { binary, settings }) => {
+                write("guard.toml", settings)?;
                 let to = each(&|_, server| format!(" --to http://{server}"));
                 format!("{} guard --listen {address}{to} --config guard.toml", binary.display())
             }
@@ -119,9 +127,6 @@ impl Product {
         })
     }
 }
-
-/// One worker, as the others have.
-const GUARD: &str = "workers = 1\n";
 
 /// Bodies pass through as they come. `Connection: ""` and version 1.1 keep connections to the server.
 const NGINX: &str = "\

@@ -22,7 +22,7 @@ pub use self::table::aligned;
 use self::table::{Row, Table};
 use self::work::{Slice, Work};
 use super::core::Core;
-use crate::proxy::{Product, Proxy};
+use crate::proxy::{Guard, Product, Proxy};
 
 const PAGE: &str = "docs/guard-speed.md";
 /// The one that is there twice.
@@ -86,7 +86,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             Some(binary) => binary.canonicalize().with_context(|| binary.display().to_string())?,
             None => crate::bypeer::build()?,
         };
-        products.insert(0, Product::Guard(binary));
+        let settings = "workers = 1\nlog = \"off\"\n";
+        products.insert(0, Product::Guard(Guard { binary, settings }));
     }
     memory::raise_descriptors()?;
     let page = measure(arguments, &products)?;

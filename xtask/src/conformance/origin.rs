@@ -12,7 +12,6 @@ use anyhow::Result;
 pub struct Request {
     pub method: String,
     pub target: String,
-    pub head: String,
     /// Without its chunks.
     pub body: Vec<u8>,
 }
@@ -91,7 +90,8 @@ fn request(bytes: &[u8]) -> Result<Option<(Request, usize)>, String> {
     let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
         return Ok(None);
     };
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    // ISO 8859-1, so that each byte is a character.
+    let head: String = bytes[..end].iter().copied().map(char::from).collect();
     let mut lines = head.split("\r\n");
     let line = lines.next().unwrap_or_default();
     let parts: Vec<&str> = line.split(' ').collect();
@@ -131,7 +131,6 @@ fn request(bytes: &[u8]) -> Result<Option<(Request, usize)>, String> {
     let request = Request {
         method: method.to_owned(),
         target: target.to_owned(),
-        head: head.clone(),
         body,
     };
     Ok(Some((request, end + 4 + used)))
