@@ -49,11 +49,14 @@ pub(super) fn section(played: &Played) -> String {
             .map(|(name, account)| named(&format!("through {name}"), account)),
     );
     format!(
-        "\n## Story {}\n\n- Server: {}.\n- Client: {}.\n- The way between them: {}.\n\n{}",
+        "\n## Story {}\n\n- Server: {}.\n- Client: {}.\n- The way between them: {}.\n{}\n{}",
         played.story,
         played.server,
         played.client,
         played.place,
+        played
+            .unknowable
+            .map_or_else(String::new, |why| format!("- What no proxy can save: {why}.\n")),
         aligned(&lines)
     )
 }
