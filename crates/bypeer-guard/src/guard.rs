@@ -18,10 +18,13 @@ use crate::config::{Config, Listen};
 use crate::descriptors;
 use crate::front;
 use crate::handover::{self, HandoverError, Inherited};
-use crate::listener::Listeners;
+use crate::listener::{self, Listeners};
 use crate::say::{Notice, Sink};
 use crate::upstream;
 use crate::worker::{self, Command, Everyone, Listening, Plan, Totals};
+
+/// Handshakes that run when a drain begins have so long to end: two round trips round the world.
+const HANDSHAKES: Duration = Duration::from_millis(500);
 
 /// A guard at work. Dropped, it stops at once; [`Guard::drain`] first.
 pub struct Guard {
@@ -39,6 +42,8 @@ struct State {
     shared: Arc<upstream::Shared>,
     /// By the address that was configured. Empty from the beginning of a drain: a socket that nobody accepts on must not stay.
     listeners: Vec<(SocketAddr, TcpListener)>,
+    /// Another process has them too.
+    others_use_them: bool,
     draining: bool,
 }
 
@@ -143,6 +148,7 @@ impl Guard {
                 config: config.clone(),
                 shared: shared.clone(),
                 listeners: Vec::new(),
+                others_use_them: listeners.others_use_them,
                 draining: false,
             }),
             drained: Arc::default(),
@@ -300,13 +306,17 @@ impl Guard {
     /// takes them with [`crate::handover::inherited`].
     pub fn hand_over(&self, command: process::Command, within: Duration) -> Result<Child, HandoverError> {
         let sockets = self.sockets()?;
-        handover::start(command, &sockets, within)
+        let child = handover::start(command, &sockets, within)?;
+        lock(&self.state).others_use_them = true;
+        Ok(child)
     }
 
     /// Gives the listening sockets to whoever has the other end of this socket, and takes them with [`Inherited::receive`].
     pub fn send_sockets(&self, to: &UnixStream) -> Result<(), HandoverError> {
         let sockets = self.sockets()?;
-        handover::send(to, &sockets).map_err(HandoverError::Start)
+        handover::send(to, &sockets).map_err(HandoverError::Start)?;
+        lock(&self.state).others_use_them = true;
+        Ok(())
     }
 
     fn sockets(&self) -> Result<Vec<TcpListener>, HandoverError> {
@@ -325,10 +335,18 @@ impl Guard {
         if std::mem::replace(&mut state.draining, true) {
             return;
         }
+        let mut closing = Duration::ZERO;
+        if !state.others_use_them {
+            for (_, listener) in &state.listeners {
+                if listener::ignore_new_clients(listener).is_ok() {
+                    closing = HANDSHAKES;
+                }
+            }
+        }
         // Before the workers close theirs: the last to be closed must be one whose queue was just emptied.
         state.listeners.clear();
         for worker in &self.workers {
-            let _ = worker.commands.send(Command::Drain);
+            let _ = worker.commands.send(Command::Drain(closing));
         }
         self.sink.notice(&Notice::Draining);
     }

@@ -57,6 +57,7 @@ pub enum HandoverError {
 pub struct Inherited {
     listeners: Vec<TcpListener>,
     old: Option<UnixStream>,
+    is_systemds: bool,
 }
 
 /// What the process was started with: by `Guard::hand_over` of the one before, or by systemd (`LISTEN_FDS`). Empty if neither.
@@ -95,16 +96,22 @@ impl Inherited {
         Ok(Inherited {
             listeners,
             old: Some(old),
+            is_systemds: false,
         })
     }
 
-    /// The one that listens at this address.
+    /// The one that listens at this address; for port 0, which is any free one, the one that was chosen for this host.
     pub(crate) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let place = self
-            .listeners
-            .iter()
-            .position(|listener| listener.local_addr().is_ok_and(|local| local == address))?;
+        let place = self.listeners.iter().position(|listener| {
+            let local = listener.local_addr();
+            local.is_ok_and(|local| local == address || address.port() == 0 && local.ip() == address.ip())
+        })?;
         Some(self.listeners.swap_remove(place))
+    }
+
+    /// Whether systemd holds them, and listens on.
+    pub(crate) fn is_systemds(&self) -> bool {
+        self.is_systemds
     }
 
     /// Where they listen.
@@ -138,7 +145,10 @@ fn from_old_process() -> io::Result<Inherited> {
 
 fn from_systemd(count: i32) -> io::Result<Inherited> {
     let this = pidfd_open(getpid(), PidfdFlags::empty())?;
-    let mut inherited = Inherited::default();
+    let mut inherited = Inherited {
+        is_systemds: true,
+        ..Inherited::default()
+    };
     for number in FIRST_OF_SYSTEMD..FIRST_OF_SYSTEMD.saturating_add(count) {
         // A copy: to own the descriptor itself by its number would be `unsafe`.
         let socket = pidfd_getfd(&this, number, PidfdGetfdFlags::empty())?;

@@ -87,7 +87,8 @@ pub(crate) struct Listening {
 /// What a worker is told.
 pub(crate) enum Command {
     Reload(Plan),
-    Drain,
+    /// After so long nobody more is accepted.
+    Drain(Duration),
     Finish,
 }
 
@@ -109,6 +110,9 @@ pub(crate) struct Worker {
     now: Cell<Millis>,
     draining: Cell<bool>,
     running: Cell<bool>,
+    /// Places where clients are accepted.
+    accepting: Cell<usize>,
+    /// Something of what a drain waits for has ended.
     emptied: tokio::sync::Notify,
 }
 
@@ -190,6 +194,7 @@ impl Worker {
             now: Cell::new(0),
             draining: Cell::new(false),
             running: Cell::new(true),
+            accepting: Cell::new(0),
             emptied: tokio::sync::Notify::new(),
         })
     }
@@ -249,12 +254,17 @@ impl Worker {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Reload(plan) => self.reload(plan, &mut places),
-                Command::Drain => {
-                    places.drain(..).for_each(|place| place.stop());
+                Command::Drain(closing) => {
+                    self.draining.set(true);
+                    let drain = async {
+                        tokio::time::sleep(closing).await;
+                        places.drain(..).for_each(|place| place.stop());
+                        self.drain().await;
+                    };
                     tokio::select! {
                         biased;
                         () = self.finished(&mut commands) => return,
-                        () = self.drain() => drained(),
+                        () = drain => drained(),
                     }
                 }
                 Command::Finish => return,
@@ -282,6 +292,7 @@ impl Worker {
             let socket = tokio::net::TcpListener::from_std(socket)?;
             let place = Rc::new(Place::new(listening.name, listening.tls));
             places.push(place.clone());
+            self.accepting.set(self.accepting.get() + 1);
             tokio::task::spawn_local(accept::run(self.clone(), socket, place));
         }
         Ok(())
@@ -306,15 +317,12 @@ impl Worker {
     }
 
     async fn drain(self: &Rc<Worker>) {
-        self.draining.set(true);
         let close = self.settings().config.close.clone();
         for client in &*self.clients.borrow() {
             if client.http2.get() {
                 client.order(Order::Finish(Why::Announced));
             }
         }
-        // The accepting tasks have yet to take what is queued.
-        tokio::task::yield_now().await;
         let _ = tokio::time::timeout(close.drain, self.empty()).await;
         let mut cut = 0;
         for client in &*self.clients.borrow() {
@@ -335,10 +343,17 @@ impl Worker {
         self.lingering.finish(close.total).await;
     }
 
+    /// Nobody more is accepted at one of the places, and who was queued there is a client now.
+    fn closed(&self) {
+        self.accepting.set(self.accepting.get() - 1);
+        self.emptied.notify_waiters();
+    }
+
+    /// Waits until nobody is there and nobody can come.
     async fn empty(&self) {
         loop {
             let emptied = self.emptied.notified();
-            if self.clients.borrow().is_empty() {
+            if self.accepting.get() == 0 && self.clients.borrow().is_empty() {
                 return;
             }
             emptied.await;

@@ -35,7 +35,9 @@ async fn refuse(request: Request) -> Response {
 
 /// A listener whose connections linger.
 pub struct LingeringListener {
+    /// Where they come from.
     pub listener: TcpListener,
+    /// Where they go to.
     pub set: LingeringSet<SocketAddr>,
 }
 
@@ -54,6 +56,7 @@ impl Listener for LingeringListener {
     }
 }
 
+/// Serves the router; the set closes its connections.
 pub async fn serve(listener: TcpListener, set: LingeringSet<SocketAddr>) -> io::Result<()> {
     let router = Router::new().fallback(any(refuse));
     axum::serve(LingeringListener { listener, set }, router).await

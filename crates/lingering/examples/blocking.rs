@@ -22,6 +22,7 @@ fn answer(stream: &TcpStream) -> io::Result<()> {
     (&mut &*stream).write_all(answer)
 }
 
+/// A thread for each connection; the closer closes it.
 pub fn serve(listener: &TcpListener, closer: &Closer<SocketAddr>) -> io::Result<()> {
     thread::scope(|scope| {
         loop {

@@ -29,6 +29,7 @@ async fn refuse_what_is_large(request: Request<Incoming>) -> Result<Response<Ful
     Ok(response)
 }
 
+/// Serves each connection; the set closes it.
 pub async fn serve(listener: TcpListener, set: LingeringSet<SocketAddr>) -> io::Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;

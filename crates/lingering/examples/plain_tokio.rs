@@ -21,6 +21,7 @@ async fn answer(mut stream: TcpStream, peer: SocketAddr, set: LingeringSet<Socke
     Ok(())
 }
 
+/// Answers each connection, and gives it to the set.
 pub async fn serve(listener: TcpListener, set: LingeringSet<SocketAddr>) -> io::Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;

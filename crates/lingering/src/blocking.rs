@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 
 use crate::limits::Limits;
 use crate::outcome::Outcome;
@@ -36,37 +36,38 @@ use crate::state::{Event, Next, State};
 /// # std::io::Result::Ok(())
 /// ```
 pub fn close(stream: impl AsFd, limits: &Limits) -> Outcome {
-    let mut state = socket::begin(&stream, Instant::now());
-    let mut event = match socket::never_block(&stream) {
-        Ok(()) => socket::half_close(&stream),
+    let socket = stream.as_fd();
+    let mut state = socket::begin(socket, Instant::now());
+    let mut event = match socket::never_block(socket) {
+        Ok(()) => socket::half_close(socket),
         Err(error) => Event::Failed(error.kind()),
     };
     loop {
         let now = Instant::now();
         match state.on(event, now, limits) {
-            Next::Close(ended) => return socket::outcome(&stream, &state, ended, now),
-            Next::Until(due) => event = next_event(&stream, &state, due, limits),
+            Next::Close(ended) => return socket::outcome(socket, &state, ended, now),
+            Next::Until(due) => event = next_event(socket, &state, due, limits),
         }
     }
 }
 
-fn next_event(stream: impl AsFd, state: &State, due: Option<Instant>, limits: &Limits) -> Event {
+fn next_event(socket: BorrowedFd<'_>, state: &State, due: Option<Instant>, limits: &Limits) -> Event {
     loop {
-        if let Some(event) = socket::read(&stream, state.allowance(limits)) {
+        if let Some(event) = socket::read(socket, state.allowance(limits)) {
             return event;
         }
-        match wait(&stream, due) {
+        match wait(socket, due) {
             Ok(true) => {}
-            Ok(false) => return socket::look(&stream, state),
+            Ok(false) => return socket::look(socket, state),
             Err(error) => return Event::Failed(error.kind()),
         }
     }
 }
 
 /// Waits for something to read. Whether there may be something; `false`: the moment has come.
-fn wait(stream: impl AsFd, due: Option<Instant>) -> io::Result<bool> {
+fn wait(socket: BorrowedFd<'_>, due: Option<Instant>) -> io::Result<bool> {
     let patience = patience(due);
-    match poll(&mut [PollFd::new(&stream, PollFlags::IN)], Some(&patience)) {
+    match poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&patience)) {
         Ok(0) => Ok(due.is_none_or(|due| Instant::now() < due)),
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),
         Err(error) => Err(error.into()),
@@ -80,6 +81,6 @@ pub(crate) fn patience(due: Option<Instant>) -> Timespec {
     let left = left.min(LONGEST);
     Timespec {
         tv_sec: left.as_secs() as i64,
-        tv_nsec: left.subsec_nanos().into(),
+        tv_nsec: left.subsec_nanos() as _,
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 
 use crate::blocking::patience;
 use crate::limits::Limits;
@@ -133,10 +133,10 @@ impl<T: Send + 'static> Closer<T> {
 impl<T> Shared<T> {
     fn add(&self, socket: Arc<OwnedFd>, tag: T) {
         let now = Instant::now();
-        let mut state = socket::begin(&socket, now);
-        let refused = socket::never_block(&socket).err();
+        let mut state = socket::begin(socket.as_fd(), now);
+        let refused = socket::never_block(socket.as_fd()).err();
         let event = match refused {
-            None => socket::half_close(&socket),
+            None => socket::half_close(socket.as_fd()),
             Some(error) => Event::Failed(error.kind()),
         };
         let mut parted = Vec::new();
@@ -193,7 +193,7 @@ impl<T> Shared<T> {
             let Some((socket, state)) = roster.get(key) else {
                 return;
             };
-            let Some(event) = socket::read(socket, state.allowance(&limits)) else {
+            let Some(event) = socket::read(socket.as_fd(), state.allowance(&limits)) else {
                 return;
             };
             if let Some(gone) = roster.on(key, event, Instant::now()) {
@@ -216,7 +216,7 @@ impl<T> Shared<T> {
             // What the peer did comes before what the clock says: this thread may have been late, and not the peer.
             let gone = read_once(&mut roster, key, now).or_else(|| {
                 let event = match roster.get(key) {
-                    Some((socket, state)) if !stopped => socket::look(socket, state),
+                    Some((socket, state)) if !stopped => socket::look(socket.as_fd(), state),
                     _ => Event::Stop,
                 };
                 roster.on(key, event, now)
@@ -230,7 +230,7 @@ impl<T> Shared<T> {
 
     /// Closes, and tells.
     fn part(&self, key: Key, gone: Parted<Arc<OwnedFd>, T>) {
-        let outcome = socket::outcome(&gone.stream, &gone.state, gone.ended, Instant::now());
+        let outcome = socket::outcome(gone.stream.as_fd(), &gone.state, gone.ended, Instant::now());
         self.poller.deregister(&gone.stream, key.token());
         drop(gone.stream);
         tell(&self.hook, gone.tag, outcome);
@@ -252,7 +252,7 @@ pub(crate) fn tell<T>(hook: &(dyn Fn(T, Outcome) + Send + Sync), tag: T, outcome
 fn read_once<T>(roster: &mut Roster<Arc<OwnedFd>, T>, key: Key, now: Instant) -> Option<Parted<Arc<OwnedFd>, T>> {
     let limits = roster.limits();
     let (socket, state) = roster.get(key)?;
-    let event = socket::read(socket, state.allowance(&limits))?;
+    let event = socket::read(socket.as_fd(), state.allowance(&limits))?;
     roster.on(key, event, now)
 }
 

@@ -1,4 +1,38 @@
 //! Closes a connection so that nothing that was written is destroyed.
+//!
+//! A close with received bytes unread, or followed by bytes that arrive later, makes the kernel send a reset (RFC 1122
+//! 4.2.2.13, RFC 2525 2.17). A client that is still sending sees its write fail, and may never see the answer. RFC 9112 9.6
+//! has the remedy: `shutdown(SHUT_WR)`, then read until the peer closes too or some time is over, then close. This crate does
+//! that, with [`Limits`], and says what became of it: [`Outcome`].
+//!
+//! - [`close`]: one blocking socket, in this thread.
+//! - [`Closer`]: thousands, in one thread.
+#![cfg_attr(
+    feature = "tokio",
+    doc = "- [`Lingering`]: around a stream that hyper, axum or another server reads and writes."
+)]
+#![cfg_attr(
+    feature = "tokio",
+    doc = "- [`LingeringSet`]: thousands of tokio's streams, in one task; also with TLS."
+)]
+#![cfg_attr(
+    not(feature = "tokio"),
+    doc = "- With the feature `tokio`: `Lingering` and `LingeringSet`, for tokio's streams."
+)]
+//! - [`drain_body`]: a request body, so that the connection can be kept. For `http_body::Body` with the feature `http-body`.
+//! - [`unread`], [`unsent`], [`so_linger`]: what a close would meet.
+//! - [`state`]: the close as a state machine, for drivers of one's own.
+//!
+//! # What it promises
+//!
+//! What was written arrives whole at a peer that reads it, or the outcome names the bound, or the peer's own reset, that cut
+//! it. Never longer than [`Limits::total`]; never more connections than a set was told to hold; and after
+//! [`Ended::Eof`] no reset.
+//!
+//! # Systems
+//!
+//! Linux in full. Elsewhere [`unsent`] is `None`, so that a peer that only reads counts as silent, and what is drained is
+//! copied first. Windows and the BSDs are compiled, not tested.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod blocking;

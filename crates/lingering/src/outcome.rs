@@ -53,7 +53,8 @@ impl Outcome {
     ///
     /// - `Some(true)`: its kernel acknowledged everything, its FIN came, and nothing lay unread. What it has not read
     ///   yet no reset of ours will take from it.
-    /// - `Some(false)`: bytes that had not been acknowledged were thrown away, by a reset of the peer or by ours.
+    /// - `Some(false)`: bytes that had not been acknowledged were thrown away: by a reset of the peer, by ours, or because
+    ///   the kernel gave up on the peer.
     /// - `None`: it cannot be said. That is so when a bound was reached with nothing unread: the kernel goes on
     ///   sending, but answers whatever the peer still sends with a reset. And when the peer had half-closed early:
     ///   nothing can go wrong with that one, but it was not waited for.
@@ -61,7 +62,7 @@ impl Outcome {
         let unsent = self.unsent?;
         match self.ended {
             Ended::Eof if unsent == 0 && self.unread == Some(0) => Some(true),
-            Ended::Reset | Ended::Gone | Ended::Failed(_) if unsent > 0 => Some(false),
+            Ended::Reset | Ended::Gone | Ended::Failed(io::ErrorKind::TimedOut) if unsent > 0 => Some(false),
             _ if unsent > 0 && self.unread.is_some_and(|unread| unread > 0) => Some(false),
             _ => None,
         }

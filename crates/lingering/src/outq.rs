@@ -1,26 +1,26 @@
 //! `SIOCOUTQ`, for which rustix, nix and socket2 have no safe call.
 #![allow(unsafe_code)]
 
-use rustix::fd::AsFd;
+use rustix::fd::BorrowedFd;
 
 /// `unsent` without our FIN. That is the last to be acknowledged, so it is in the number unless the number is 0. Unix
 /// sockets have none.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn unsent_before_fin(socket: impl AsFd) -> Option<u64> {
+pub(crate) fn unsent_before_fin(socket: BorrowedFd<'_>) -> Option<u64> {
     use rustix::net::{AddressFamily, sockopt::socket_domain};
-    let bytes = unsent(&socket)?;
-    let fin = bytes > 0 && socket_domain(&socket).is_ok_and(|family| family != AddressFamily::UNIX);
+    let bytes = unsent(socket)?;
+    let fin = bytes > 0 && socket_domain(socket).is_ok_and(|family| family != AddressFamily::UNIX);
     Some(bytes - u64::from(fin))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn unsent_before_fin(_: impl AsFd) -> Option<u64> {
+pub(crate) fn unsent_before_fin(_: BorrowedFd<'_>) -> Option<u64> {
     None
 }
 
 /// Bytes written and not acknowledged, a FIN counted as one.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn unsent(socket: impl AsFd) -> Option<u64> {
+pub(crate) fn unsent(socket: BorrowedFd<'_>) -> Option<u64> {
     use rustix::ioctl::{Getter, Opcode, ioctl};
     // linux/sockios.h: SIOCOUTQ is TIOCOUTQ, whose number depends on the processor.
     const SIOCOUTQ: Opcode = libc::TIOCOUTQ as Opcode;
@@ -30,6 +30,6 @@ pub(crate) fn unsent(socket: impl AsFd) -> Option<u64> {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn unsent(_: impl AsFd) -> Option<u64> {
+pub(crate) fn unsent(_: BorrowedFd<'_>) -> Option<u64> {
     None
 }

@@ -80,11 +80,12 @@ impl Poller {
         match &self.system {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             System::Epoll(epoll) => {
-                let _ = (epoll::delete(epoll, socket), token);
+                // It may have been refused before.
+                let _ = epoll::delete(epoll, socket);
             }
             System::Poll(sockets) => {
                 let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
-                if sockets.remove(&token).is_some() {
+                if sockets.remove(&token).is_some_and(|known| Arc::ptr_eq(&known, socket)) {
                     // The waiting thread may hold the socket; then it lets go of it.
                     self.bell.ring();
                 }

@@ -222,6 +222,7 @@ impl<S, T> Roster<S, T> {
     }
 
     /// The connection that has been here for longest, taken out.
+    #[cfg(feature = "tokio")]
     pub(crate) fn take_oldest(&mut self, ended: Ended) -> Option<Parted<S, T>> {
         self.by_age.first.and_then(|slot| self.take(slot, ended))
     }

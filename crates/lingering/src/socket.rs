@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::time::{Duration, Instant};
 
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{RecvFlags, Shutdown, sockopt};
 
 use crate::outcome::{Ended, Outcome};
@@ -32,7 +32,7 @@ pub fn unread(socket: impl AsFd) -> Option<u64> {
 /// more. For unix sockets what the peer has not read, in kernel memory. `None` where the system does not say, which is
 /// everywhere but on Linux.
 pub fn unsent(socket: impl AsFd) -> Option<u64> {
-    crate::outq::unsent(socket)
+    crate::outq::unsent(socket.as_fd())
 }
 
 /// SO_LINGER, if it is set.
@@ -42,29 +42,29 @@ pub fn so_linger(socket: impl AsFd) -> Option<Duration> {
 
 /// Switches SO_LINGER off. With 0 s the close would reset and throw away what is not acknowledged; with more it would
 /// block the thread, also for a socket that never blocks.
-pub(crate) fn clear_so_linger(socket: impl AsFd) {
-    if so_linger(&socket).is_some() {
+pub(crate) fn clear_so_linger(socket: BorrowedFd<'_>) {
+    if so_linger(socket).is_some() {
         // The worst of a failure is the close that the owner had asked for.
         let _ = sockopt::set_socket_linger(socket, None);
     }
 }
 
 /// A close that begins now. SO_LINGER is off from here on.
-pub(crate) fn begin(socket: impl AsFd, now: Instant) -> State {
-    clear_so_linger(&socket);
+pub(crate) fn begin(socket: BorrowedFd<'_>, now: Instant) -> State {
+    clear_so_linger(socket);
     State::new(now, unsent(socket))
 }
 
 /// Queues our FIN behind everything that was written.
-pub(crate) fn half_close(socket: impl AsFd) -> Event {
-    match rustix::net::shutdown(&socket, Shutdown::Write) {
+pub(crate) fn half_close(socket: BorrowedFd<'_>) -> Event {
+    match rustix::net::shutdown(socket, Shutdown::Write) {
         Ok(()) => Event::HalfClosed,
         Err(error) => half_close_failed(socket, error.into()),
     }
 }
 
 /// Why a half-close failed: behind ENOTCONN may stand a reset that nobody was told of yet. A read is told.
-pub(crate) fn half_close_failed(socket: impl AsFd, error: io::Error) -> Event {
+pub(crate) fn half_close_failed(socket: BorrowedFd<'_>, error: io::Error) -> Event {
     let kind = match error.kind() {
         io::ErrorKind::NotConnected => match discard(socket, 1) {
             Err(cause) if cause.kind() != io::ErrorKind::WouldBlock => cause.kind(),
@@ -76,9 +76,9 @@ pub(crate) fn half_close_failed(socket: impl AsFd, error: io::Error) -> Event {
 }
 
 /// What lies there to be read, of which so much is thrown away at most. `None`: nothing yet.
-pub(crate) fn read(socket: impl AsFd, most: u64) -> Option<Event> {
+pub(crate) fn read(socket: BorrowedFd<'_>, most: u64) -> Option<Event> {
     loop {
-        match discard(&socket, most) {
+        match discard(socket, most) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             result => return Some(read_event(result)),
@@ -96,22 +96,22 @@ pub(crate) fn read_event(result: io::Result<u64>) -> Event {
 }
 
 /// Nothing happened until now.
-pub(crate) fn look(socket: impl AsFd, state: &State) -> Event {
+pub(crate) fn look(socket: BorrowedFd<'_>, state: &State) -> Event {
     Event::Looked(unsent_data(socket, state))
 }
 
 /// What became of a close that ends now; asked while the socket is still open.
-pub(crate) fn outcome(socket: impl AsFd, state: &State, ended: Ended, now: Instant) -> Outcome {
+pub(crate) fn outcome(socket: BorrowedFd<'_>, state: &State, ended: Ended, now: Instant) -> Outcome {
     Outcome {
         ended,
         drained: state.drained(),
-        unsent: unsent_data(&socket, state),
+        unsent: unsent_data(socket, state),
         unread: unread(socket),
         lasted: now.saturating_duration_since(state.began()),
     }
 }
 
-fn unsent_data(socket: impl AsFd, state: &State) -> Option<u64> {
+fn unsent_data(socket: BorrowedFd<'_>, state: &State) -> Option<u64> {
     match state.is_half_closed() {
         true => crate::outq::unsent_before_fin(socket),
         false => unsent(socket),
@@ -119,7 +119,7 @@ fn unsent_data(socket: impl AsFd, state: &State) -> Option<u64> {
 }
 
 /// Reads and throws away at most so many bytes. 0: the peer's FIN. `WouldBlock`: nothing is there.
-pub(crate) fn discard(socket: impl AsFd, most: u64) -> io::Result<u64> {
+pub(crate) fn discard(socket: BorrowedFd<'_>, most: u64) -> io::Result<u64> {
     DISCARDED.with_borrow_mut(|scratch| {
         let length = usize::try_from(most).unwrap_or(usize::MAX).clamp(1, scratch.len());
         let (_, received) = rustix::net::recv(socket, &mut scratch[..length], discarding())?;
@@ -145,7 +145,7 @@ fn discarding() -> RecvFlags {
 }
 
 /// Makes reads return at once, where a flag of each read cannot say it.
-pub(crate) fn never_block(socket: impl AsFd) -> io::Result<()> {
+pub(crate) fn never_block(socket: BorrowedFd<'_>) -> io::Result<()> {
     if cfg!(windows) {
         rustix::io::ioctl_fionbio(socket, true)?;
     }

@@ -151,6 +151,20 @@ fn a_reset_that_came_before_is_told_unless_somebody_was_told() {
 }
 
 #[test]
+fn what_a_peer_threw_away_is_said() {
+    let (server, peer) = pair();
+    let written = fill(&server);
+    // With so much unread its kernel resets.
+    drop(peer);
+    let outcome = close(server, &Limits::default());
+    assert_eq!((outcome.ended, outcome.delivered()), (Ended::Reset, Some(false)));
+    assert!(
+        outcome.unsent > Some(0) && outcome.unsent <= Some(written as u64),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn so_linger_neither_destroys_nor_blocks() {
     for seconds in [0, 30] {
         let (server, mut peer) = pair();

@@ -247,7 +247,7 @@ pub static KEYS: &[Key] = &[
     key!(
         "client.body",
         "client-body",
-        size(0, 1 << 50, Some("any")),
+        size(0, 1 << 40, Some("any")),
         "any",
         "The largest body of a request; larger ones are answered 413",
         |settings, value| {
@@ -269,7 +269,7 @@ pub static KEYS: &[Key] = &[
     key!(
         "client.requests",
         "client-requests",
-        count(1, u64::MAX >> 1, Some("any")),
+        count(1, 1_000_000_000, Some("any")),
         "any",
         "Requests on one connection; the last answer announces the close",
         |settings, value| {

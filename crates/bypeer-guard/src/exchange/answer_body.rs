@@ -148,13 +148,13 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        if self.exchange.is_none() {
+        let Some(exchange) = &self.exchange else {
             return;
-        }
+        };
         let failure = match self.broken.take() {
             Some(failure) => Some(failure),
             None if self.is_end_stream() => None,
-            None => Some(Failure::ClientGone),
+            None => Some(exchange.why_cut()),
         };
         self.over(failure);
     }

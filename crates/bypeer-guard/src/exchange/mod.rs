@@ -230,6 +230,16 @@ impl Exchange {
         self.end();
     }
 
+    /// Why it ends before its answer does.
+    pub(crate) fn why_cut(&self) -> Failure {
+        match &self.turn {
+            Some(turn) if turn.is_cancelled() => {
+                Failure::Request("the client took nothing of its answer for too long".to_owned())
+            }
+            _ => self.client.why_cut(),
+        }
+    }
+
     pub(crate) fn is_http2(&self) -> bool {
         self.client.http2.get()
     }
@@ -254,10 +264,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.over {
             {
-                let mut account = self.account.borrow_mut();
-                if account.failure.is_none() {
-                    account.failure = Some(Failure::ClientGone);
-                }
+                let why = self.why_cut();
+                self.account.borrow_mut().failure.get_or_insert(why);
             }
             self.end();
         }

@@ -15,6 +15,7 @@ use super::http2::Turn;
 use super::stream::{ClientLingering, ClientStream};
 use super::tunnel::Switched;
 use crate::config::ClientLimits;
+use crate::failure::Failure;
 use crate::say::Why;
 use crate::worker::{Millis, Worker};
 
@@ -57,6 +58,10 @@ pub(crate) struct Client {
     announced: Cell<bool>,
     look: Cell<HeadLook>,
     order: Cell<Option<Order>>,
+    /// It was told to finish because it was idle.
+    finishing: Cell<bool>,
+    /// Why it was broken off from here.
+    broken_off: Cell<Option<Why>>,
     task: RefCell<Option<Waker>>,
     drainer: RefCell<Option<Waker>>,
     forwarded_for: OnceCell<HeaderValue>,
@@ -118,6 +123,8 @@ impl Client {
             announced: Cell::new(false),
             look: Cell::new(HeadLook::default()),
             order: Cell::new(None),
+            finishing: Cell::new(false),
+            broken_off: Cell::new(None),
             task: RefCell::new(None),
             drainer: RefCell::new(None),
             forwarded_for: OnceCell::new(),
@@ -232,6 +239,21 @@ impl Client {
         self.announced.set(true);
     }
 
+    /// It waits for a request.
+    pub(crate) fn wait(&self) {
+        self.enter_phase(Phase::Idle);
+    }
+
+    /// Why an exchange ends before its answer does.
+    pub(crate) fn why_cut(&self) -> Failure {
+        match self.broken_off.get() {
+            Some(Why::Silence) => Failure::Request("the client took nothing of its answer for too long".to_owned()),
+            Some(Why::DrainEnded) => Failure::Other(io::Error::other("the time for draining was over")),
+            None if !self.worker.is_running() => Failure::Other(io::Error::other("the guard was stopped")),
+            _ => Failure::ClientGone,
+        }
+    }
+
     /// It is a stream of bytes from here on.
     pub(crate) fn tunnel(&self) {
         self.enter_phase(Phase::Tunnel);
@@ -288,21 +310,21 @@ impl Client {
         if !matches!(self.order.get(), Some(Order::Break(_))) {
             self.order.set(Some(order));
         }
+        if let Order::Break(why) = order {
+            self.broken_off.set(Some(why));
+        }
         if let Some(task) = self.task.take() {
             task.wake();
         }
     }
 
-    /// The order, if there is one; else `cx` is woken by the next.
+    /// The order, if there is one. `cx` is woken by the next.
     pub(crate) fn poll_order(&self, cx: &Context<'_>) -> Option<Order> {
-        let order = self.order.take();
-        if order.is_none() {
-            let mut task = self.task.borrow_mut();
-            if !task.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *task = Some(cx.waker().clone());
-            }
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
         }
-        order
+        self.order.take()
     }
 
     /// What is to become of it at this moment. Called now and then, so that a limit is kept to a tick of the worker, and
@@ -318,7 +340,12 @@ impl Client {
             }
             Phase::Idle | Phase::Exchange if silent => Some(Order::Break(Why::Silence)),
             Phase::Idle if self.blocked.get() => None,
-            Phase::Idle => over(self.since.get(), limits.idle).then_some(Order::Finish(Why::Idle)),
+            Phase::Idle if !over(self.since.get(), limits.idle) => None,
+            // HTTP/2 waits for a word of the client.
+            Phase::Idle if over(self.since.get(), limits.idle.saturating_add(limits.head_time)) => {
+                Some(Order::Break(Why::Idle))
+            }
+            Phase::Idle => (!self.finishing.replace(true)).then_some(Order::Finish(Why::Idle)),
             Phase::Exchange => {
                 for turn in &*self.turns.borrow() {
                     if turn.clients_since().is_some_and(|since| over(since, limits.silence)) {
@@ -363,6 +390,7 @@ impl Client {
 
     fn enter_phase(&self, phase: Phase) {
         self.phase.set(phase);
+        self.finishing.set(false);
         self.since.set(self.worker.now());
     }
 }

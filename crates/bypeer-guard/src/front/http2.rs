@@ -27,6 +27,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Answers until the connection is over. Why it is.
 pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
     client.http2.set(true);
+    client.wait();
     let io = TokioIo::new(Io::new(client.clone(), ahead));
     let service = {
         let client = client.clone();
@@ -126,5 +127,8 @@ impl Turn {
         if let Some(task) = self.task.take() {
             task.wake();
         }
+    }
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
     }
 }

@@ -47,6 +47,8 @@ pub(crate) fn serve(
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
 ) -> impl Future<Output = ()> + 'static {
+    // An IPv4 client of a socket for both families.
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     let client = Client::new(worker, ClientStream::Plain(stream), address);
     worker.list(&client);
     worker.sink.client(address, Change::Opened);

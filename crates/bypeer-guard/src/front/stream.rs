@@ -137,6 +137,10 @@ impl AsyncRead for Io {
             let most = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead[..most]);
             self.ahead.advance(most);
+            if self.ahead.is_empty() {
+                // An empty one would keep its memory.
+                self.ahead = Bytes::new();
+            }
         } else if let Err(error) = ready!(self.poll_stream(|stream| stream.poll_read(cx, buffer))) {
             self.client.broken();
             return Poll::Ready(Err(error));

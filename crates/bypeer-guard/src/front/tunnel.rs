@@ -55,7 +55,7 @@ pub(super) async fn run(client: &Rc<Client>, stream: ClientStream, ahead: [Bytes
             expected: None,
             reset: true,
         }),
-        Err(_) => Some(Failure::ClientGone),
+        Err(_) => Some(client.why_cut()),
     };
     exchange.over(failure);
     match end {

@@ -1,4 +1,4 @@
-//! Counters for Prometheus. All labels are from fixed tables: no address, path or method of a client is among them. Every series is there
+//! Counters for Prometheus. All labels are from fixed tables, or the addresses of `to`: nothing that a client sent is among them. Every series is there
 //! from the beginning, at 0.
 
 use std::sync::Arc;
@@ -370,6 +370,7 @@ impl Metrics {
         }
         if let Some((figures, shared)) = guard {
             render_guard(&mut out, &figures, &shared.counters);
+            render_learned(&mut out, &shared);
         }
         header(&mut out, "bypeer_guard_info", "gauge", "What answers: always 1.");
         sample(&mut out, "bypeer_guard_info", &[("version", self.version)], 1);
@@ -461,6 +462,34 @@ fn render_guard(out: &mut String, figures: &Figures, counters: &Counters) {
     for (name, help, count) in counts {
         header(out, name, "counter", help);
         sample(out, name, &[], count.load(Relaxed));
+    }
+}
+
+/// What was learned of the server. Absent where nothing was.
+fn render_learned(out: &mut String, shared: &Shared) {
+    let name = "bypeer_guard_learned_idle_seconds";
+    header(
+        out,
+        name,
+        "gauge",
+        "How long the server keeps idle connections, as learned.",
+    );
+    for (to, habits) in shared.habits() {
+        if let Some(idle) = habits.learned_idle() {
+            sample(out, name, &[("to", to)], idle.as_secs_f64());
+        }
+    }
+    let name = "bypeer_guard_learned_requests";
+    header(
+        out,
+        name,
+        "gauge",
+        "How many requests the server allows on a connection, as learned.",
+    );
+    for (to, habits) in shared.habits() {
+        if let Some(requests) = habits.learned_requests() {
+            sample(out, name, &[("to", to)], requests);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::record;
 use super::tally::Tally;
 use super::{Change, Notice, Refusal, Sink};
 use crate::account::Account;
+use crate::config::Upstream;
 use crate::upstream::Event;
 
 /// Takes a line for whoever runs the guard.
@@ -27,6 +28,8 @@ pub struct Reporter {
     log: Option<AccessLog>,
     metrics: Arc<Metrics>,
     tally: Tally,
+    /// The server behind, as it is configured.
+    behind: String,
     /// Where lines for people go.
     tell: Tell,
     /// When notices that repeat themselves were said last.
@@ -49,17 +52,18 @@ thread_local! {
 }
 
 impl Reporter {
-    /// `idle`: what `upstream.idle` says, to be contradicted where it is wrong.
-    pub fn new(log: Option<AccessLog>, metrics: Arc<Metrics>, idle: Option<Duration>, tell: Tell) -> Reporter {
+    /// `upstream`: for the server's name, and its idle limit, to be contradicted where it is wrong.
+    pub fn new(log: Option<AccessLog>, metrics: Arc<Metrics>, upstream: &Upstream, tell: Tell) -> Reporter {
         let reporter = Reporter {
             log,
             metrics,
             tally: Tally::default(),
+            behind: behind(upstream),
             tell,
             idle: AtomicU64::new(0),
             said: Mutex::default(),
         };
-        reporter.expect_idle(idle);
+        reporter.expect_idle(upstream.idle);
         reporter
     }
 
@@ -144,9 +148,14 @@ impl Reporter {
     }
 }
 
+fn behind(upstream: &Upstream) -> String {
+    let names: Vec<String> = upstream.to.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
 impl Sink for Reporter {
     fn exchange(&self, account: &Account) {
-        let found = found(account);
+        let found = found(account, &self.behind);
         let ended = account.ended.unwrap_or_else(Instant::now);
         self.metrics
             .exchange(account, &found, ended.saturating_duration_since(account.began));

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::ending::{Ending, How};
 use super::reporter::Reporter;
 use super::tally::Kind;
+use crate::upstream::Shared;
 
 /// The summary, for people: some lines, each at most about a screen wide, the first without indentation.
-pub fn summary(reporter: &Reporter, ran: Duration) -> String {
+pub fn summary(reporter: &Reporter, ran: Duration, shared: Option<&Shared>) -> String {
     let metrics = reporter.metrics();
     let count = |ending| metrics.ended(ending);
     let mut out = String::new();
@@ -56,6 +57,21 @@ pub fn summary(reporter: &Reporter, ran: Duration) -> String {
     }
     for (count, what) in beside.into_iter().filter(|(count, _)| *count > 0) {
         let _ = writeln!(out, "{count:>10}  {what}");
+    }
+    for (to, habits) in shared.into_iter().flat_map(Shared::habits) {
+        let idle = habits
+            .learned_idle()
+            .map(|idle| format!("closes idle connections after {:.1} s", idle.as_secs_f64()));
+        let requests = habits
+            .learned_requests()
+            .map(|requests| format!("allows {requests} requests on a connection"));
+        let life = habits
+            .learned_lifetime()
+            .map(|life| format!("closes connections after {:.0} s of life", life.as_secs_f64()));
+        let learned: Vec<String> = [idle, requests, life].into_iter().flatten().collect();
+        if !learned.is_empty() {
+            let _ = writeln!(out, "learned of {to}: it {}", learned.join(", and "));
+        }
     }
     for kind in reporter.tally().kinds() {
         tell(&mut out, &kind);

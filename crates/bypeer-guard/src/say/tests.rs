@@ -61,9 +61,13 @@ fn with(attempts: Vec<Attempt>, failure: Option<Failure>, status: u16) -> Accoun
     }
 }
 
+fn found_in(account: &Account) -> Vec<Found> {
+    found(account, "http://app:8000")
+}
+
 /// The one thing that is found.
 fn one(account: &Account) -> Found {
-    let mut all = found(account);
+    let mut all = found_in(account);
     assert_eq!(all.len(), 1, "{all:#?}");
     all.remove(0)
 }
@@ -74,10 +78,13 @@ fn ids(found: &Found) -> (&'static str, Vec<&'static str>) {
 
 #[test]
 fn most_exchanges_show_nothing() {
-    assert_eq!(found(&with(vec![attempt(None)], None, 200)), []);
-    assert_eq!(found(&with(vec![kept(5000, None)], None, 500)), []);
+    assert_eq!(found_in(&with(vec![attempt(None)], None, 200)), []);
+    assert_eq!(found_in(&with(vec![kept(5000, None)], None, 500)), []);
     // The server was slow, and no connection died of it.
-    assert_eq!(found(&with(vec![attempt(None)], Some(Failure::AnswerTimeout), 504)), []);
+    assert_eq!(
+        found_in(&with(vec![attempt(None)], Some(Failure::AnswerTimeout), 504)),
+        []
+    );
 }
 
 #[test]
@@ -179,6 +186,8 @@ fn other_ends_have_their_causes() {
         assert_eq!((found.cause.id, found.confidence), (cause, confidence));
         assert!(!found.saved && !found.fixes.is_empty(), "{found:?}");
     }
+    let early = one(&with(Vec::new(), Some(Failure::Refused), 502));
+    assert_eq!(early.server.as_deref(), Some("http://app:8000"));
     let silent = one(&with(vec![attempt(None)], Some(Failure::ConnectTimeout), 504));
     assert_eq!(
         silent.confidence,
@@ -398,7 +407,7 @@ fn the_summary_says_what_was_saved_and_what_to_change() {
         Some(Failure::Reset { acknowledged: None }),
         502,
     ));
-    let text = summary(&reporter, Duration::from_secs(12));
+    let text = summary(&reporter, Duration::from_secs(12), None);
     for part in [
         "3 requests in 12 s\n",
         "         1  answered by the server at the first try\n",

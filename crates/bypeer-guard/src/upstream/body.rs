@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::exchange::{Arrived, Piece, Streaming};
+use super::http2::Http2Body;
 use crate::failure::Failure;
 
 /// The body of an answer.
@@ -18,9 +19,16 @@ enum Kind<B> {
     /// What is left to be given.
     Whole(Bytes),
     Streaming(Box<Streaming<B>>),
+    Http2(Box<Http2Body>),
 }
 
 impl<B> ResponseBody<B> {
+    pub(super) fn http2(body: Http2Body) -> ResponseBody<B> {
+        ResponseBody {
+            kind: Kind::Http2(Box::new(body)),
+        }
+    }
+
     pub(super) fn new(arrived: Arrived<B>) -> ResponseBody<B> {
         let kind = match arrived {
             Arrived::Whole(bytes) => Kind::Whole(bytes),
@@ -47,6 +55,7 @@ where
                     Piece::Trailers(trailers) => Frame::trailers(trailers),
                 })
             })),
+            Kind::Http2(body) => body.poll(cx),
         }
     }
 
@@ -54,6 +63,7 @@ where
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Streaming(streaming) => streaming.is_over(),
+            Kind::Http2(body) => body.is_end_stream(),
         }
     }
 
@@ -61,6 +71,7 @@ where
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Streaming(streaming) => streaming.left().map(SizeHint::with_exact).unwrap_or_default(),
+            Kind::Http2(body) => body.size_hint(),
         }
     }
 }

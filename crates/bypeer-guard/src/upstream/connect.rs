@@ -75,6 +75,11 @@ impl Target {
         })
     }
 
+    /// Whether TLS is spoken with it.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Connects within `limit`, TLS included. Also gives how long the socket took to connect: about a round trip.
     pub async fn connect(&self, limit: Duration) -> Result<(Stream, Duration), Failure> {
         match tokio::time::timeout(limit, self.dial()).await {

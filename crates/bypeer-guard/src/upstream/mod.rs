@@ -7,7 +7,8 @@
 //! request: which connection, tries, retries ──► exchange: one request on one connection ──► connection: stream, buffers, age
 //!    │                                             │ sending: head and body out                  ▲
 //!    └─► worker ──► pool: idle ones, watched       └ head, framing: bytes to an answer           │
-//!          └─► connect, tls: fresh ones ─────────────────────────────────────────────────────────┘
+//!          ├─► connect, tls: fresh ones ─────────────────────────────────────────────────────────┘
+//!          └─► http2: the same rules around hyper's connection
 //! shared by all workers: habits (what is learned of the server), the limit of connections, counters
 //! ```
 
@@ -18,6 +19,7 @@ mod exchange;
 mod framing;
 mod habits;
 mod head;
+mod http2;
 mod hyper_io;
 mod pool;
 mod request;
@@ -44,7 +46,7 @@ pub use shared::{Counters, Event, Observer, SetupError, Shared};
 pub use tunnel::Tunnel;
 
 use crate::account::SharedAccount;
-use crate::config;
+use crate::config::{self, UpstreamVersion};
 use crate::failure::Failure;
 use worker::Worker;
 
@@ -83,7 +85,10 @@ impl Upstream {
     where
         B: Body<Data = Bytes, Error = Failure> + Unpin + 'static,
     {
-        request::send(&self.worker, request, account).await
+        match self.worker.config.version {
+            UpstreamVersion::Http1 => request::send(&self.worker, request, account).await,
+            UpstreamVersion::Http2 => http2::send(&self.worker, request, account).await,
+        }
     }
 
     /// Connections that wait for a request.
@@ -94,5 +99,6 @@ impl Upstream {
     /// Closes idle connections, and keeps none from now on. Requests that run go on.
     pub fn drain(&self) {
         self.worker.pool.drain();
+        self.worker.http2.drain();
     }
 }

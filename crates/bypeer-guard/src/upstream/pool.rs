@@ -30,7 +30,8 @@ const FAIR: u32 = 8;
 pub struct Pool {
     shared: Arc<Shared>,
     keep: usize,
-    /// The one that was used last is last.
+    /// The one that was used last is last. In boxes, as they go from hand to hand.
+    #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Connection>>>,
     watched: RefCell<Vec<Watched>>,
     keeper: RefCell<Option<Waker>>,

@@ -61,7 +61,7 @@ where
 }
 
 /// Whether there is a retry left, and takes it.
-fn may_spend(worker: &Worker) -> bool {
+pub fn may_spend(worker: &Worker) -> bool {
     let counters = &worker.shared.counters;
     let may = worker.retries && worker.budget.take(&worker.shared.burst);
     if may {

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::Connection;
+use super::http2;
 use super::pool::Pool;
 use super::retry::Budget;
 use super::shared::Shared;
-use super::stream::Held;
+use super::stream::{Held, Stream};
 use crate::config;
 use crate::failure::Failure;
 
@@ -33,6 +34,8 @@ pub struct Worker {
     pub pool: Rc<Pool>,
     /// Retries that are left.
     pub budget: Budget,
+    /// Connections over HTTP/2.
+    pub http2: http2::Connections,
     turn: Cell<usize>,
     /// Since when every address refuses.
     refusing: Cell<Option<Instant>>,
@@ -52,6 +55,7 @@ impl Worker {
             pool: Pool::new(shared.clone(), config.keep),
             shared,
             budget: Budget::new(retry),
+            http2: http2::Connections::default(),
             turn: Cell::new(0),
             refusing: Cell::new(None),
         }
@@ -75,10 +79,33 @@ impl Worker {
                 Had::Leave(leave) => leave,
             },
         };
-        self.connect(target, leave).await
+        let connection = self.connect_by(target, leave, |stream, target, round_trip, leave| {
+            Connection::new(stream, target, round_trip, self.shared.clone(), leave)
+        });
+        let connection = connection.await?;
+        // A server that speaks first does not speak HTTP.
+        match connection.peek() {
+            Held::Bytes(bytes) if !connection.is_tls() => {
+                connection.unsolicited(bytes);
+                Err(Failure::Unsolicited { bytes })
+            }
+            _ => Ok(connection),
+        }
     }
 
-    fn next_turn(&self) -> usize {
+    /// Leave for one more connection, if there is any.
+    pub async fn leave(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(leave) = self.shared.limit.clone().try_acquire_owned() {
+            return Ok(leave);
+        }
+        match self.wait(0, false, true).await? {
+            Had::Leave(leave) => Ok(leave),
+            Had::Connection(_) => Err(self.at_limit()),
+        }
+    }
+
+    /// The address whose turn it is.
+    pub fn next_turn(&self) -> usize {
         let turn = self.turn.get();
         self.turn.set((turn + 1) % self.shared.targets.len());
         turn
@@ -124,12 +151,17 @@ impl Worker {
     }
 
     /// A new connection, to the address whose turn it is, or the next one that takes it.
-    async fn connect(&self, first: usize, leave: OwnedSemaphorePermit) -> Result<Box<Connection>, Failure> {
+    pub async fn connect_by<T>(
+        &self,
+        first: usize,
+        leave: OwnedSemaphorePermit,
+        make: impl Fn(Stream, usize, Duration, OwnedSemaphorePermit) -> T,
+    ) -> Result<T, Failure> {
         let began = Instant::now();
         let mut pause = REFUSED_PAUSE;
         let mut leave = Some(leave);
         loop {
-            let failure = match self.connect_to_any(first, began, &mut leave).await {
+            let failure = match self.connect_to_any(first, began, &mut leave, &make).await {
                 Ok(connection) => {
                     self.refusing.set(None);
                     return Ok(connection);
@@ -150,12 +182,13 @@ impl Worker {
         }
     }
 
-    async fn connect_to_any(
+    async fn connect_to_any<T>(
         &self,
         first: usize,
         began: Instant,
         leave: &mut Option<OwnedSemaphorePermit>,
-    ) -> Result<Box<Connection>, Failure> {
+        make: &impl Fn(Stream, usize, Duration, OwnedSemaphorePermit) -> T,
+    ) -> Result<T, Failure> {
         let count = self.shared.targets.len();
         let mut last = Failure::Refused;
         for step in 0..count {
@@ -182,15 +215,7 @@ impl Worker {
                 Err(failure) => return Err(failure),
             };
             let Some(leave) = leave.take() else { break };
-            let connection = Connection::new(stream, target, round_trip, self.shared.clone(), leave);
-            // A server that speaks first does not speak HTTP.
-            return match connection.peek() {
-                Held::Bytes(bytes) if !connection.is_tls() => {
-                    connection.unsolicited(bytes);
-                    Err(Failure::Unsolicited { bytes })
-                }
-                _ => Ok(connection),
-            };
+            return Ok(make(stream, target, round_trip, leave));
         }
         Err(last)
     }

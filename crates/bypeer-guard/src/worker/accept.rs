@@ -99,6 +99,7 @@ pub(super) async fn run(worker: Rc<Worker>, listener: TcpListener, place: Rc<Pla
         }
     }
     take_the_queued(&worker, listener, &place);
+    worker.closed();
 }
 
 /// Accepts whoever the kernel has accepted already: with the socket's close it would reset them.

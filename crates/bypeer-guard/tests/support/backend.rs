@@ -128,7 +128,10 @@ impl Backend {
                     if stopped.load(Ordering::SeqCst) {
                         return;
                     }
-                    let Ok(stream) = stream else { continue };
+                    let Ok(stream) = stream else {
+                        std::thread::sleep(Duration::from_millis(10));
+                        continue;
+                    };
                     stream.set_nodelay(true).unwrap();
                     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
                     connections.fetch_add(1, Ordering::SeqCst);

@@ -69,10 +69,14 @@ impl Client {
     pub fn answer(&mut self) -> Answer {
         match self.try_answer() {
             Ok(answer) => answer,
-            Err(end) => panic!(
-                "{end:?} in place of an answer, after {:?}",
-                String::from_utf8_lossy(&self.buffer)
-            ),
+            Err(end) => {
+                let shown = &self.buffer[..self.buffer.len().min(200)];
+                panic!(
+                    "{end:?} in place of an answer, after {} bytes: {:?}",
+                    self.buffer.len(),
+                    String::from_utf8_lossy(shown)
+                )
+            }
         }
     }
 

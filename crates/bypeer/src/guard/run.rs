@@ -95,7 +95,7 @@ pub(super) fn run(arguments: &arguments::Guard, told: Told) -> anyhow::Result<Ex
     let reporter = Arc::new(Reporter::new(
         log,
         Arc::clone(&metrics),
-        settings.config.upstream.idle,
+        &settings.config.upstream,
         tell,
     ));
     let sink: Arc<dyn Sink> = reporter.clone();
@@ -278,11 +278,15 @@ impl Running<'_> {
                 }
             }
         }
+        let shared = self.guard.upstream();
         let cut = match Arc::into_inner(self.guard) {
             Some(guard) => guard.finish().cut,
             None => 0,
         };
-        eprint!("{}", printable(&summary(&self.reporter, self.began.elapsed())));
+        eprint!(
+            "{}",
+            printable(&summary(&self.reporter, self.began.elapsed(), Some(&shared)))
+        );
         if cut == 0 { Exit::Nothing } else { Exit::Findings }
     }
 }

@@ -27,9 +27,9 @@ impl Held {
 
     /// The close begins. A socket is half-closed at once, whenever the task gets to it.
     pub(crate) fn begin(&self, now: Instant, limits: &Limits) -> State {
-        let mut state = socket::begin(self.socket(), now);
+        let mut state = socket::begin(self.socket().fd(), now);
         if let Held::Bare(socket) = self
-            && socket::half_close(socket.borrowed()) == Event::HalfClosed
+            && socket::half_close(socket.borrowed().fd()) == Event::HalfClosed
         {
             // Limits of 0 end it here; the task, which is called in any case, will find the same.
             let _ = state.on(Event::HalfClosed, now, limits);
@@ -74,7 +74,7 @@ pub(crate) fn poll_event<S: Transport + ?Sized>(
     {
         return Poll::Ready(match result {
             Ok(()) => Event::HalfClosed,
-            Err(error) => socket::half_close_failed(stream.socket(), error),
+            Err(error) => socket::half_close_failed(stream.socket().fd(), error),
         });
     }
     if !state.reads() {

@@ -210,7 +210,7 @@ impl<T> Shared<T> {
         else {
             return;
         };
-        let outcome = socket::outcome(held.socket(), &state, ended, Instant::now().into_std());
+        let outcome = socket::outcome(held.socket().fd(), &state, ended, Instant::now().into_std());
         drop(held);
         tell(&self.hook, tag, outcome);
         self.roster().told();
@@ -257,7 +257,9 @@ impl<T> Shared<T> {
             // What the peer did comes before what the clock says: this task may have been late, and not the peer.
             let parted = read_once(&mut roster, key, now).or_else(|| {
                 let event = match roster.get(key) {
-                    Some((Resident { held: Some(held), .. }, state)) if !stopped => socket::look(held.socket(), state),
+                    Some((Resident { held: Some(held), .. }, state)) if !stopped => {
+                        socket::look(held.socket().fd(), state)
+                    }
                     _ => Event::Stop,
                 };
                 roster.on(key, event, now)
@@ -372,7 +374,7 @@ fn read_once<T>(roster: &mut Roster<Resident, T>, key: Key, now: std::time::Inst
     let limits = roster.limits();
     let (resident, state) = roster.get(key)?;
     let held = resident.held.as_ref().filter(|_| state.reads())?;
-    let event = socket::read(held.socket(), state.allowance(&limits))?;
+    let event = socket::read(held.socket().fd(), state.allowance(&limits))?;
     roster.on(key, event, now)
 }
 

@@ -145,17 +145,16 @@ impl From<UnixStream> for Socket {
     }
 }
 
-impl AsFd for SocketRef<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+impl<'a> SocketRef<'a> {
+    /// The descriptor, for the system.
+    pub(crate) fn fd(self) -> BorrowedFd<'a> {
         match self {
             SocketRef::Tcp(stream) => stream.as_fd(),
             #[cfg(unix)]
             SocketRef::Unix(stream) => stream.as_fd(),
         }
     }
-}
 
-impl SocketRef<'_> {
     /// Waits for something to come, and throws at most so much of it away. 0: the peer's FIN.
     pub(crate) fn poll_discard(self, cx: &mut Context<'_>, most: u64) -> Poll<io::Result<u64>> {
         loop {
@@ -164,7 +163,7 @@ impl SocketRef<'_> {
                 #[cfg(unix)]
                 SocketRef::Unix(stream) => stream.poll_read_ready(cx),
             })?;
-            let read = || socket::discard(self, most);
+            let read = || socket::discard(self.fd(), most);
             let result = match self {
                 SocketRef::Tcp(stream) => stream.try_io(Interest::READABLE, read),
                 #[cfg(unix)]

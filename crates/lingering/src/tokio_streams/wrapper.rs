@@ -165,7 +165,7 @@ impl<S: Transport, T: Send + 'static> AsyncWrite for Lingering<S, T> {
 impl Closing {
     fn begin(socket: SocketRef<'_>) -> Closing {
         Closing {
-            state: socket::begin(socket, Instant::now().into_std()),
+            state: socket::begin(socket.fd(), Instant::now().into_std()),
             timer: Box::pin(tokio::time::sleep_until(Instant::now())),
         }
     }
@@ -184,12 +184,12 @@ impl Closing {
                         None => return Poll::Pending,
                     }
                     ready!(self.timer.as_mut().poll(cx));
-                    socket::look(stream.socket(), &self.state)
+                    socket::look(stream.socket().fd(), &self.state)
                 }
             };
             let now = Instant::now().into_std();
             if let Next::Close(ended) = self.state.on(event, now, limits) {
-                return Poll::Ready(socket::outcome(stream.socket(), &self.state, ended, now));
+                return Poll::Ready(socket::outcome(stream.socket().fd(), &self.state, ended, now));
             }
         }
     }
@@ -211,9 +211,9 @@ impl<S: Transport, T: Send + 'static> Drop for Lingering<S, T> {
             }
             Way::Here { limits, outcome, .. } => {
                 if outcome.is_none() {
-                    let _ = socket::begin(stream.socket(), Instant::now().into_std());
-                    let _ = socket::half_close(stream.socket());
-                    let _ = socket::read(stream.socket(), limits.bytes);
+                    let _ = socket::begin(stream.socket().fd(), Instant::now().into_std());
+                    let _ = socket::half_close(stream.socket().fd());
+                    let _ = socket::read(stream.socket().fd(), limits.bytes);
                 }
             }
         }

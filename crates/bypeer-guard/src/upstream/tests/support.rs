@@ -28,7 +28,9 @@ pub fn run<F: Future<Output = ()>>(test: F) {
         .build()
         .unwrap();
     let local = tokio::task::LocalSet::new();
-    let ended = local.block_on(&runtime, async { tokio::time::timeout(Duration::from_secs(60), test).await });
+    let ended = local.block_on(&runtime, async {
+        tokio::time::timeout(Duration::from_secs(60), test).await
+    });
     assert!(ended.is_ok(), "the test hangs");
 }
 
@@ -59,10 +61,15 @@ impl Peer {
         self.read.drain(..count).collect()
     }
 
+    /// What was read and not looked at.
+    pub fn taken(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.read)
+    }
+
     /// Reads until the client closes.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
-        std::mem::take(&mut self.read)
+        self.taken()
     }
 
     /// One read from the socket. `false`: there is no more.
