@@ -29,7 +29,7 @@ fn nothing_is_lost_through_the_guard() {
         let through = played["through"].as_array().expect("ways");
         assert!(!through.is_empty(), "{played:#}");
         for way in through {
-            if played["unknowable"].is_null() {
+            if played["unknowable"].is_null() || way[0].as_str().is_some_and(|name| name.contains("careful")) {
                 assert_eq!(failed(&way[1]), 0, "{played:#}");
             }
         }
