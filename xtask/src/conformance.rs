@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use self::http1::Case;
 use self::origin::Origin;
-use crate::proxy::{Guard, Product};
+use crate::proxy::Name;
 
 const GUNICORN: &str = "gunicorn-23.0.0";
 const REQUIREMENT: &str =
@@ -42,13 +42,6 @@ pub struct Arguments {
     /// This program, in place of one built from the source
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Name {
-    Guard,
-    Nginx,
-    Haproxy,
 }
 
 #[derive(Deserialize)]
@@ -89,15 +82,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     for name in &arguments.through {
         let product = match name {
-            Name::Nginx => Product::Nginx,
-            Name::Haproxy => Product::Haproxy,
-            Name::Guard => Product::Guard(Guard {
-                binary: match &arguments.binary {
-                    Some(binary) => binary.canonicalize().with_context(|| binary.display().to_string())?,
-                    None => crate::bypeer::build()?,
-                },
-                settings: "",
-            }),
+            Name::Guard => name.product(&crate::bypeer::given(arguments.binary.as_deref())?),
+            _ => name.product(Path::new("")),
         };
         let origin = Origin::start(0)?;
         let proxy = product.start(&[origin.address], None)?;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use self::restarts::{Restart, Restarted};
 use self::stories::{Played, STORIES};
-use crate::proxy::{Guard, Product};
+use crate::proxy::{Name, Product};
 
 const PAGE: &str = "docs/guard-stories.md";
 
@@ -41,36 +41,15 @@ pub struct Arguments {
     binary: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Name {
-    Guard,
-    Nginx,
-    Haproxy,
-}
-
 /// Plays, and writes docs/guard-stories.md when everything was played. Fails when nothing failed directly, or something was lost through
 /// the guard.
 ///
 /// # Errors
 /// When somebody cannot be started, or a client does not count all of its requests.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let binary = match &arguments.binary {
-        Some(binary) => binary.canonicalize().with_context(|| binary.display().to_string())?,
-        None => crate::bypeer::build()?,
-    };
-    let guard = Product::Guard(Guard {
-        binary: binary.clone(),
-        settings: "",
-    });
-    let proxies: Vec<Product> = arguments
-        .through
-        .iter()
-        .map(|name| match name {
-            Name::Guard => guard.clone(),
-            Name::Nginx => Product::Nginx,
-            Name::Haproxy => Product::Haproxy,
-        })
-        .collect();
+    let binary = crate::bypeer::given(arguments.binary.as_deref())?;
+    let through = arguments.through.iter();
+    let proxies: Vec<Product> = through.map(|name| name.product(&binary)).collect();
     let folder = tempfile::tempdir()?;
     let go_client = meeting::build_go_client(folder.path())?;
     let is_wanted = |story: u8| arguments.only.is_empty() || arguments.only.contains(&story);

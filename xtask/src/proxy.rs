@@ -27,6 +27,28 @@ pub struct Guard {
     pub settings: &'static str,
 }
 
+/// As the command line names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Name {
+    Guard,
+    Nginx,
+    Haproxy,
+}
+
+impl Name {
+    /// The guard is this program, with nothing set.
+    pub fn product(self, guard: &Path) -> Product {
+        match self {
+            Name::Guard => Product::Guard(Guard {
+                binary: guard.to_path_buf(),
+                settings: "",
+            }),
+            Name::Nginx => Product::Nginx,
+            Name::Haproxy => Product::Haproxy,
+        }
+    }
+}
+
 /// One that runs, in front of a server.
 pub struct Proxy {
     pub process: Process,

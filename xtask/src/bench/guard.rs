@@ -82,10 +82,7 @@ struct Steady {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut products = vec![Product::Nginx, Product::Haproxy];
     if !arguments.without_guard {
-        let binary = match &arguments.binary {
-            Some(binary) => binary.canonicalize().with_context(|| binary.display().to_string())?,
-            None => crate::bypeer::build()?,
-        };
+        let binary = crate::bypeer::given(arguments.binary.as_deref())?;
         let settings = "workers = 1\nlog = \"off\"\n";
         products.insert(0, Product::Guard(Guard { binary, settings }));
     }
