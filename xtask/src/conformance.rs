@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use self::http1::Case;
@@ -22,6 +22,15 @@ const GUNICORN: &str = "gunicorn-23.0.0";
 const REQUIREMENT: &str =
     "gunicorn==23.0.0 --hash=sha256:f014447a0101dc57e294f6c18ca6b40227a4c90e9bdb586042628030cba004ec\n";
 const READER: &str = include_str!("conformance/gunicorn.py");
+const PAGE: &str = "docs/guard-conformance.md";
+const BEGINNING: &str = "\
+# Public suites through the guard
+
+Written by `cargo xtask conformance --write --through guard,nginx,haproxy`. The requests of gunicorn 23.0.0's own tests go through each proxy
+to a server that looks at every byte: valid ones must arrive as they were meant, invalid ones must not arrive. Those that are about
+gunicorn's settings and limits are left out; a Host that a case lacks is added. h2spec 2.6.0 speaks HTTP/2 by prior knowledge, without TLS.
+Listed is what was otherwise, and why that is left so.
+";
 const KNOWN: &str = include_str!("conformance/known.toml");
 
 /// Through what.
@@ -39,6 +48,9 @@ pub struct Arguments {
     /// This h2spec
     #[arg(long, value_name = "FILE", default_value = "h2spec")]
     h2spec: PathBuf,
+    /// Write docs/guard-conformance.md
+    #[arg(long, conflicts_with = "address")]
+    write: bool,
     /// This program, in place of one built from the source
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -67,8 +79,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let known: Known = toml::from_str(KNOWN).context("known.toml")?;
     let cases = gunicorn()?;
     let mut right = true;
+    let mut page = BEGINNING.to_owned();
     let mut judge = |proxy: &str, suite: &str, outcomes: Vec<http2::Outcome>| {
-        right &= tell(proxy, suite, &outcomes, &known.known);
+        let (text, is_right) = tell(proxy, suite, &outcomes, &known.known);
+        print!("{text}");
+        page += &text;
+        right &= is_right;
     };
     if let (Some(address), Some(port)) = (arguments.address, arguments.origin) {
         let origin = Origin::start(port)?;
@@ -87,19 +103,25 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         let origin = Origin::start(0)?;
         let proxy = product.start(&[origin.address], None)?;
-        println!("\n{} ({})", product.name(), product.version());
+        let name_and_version = format!("\n## {} ({})\n", product.name(), product.version());
+        let outcomes = http1(&cases, proxy.address, &origin)?;
         judge(
             product.name(),
-            "HTTP/1 (gunicorn's tests)",
-            http1(&cases, proxy.address, &origin)?,
+            &format!("{name_and_version}\nHTTP/1 (gunicorn's tests)"),
+            outcomes,
         );
         // The others speak HTTP/2 only where they are told to, and then nothing else.
         if *name == Name::Guard {
             match http2::run(&arguments.h2spec, proxy.address)? {
-                Some(outcomes) => judge(product.name(), "HTTP/2 (h2spec)", outcomes),
+                Some(outcomes) => judge(product.name(), "\nHTTP/2 (h2spec)", outcomes),
+                None if arguments.write => bail!("h2spec is not installed, and the page is to have it"),
                 None => println!("skipped: h2spec is not installed"),
             }
         }
+    }
+    if arguments.write {
+        std::fs::write(crate::bypeer::root().join(PAGE), page).context(PAGE)?;
+        eprintln!("wrote {PAGE}");
     }
     Ok(ExitCode::from(u8::from(!right)))
 }
@@ -116,27 +138,28 @@ fn http1(cases: &[Case], proxy: SocketAddr, origin: &Origin) -> Result<Vec<http2
         .collect()
 }
 
-/// Prints what is otherwise; whether all of that is known, and still so.
-fn tell(proxy: &str, suite: &str, outcomes: &[http2::Outcome], known: &[KnownCase]) -> bool {
+/// What is otherwise, in words; whether all of that is known, and still so.
+fn tell(proxy: &str, suite: &str, outcomes: &[http2::Outcome], known: &[KnownCase]) -> (String, bool) {
     let mut right = true;
     let passed = outcomes.iter().filter(|(_, failed)| failed.is_none()).count();
-    println!("{suite}: {passed} of {} as they should be", outcomes.len());
+    let mut text = format!("{suite}: {passed} of {} as they should be.\n\n", outcomes.len());
     for (case, failed) in outcomes {
         let reason = known.iter().find(|known| known.proxy == proxy && known.case == *case);
-        match (failed, reason) {
-            (None, None) => {}
-            (Some(why), Some(known)) => println!("  known  {case}: {why}. {}", known.reason),
+        let line = match (failed, reason) {
+            (None, None) => continue,
+            (Some(why), Some(known)) => format!("- `{case}`: {why}. {}\n", known.reason),
             (Some(why), None) => {
                 right = false;
-                println!("  FAILED {case}: {why}");
+                format!("- FAILED `{case}`: {why}\n")
             }
             (None, Some(_)) => {
                 right = false;
-                println!("  FAILED {case}: known to be otherwise, and is as it should be: take it off the list");
+                format!("- FAILED `{case}`: known to be otherwise, and is as it should be: take it off the list\n")
             }
-        }
+        };
+        text.push_str(&line);
     }
-    right
+    (text, right)
 }
 
 /// The cases of gunicorn's tests, from PyPI the first time.
@@ -211,9 +234,9 @@ mod tests {
             reason: "So it is.".to_owned(),
         }];
         let outcome = |failed: Option<&str>| [("one".to_owned(), failed.map(str::to_owned))];
-        assert!(tell("guard", "", &outcome(Some("bad")), &known));
-        assert!(!tell("guard", "", &outcome(None), &known));
-        assert!(!tell("nginx", "", &outcome(Some("bad")), &known));
-        assert!(tell("nginx", "", &outcome(None), &known));
+        assert!(tell("guard", "", &outcome(Some("bad")), &known).1);
+        assert!(!tell("guard", "", &outcome(None), &known).1);
+        assert!(!tell("nginx", "", &outcome(Some("bad")), &known).1);
+        assert!(tell("nginx", "", &outcome(None), &known).1);
     }
 }
