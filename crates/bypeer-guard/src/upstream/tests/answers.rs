@@ -491,3 +491,69 @@ fn a_body_that_is_not_read_gives_up_the_connection() {
         assert_eq!(client.events(), ["opened", "closed"]);
     });
 }
+
+#[test]
+fn after_foreign_bytes_each_request_has_a_connection_that_says_close() {
+    run(async {
+        let heads = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let seen = heads.clone();
+        let server = serve(move |number, mut peer| {
+            let seen = seen.clone();
+            async move {
+                loop {
+                    let head = peer.head().await;
+                    if head.is_empty() {
+                        return;
+                    }
+                    seen.borrow_mut().push((number, head.to_ascii_lowercase()));
+                    peer.answer("a").await;
+                    if seen.borrow().len() == 2 {
+                        peer.say("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nforeign").await;
+                    }
+                }
+            }
+        })
+        .await;
+        let client = client(&server);
+        for _ in 0..2 {
+            client.get().await.unwrap();
+        }
+        client.until("unsolicited").await;
+        for _ in 0..3 {
+            assert_eq!(client.get().await.unwrap().body, b"a");
+        }
+        let heads = heads.borrow();
+        let connections: Vec<usize> = heads.iter().map(|(number, _)| *number).collect();
+        assert_eq!(connections, [1, 1, 2, 3, 4]);
+        for (number, head) in heads.iter() {
+            assert_eq!(head.contains("connection: close"), *number > 1, "{head}");
+        }
+    });
+}
+
+#[test]
+fn a_good_bye_on_an_idle_connection_is_no_foreign_answer() {
+    run(async {
+        let server = serve(|number, mut peer| async move {
+            peer.head().await;
+            peer.answer("a").await;
+            if number == 1 {
+                // Late enough to be the idle time's, and not the answer's.
+                tokio::time::sleep(Duration::from_millis(700)).await;
+                peer.say("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                    .await;
+                return;
+            }
+            peer.answer_all().await;
+        })
+        .await;
+        let client = client(&server);
+        client.get().await.unwrap();
+        client.until("closed idle").await;
+        assert_eq!(client.shared.counters.unsolicited.load(Ordering::Relaxed), 0);
+        for _ in 0..2 {
+            client.get().await.unwrap();
+        }
+        assert_eq!(server.connections.get(), 2, "connections are still used again");
+    });
+}
