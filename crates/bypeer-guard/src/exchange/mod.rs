@@ -233,9 +233,7 @@ impl Exchange {
     /// Why it ends before its answer does.
     pub(crate) fn why_cut(&self) -> Failure {
         match &self.turn {
-            Some(turn) if turn.is_cancelled() => {
-                Failure::Request("the client took nothing of its answer for too long".to_owned())
-            }
+            Some(turn) if turn.is_cancelled() => Failure::ClientStalled,
             _ => self.client.why_cut(),
         }
     }

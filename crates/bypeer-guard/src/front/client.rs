@@ -247,7 +247,7 @@ impl Client {
     /// Why an exchange ends before its answer does.
     pub(crate) fn why_cut(&self) -> Failure {
         match self.broken_off.get() {
-            Some(Why::Silence) => Failure::Request("the client took nothing of its answer for too long".to_owned()),
+            Some(Why::Silence) => Failure::ClientStalled,
             Some(Why::DrainEnded) => Failure::Other(io::Error::other("the time for draining was over")),
             None if !self.worker.is_running() => Failure::Other(io::Error::other("the guard was stopped")),
             _ => Failure::ClientGone,

@@ -29,7 +29,7 @@ pub struct Reporter {
     metrics: Arc<Metrics>,
     tally: Tally,
     /// The server behind, as it is configured.
-    behind: String,
+    behind: Mutex<String>,
     /// Where lines for people go.
     tell: Tell,
     /// When notices that repeat themselves were said last.
@@ -58,18 +58,21 @@ impl Reporter {
             log,
             metrics,
             tally: Tally::default(),
-            behind: behind(upstream),
+            behind: Mutex::default(),
             tell,
             idle: AtomicU64::new(0),
             said: Mutex::default(),
         };
-        reporter.expect_idle(upstream.idle);
+        reporter.expect(upstream);
         reporter
     }
 
-    /// What `upstream.idle` says from now on.
-    pub fn expect_idle(&self, idle: Option<Duration>) {
-        let millis = idle.map_or(0, |idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+    /// The server behind from now on, and what `upstream.idle` says of it.
+    pub fn expect(&self, upstream: &Upstream) {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = behind(upstream);
+        let millis = upstream
+            .idle
+            .map_or(0, |idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
         self.idle.store(millis, Relaxed);
     }
 
@@ -155,7 +158,9 @@ fn behind(upstream: &Upstream) -> String {
 
 impl Sink for Reporter {
     fn exchange(&self, account: &Account) {
-        let found = found(account, &self.behind);
+        let found = found(account, || {
+            self.behind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        });
         let ended = account.ended.unwrap_or_else(Instant::now);
         self.metrics
             .exchange(account, &found, ended.saturating_duration_since(account.began));

@@ -62,7 +62,7 @@ fn with(attempts: Vec<Attempt>, failure: Option<Failure>, status: u16) -> Accoun
 }
 
 fn found_in(account: &Account) -> Vec<Found> {
-    found(account, "http://app:8000")
+    found(account, || "http://app:8000".to_owned())
 }
 
 /// The one thing that is found.
@@ -247,6 +247,30 @@ fn a_failure_that_stands_in_both_places_counts_once() {
         reset: false,
     };
     assert_eq!(Ending::of(&with(vec![attempt(None)], Some(cut), 200)), Ending::Cut);
+    let unread = with(vec![attempt(None)], Some(Failure::ClientStalled), 200);
+    assert_eq!(Ending::of(&unread), Ending::ClientGone);
+    assert!(found_in(&unread).is_empty(), "it is not the server's doing");
+}
+
+#[test]
+fn after_a_reload_the_server_is_the_new_one() {
+    let (reporter, said) = reporter(None, None);
+    let refused = || with(Vec::new(), Some(Failure::Refused), 502);
+    for port in [8001, 8002] {
+        reporter.expect(&crate::config::Upstream {
+            to: vec![crate::config::Destination {
+                host: "app".to_owned(),
+                port,
+                tls: false,
+                unix: None,
+            }],
+            ..Default::default()
+        });
+        (0..9).for_each(|_| reporter.exchange(&refused()));
+    }
+    let said = said.lock().unwrap();
+    assert!(said[0].contains(" at http://app:8001: "), "{said:#?}");
+    assert!(said[1].contains(" at http://app:8002: "), "{said:#?}");
 }
 
 fn reporter(log: Option<AccessLog>, idle: Option<Duration>) -> (Reporter, Arc<Mutex<Vec<String>>>) {

@@ -234,7 +234,7 @@ impl Running<'_> {
                         "{key} is another now, and stays as it was until a handover (SIGUSR2) or a restart"
                     ));
                 }
-                self.reporter.expect_idle(told.settings.config.upstream.idle);
+                self.reporter.expect(&told.settings.config.upstream);
                 // What needs a restart is compared with what is in use.
                 self.settings.config.upstream = told.settings.config.upstream;
             }
