@@ -214,7 +214,6 @@ impl BodyState {
             && !self.is_unasked_for()
             && matches!(self.trouble.get(), None | Some(Trouble::TooLarge))
             && !self.client.is_broken()
-            && !self.client.http2.get()
     }
 
     /// It is not for anybody from here on: its size does not matter any more.
