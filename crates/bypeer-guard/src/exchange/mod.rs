@@ -3,6 +3,7 @@
 mod answer_body;
 mod drain;
 mod fields;
+mod forwarded;
 mod refusal;
 mod request;
 mod request_body;
