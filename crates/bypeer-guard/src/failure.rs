@@ -92,6 +92,9 @@ pub enum Failure {
     /// The client's request is not one that is passed on, ended before it was whole, or was too slow.
     #[error("the request was not taken: {0}")]
     Request(String),
+    /// The guard is being stopped, and the request took longer than that may.
+    #[error("the time for draining was over")]
+    DrainEnded,
     /// Anything else.
     #[error("{0}")]
     Other(io::Error),
@@ -108,7 +111,9 @@ impl Failure {
             Failure::ConnectTimeout | Failure::AnswerTimeout | Failure::BodyTimeout | Failure::WriteTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Failure::ConnectionLimit { .. } | Failure::Descriptors => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::ConnectionLimit { .. } | Failure::Descriptors | Failure::DrainEnded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Failure::Request(_) | Failure::ClientGone | Failure::ClientStalled => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }
@@ -132,7 +137,7 @@ impl Failure {
             Failure::Malformed(_) | Failure::Unsolicited { .. } => "http_protocol_error",
             Failure::HeadTooLarge { .. } => "http_response_header_section_size",
             Failure::ClientGone | Failure::ClientStalled | Failure::Request(_) => "http_request_error",
-            Failure::Other(_) => "proxy_internal_error",
+            Failure::DrainEnded | Failure::Other(_) => "proxy_internal_error",
         }
     }
 }

@@ -584,7 +584,7 @@ fn a_request_that_outlasts_the_drain_is_told_of_by_the_exit_status() {
     let (status, _, said) = guard.end();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(
-        said.contains("the time for draining is over: 1 exchanges were cut"),
+        said.contains("the time for draining is over: 1 exchange was cut"),
         "{said}"
     );
 }

@@ -140,6 +140,7 @@ impl Exchange {
         let (mut parts, body) = response.into_parts();
         let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
         response::rewrite(&mut parts, &body, method, version, keeps, &self, settings);
+        self.client.answers();
         self.account.borrow_mut().status = Some(parts.status);
         if settings.config.proxy_status {
             let said = proxy_status::of_answer(&self.account.borrow());
@@ -149,6 +150,7 @@ impl Exchange {
     }
 
     fn switch(self, mut head: Response<()>, server: crate::upstream::Tunnel) -> Response<AnswerBody> {
+        self.client.answers();
         self.account.borrow_mut().status = Some(head.status());
         response::rewrite_switch(head.headers_mut());
         let client = self.client.clone();
@@ -180,6 +182,7 @@ impl Exchange {
 
     fn say(self, refused: Refused, version: Version, keeps: bool) -> Response<AnswerBody> {
         let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
+        self.client.answers();
         self.account.borrow_mut().status = Some(refused.status);
         let (mut response, text) = refused.response();
         *response.version_mut() = response::spoken(version);
@@ -264,7 +267,9 @@ impl Drop for Exchange {
         if !self.over {
             {
                 let why = self.why_cut();
-                self.account.borrow_mut().failure.get_or_insert(why);
+                let mut account = self.account.borrow_mut();
+                account.failure.get_or_insert(why);
+                account.status = account.status.or(self.client.told());
             }
             self.end();
         }
