@@ -67,9 +67,7 @@ impl Tally {
         if found.confidence > kind.surest.confidence {
             kind.surest = found.clone();
         }
-        let is_power_of_ten =
-            |count: u64| std::iter::successors(Some(1_u64), |power| power.checked_mul(10)).any(|power| power == count);
-        is_power_of_ten(kind.count).then_some(kind.count)
+        is_told(kind.count).then_some(kind.count)
     }
 
     /// All kinds: the surest first, of those the most frequent first.
@@ -93,6 +91,11 @@ impl Tally {
         kinds.sort_by_key(weight);
         kinds
     }
+}
+
+/// Whether the so manieth of a kind is told of: the first, and each tenfold.
+pub(super) fn is_told(count: u64) -> bool {
+    std::iter::successors(Some(1_u64), |power| power.checked_mul(10)).any(|power| power == count)
 }
 
 fn example(account: &Account) -> String {

@@ -300,6 +300,30 @@ fn a_kind_is_told_of_at_the_first_and_then_at_each_tenfold() {
 }
 
 #[test]
+fn a_failure_without_a_cause_is_told_of_as_well() {
+    let (reporter, said) = reporter(None, None);
+    let timeout = with(vec![attempt(None)], Some(Failure::AnswerTimeout), 504);
+    let certificate = with(
+        Vec::new(),
+        Some(Failure::Certificate("its issuer is not known".to_owned())),
+        502,
+    );
+    (0..12).for_each(|_| reporter.exchange(&timeout));
+    reporter.exchange(&certificate);
+    reporter.exchange(&with(vec![attempt(None)], Some(Failure::DrainEnded), 503));
+    reporter.exchange(&with(Vec::new(), Some(Failure::Request("x".to_owned())), 400));
+    let said = said.lock().unwrap();
+    assert_eq!(
+        *said,
+        [
+            "127.0.0.1:8000: the server did not answer in time",
+            "127.0.0.1:8000: the server did not answer in time, 10 times so far",
+            ": the certificate of the server is not trusted: its issuer is not known",
+        ]
+    );
+}
+
+#[test]
 fn a_wrong_idle_limit_is_contradicted() {
     let (reporter, said) = reporter(None, Some(Duration::from_secs(60)));
     let event = Event::ClosedIdle {
