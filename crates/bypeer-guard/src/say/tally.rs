@@ -11,7 +11,8 @@ use crate::account::Account;
 
 /// Kinds of findings that are kept: causes times servers, and no more.
 const MOST: usize = 256;
-/// Bytes of a path in an example.
+/// Bytes of a method, and of a path, in an example.
+const LONGEST_METHOD: usize = 32;
 const LONGEST_PATH: usize = 200;
 
 /// What was found so far.
@@ -101,5 +102,7 @@ pub(super) fn is_told(count: u64) -> bool {
 fn example(account: &Account) -> String {
     let path = account.path.split('?').next().unwrap_or_default();
     let path = &path[..path.floor_char_boundary(LONGEST_PATH)];
-    format!("{} {path}", account.method)
+    let method = account.method.as_str();
+    let method = &method[..method.floor_char_boundary(LONGEST_METHOD)];
+    format!("{method} {path}")
 }

@@ -300,6 +300,16 @@ fn a_kind_is_told_of_at_the_first_and_then_at_each_tenfold() {
 }
 
 #[test]
+fn the_example_of_a_finding_is_short() {
+    let (reporter, _) = reporter(None, None);
+    let mut account = with(vec![attempt(None)], Some(Failure::ClosedUnanswered), 502);
+    account.method = Method::from_bytes(&[b'X'; 3000]).unwrap();
+    reporter.exchange(&account);
+    let example = reporter.tally().kinds()[0].example.clone();
+    assert_eq!(example, format!("{} {}", "X".repeat(32), account.path));
+}
+
+#[test]
 fn a_failure_without_a_cause_is_told_of_as_well() {
     let (reporter, said) = reporter(None, None);
     let timeout = with(vec![attempt(None)], Some(Failure::AnswerTimeout), 504);
