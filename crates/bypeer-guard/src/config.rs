@@ -131,6 +131,8 @@ pub struct ClientLimits {
     pub silence: Duration,
     /// Requests on one connection; the last one's answer says `Connection: close`. `None`: any.
     pub requests: Option<u64>,
+    /// Clients are proxies, and what they say of where a request comes from is passed on.
+    pub trusted: bool,
 }
 
 /// How connections are closed.
@@ -190,6 +192,7 @@ impl Default for ClientLimits {
             body: None,
             silence: Duration::from_secs(60),
             requests: None,
+            trusted: false,
         }
     }
 }

@@ -86,9 +86,15 @@ pub enum Failure {
     /// The client went away.
     #[error("the client went away")]
     ClientGone,
-    /// The client's request ended before it was whole, or was too slow.
-    #[error("the request of the client was not received whole: {0}")]
+    /// The client did not read its answer.
+    #[error("the client took nothing of its answer for too long")]
+    ClientStalled,
+    /// The client's request is not one that is passed on, ended before it was whole, or was too slow.
+    #[error("the request was not taken: {0}")]
     Request(String),
+    /// The guard is being stopped, and the request took longer than that may.
+    #[error("the time for draining was over")]
+    DrainEnded,
     /// Anything else.
     #[error("{0}")]
     Other(io::Error),
@@ -105,8 +111,10 @@ impl Failure {
             Failure::ConnectTimeout | Failure::AnswerTimeout | Failure::BodyTimeout | Failure::WriteTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Failure::ConnectionLimit { .. } | Failure::Descriptors => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::Request(_) | Failure::ClientGone => StatusCode::BAD_REQUEST,
+            Failure::ConnectionLimit { .. } | Failure::Descriptors | Failure::DrainEnded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Failure::Request(_) | Failure::ClientGone | Failure::ClientStalled => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -128,8 +136,8 @@ impl Failure {
             Failure::WriteTimeout => "connection_write_timeout",
             Failure::Malformed(_) | Failure::Unsolicited { .. } => "http_protocol_error",
             Failure::HeadTooLarge { .. } => "http_response_header_section_size",
-            Failure::ClientGone | Failure::Request(_) => "http_request_error",
-            Failure::Other(_) => "proxy_internal_error",
+            Failure::ClientGone | Failure::ClientStalled | Failure::Request(_) => "http_request_error",
+            Failure::DrainEnded | Failure::Other(_) => "proxy_internal_error",
         }
     }
 }

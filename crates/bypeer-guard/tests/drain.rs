@@ -145,8 +145,18 @@ fn who_runs_too_long_is_cut_and_counted() {
     support::until(|| running.guard.figures().exchanges == 1);
     running.guard.drain();
     assert_eq!(idle.rest(), (Vec::new(), End::Fin));
+    let answer = long.answer();
+    assert_eq!((answer.status, answer.field("connection")), (503, Some("close")));
+    assert!(answer.field("proxy-status").unwrap().contains("being stopped"));
+    assert!(answer.text().ends_with("may have acted\n"));
     assert_eq!(long.rest(), (Vec::new(), End::Fin));
     drop((idle, long));
+    let said = running.recorder.until(|said| said.exchanges.len() == 2);
+    assert_eq!(said.exchanges[1].status, Some(503));
+    assert_eq!(
+        said.exchanges[1].failure.as_deref(),
+        Some("the time for draining was over")
+    );
     assert!(running.guard.wait(PATIENCE));
     assert_eq!(running.guard.finish().cut, 1);
 }

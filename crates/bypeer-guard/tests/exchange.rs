@@ -83,6 +83,91 @@ fn the_server_sees_where_a_request_comes_from_and_no_field_of_the_connection() {
     }
 }
 
+const CLAIMS: &str = "GET /head HTTP/1.1\r\nHost: real.example\r\nConnection: x-forwarded-for\r\nX-Forwarded-For: 10.0.0.1\r\n\
+    X-Forwarded-Proto: https\r\nX-Forwarded-Host: bank.example\r\nX-Forwarded-Port: 443\r\nX-Real-IP: 10.0.0.2\r\nForwarded: for=10.0.0.3\r\n\
+    X_Forwarded_For: 10.0.0.4\r\nX_Forwarded-Proto: https\r\nContent_Length: 7\r\nTransfer_Encoding: chunked\r\nOS_Token: kept\r\n\r\n";
+
+#[test]
+fn what_a_client_claims_of_itself_does_not_reach_the_server() {
+    let (_backend, running) = plain();
+    let mut client = Client::new(running.address());
+    client.send(CLAIMS);
+    let head = client.answer();
+    let head = head.text().to_ascii_lowercase();
+    for field in [
+        "x-forwarded-for: 10.0.0.1, 127.0.0.1\r\n",
+        "x-forwarded-proto: http\r\n",
+        "x-forwarded-host: real.example\r\n",
+        "os_token: kept\r\n",
+    ] {
+        assert!(head.contains(field), "{field} is not in {head}");
+    }
+    for claim in [
+        "https",
+        "bank",
+        "port",
+        "real-ip",
+        "\r\nforwarded",
+        "x_forwarded",
+        "content_",
+        "transfer_",
+    ] {
+        assert!(!head.contains(claim), "{claim} is in {head}");
+    }
+}
+
+#[test]
+fn what_a_trusted_proxy_says_does() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.trusted = true;
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send(CLAIMS);
+    let head = client.answer();
+    let head = head.text().to_ascii_lowercase();
+    for field in [
+        "x-forwarded-for: 10.0.0.1, 127.0.0.1\r\n",
+        "x-forwarded-proto: https\r\n",
+        "x-forwarded-host: bank.example\r\n",
+        "x-forwarded-port: 443\r\n",
+        "x-real-ip: 10.0.0.2\r\n",
+        "forwarded: for=10.0.0.3\r\n",
+    ] {
+        assert!(head.contains(field), "{field} is not in {head}");
+    }
+    for claim in ["x_forwarded", "content_", "transfer_"] {
+        assert!(!head.contains(claim), "{claim} is in {head}");
+    }
+    client.send("GET /head HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = client.answer().text().to_ascii_lowercase();
+    assert!(head.contains("x-forwarded-proto: http\r\n") && head.contains("x-forwarded-host: a\r\n"));
+}
+
+#[test]
+fn trailers_say_nothing_that_belongs_into_the_head() {
+    let backend = Backend::new(|mut peer| {
+        while peer.head().is_some() {
+            let mut lines = Vec::new();
+            while lines.last().is_none_or(|line| line != "\r\n") {
+                let Some(line) = peer.line() else { return };
+                lines.push(line);
+            }
+            peer.answer(lines.concat().as_bytes());
+        }
+    });
+    let mut config = config(backend.address);
+    // Else the body is sent with its length, and trailers are left out.
+    config.upstream.gather = 0;
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\nHost: b\r\n",
+    );
+    client.send("Content-Length: 4\r\nX-Forwarded-For: c\r\nAuthorization: d\r\nCookie: e\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(client.answer().text(), "3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n");
+}
+
 #[test]
 fn a_request_with_two_lengths_is_refused() {
     let (backend, running) = plain();

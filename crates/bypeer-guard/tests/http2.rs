@@ -6,7 +6,10 @@ mod support;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bypeer_guard::config::TlsFiles;
@@ -14,11 +17,11 @@ use bypeer_guard::say::Why;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
-use support::backend::{Backend, pattern};
+use support::backend::{Backend, Peer, pattern};
 use support::client::{Client, End};
 use support::{PATIENCE, Running, config};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -98,6 +101,60 @@ fn many_requests_at_once_by_prior_knowledge() {
     });
     let said = running.recorder.until(|said| said.exchanges.len() == 102);
     assert!(said.exchanges.iter().all(|told| told.failure.is_none()), "{said:#?}");
+}
+
+/// A body that counts what was asked of it.
+struct Counted {
+    left: usize,
+    given: Arc<AtomicUsize>,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        self.given.fetch_add(1, Ordering::SeqCst);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 16 << 10])))))
+    }
+}
+
+#[test]
+fn behind_an_early_answer_the_rest_is_read_and_its_stream_is_not_reset() {
+    // Clients are not to discard an answer for a reset that follows it (RFC 9113, section 8.1); curl 7.88 does.
+    const PIECES: usize = 400;
+    let backend = Backend::new(|mut peer: Peer| {
+        if peer.head().is_some() {
+            peer.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
+        }
+    });
+    let running = Running::new(config(backend.address));
+    run(async {
+        let stream = TcpStream::connect(running.address()).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake::<_, _, Counted>(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        let connection = tokio::spawn(connection);
+        let given = Arc::<AtomicUsize>::default();
+        let counted = Counted {
+            left: PIECES,
+            given: given.clone(),
+        };
+        let request = Request::post("http://a/").body(counted).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(body(response).await, "no");
+        while given.load(Ordering::SeqCst) < PIECES {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(sender);
+        connection.await.unwrap().unwrap();
+    });
 }
 
 #[test]

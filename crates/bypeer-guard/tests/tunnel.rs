@@ -133,3 +133,17 @@ fn a_tunnel_is_cut_when_the_time_for_draining_is_over() {
     assert!(running.guard.wait(PATIENCE));
     assert_eq!(running.guard.finish().cut, 1);
 }
+
+#[test]
+fn no_tunnel_to_another_http() {
+    let backend = Backend::plain();
+    let running = Running::new(config(backend.address));
+    for protocol in ["h2c", "H2C", "websocket, h2c", "HTTP/2.0", "TLS/1.2, HTTP/1.1"] {
+        let mut client = Client::new(running.address());
+        client.send(format!(
+            "GET /head HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMA\r\n\r\n"
+        ));
+        let head = client.answer().text().to_ascii_lowercase();
+        assert!(!head.contains("upgrade") && !head.contains("settings"), "{head}");
+    }
+}

@@ -584,7 +584,7 @@ fn a_request_that_outlasts_the_drain_is_told_of_by_the_exit_status() {
     let (status, _, said) = guard.end();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(
-        said.contains("the time for draining is over: 1 exchanges were cut"),
+        said.contains("the time for draining is over: 1 exchange was cut"),
         "{said}"
     );
 }
@@ -792,4 +792,38 @@ fn a_key_that_the_user_may_not_read_is_said() {
         said.contains("Permission denied") && said.contains("(as user nobody"),
         "{said}"
     );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_log_that_root_made_is_written_by_the_user_after_a_handover() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let backend = Backend::start();
+    let folder = Folder::new();
+    fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let log = folder.path("log").to_str().unwrap().to_owned();
+    let mut guard = Running::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--to",
+        &backend.url(),
+        "--user",
+        "nobody",
+        "--log",
+        &log,
+    ]);
+    let address = guard.address();
+    assert!(get(address, "/").ends_with("hello"));
+    guard.signal(Signal::SIGUSR2);
+    let line = guard.says("answers from now on");
+    let other: i32 = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    guard.other = Some(other);
+    assert_eq!(guard.end().0.code(), Some(0));
+    assert!(get(address, "/").ends_with("hello"));
+    let written = || fs::read_to_string(&log).unwrap().lines().count();
+    let began = Instant::now();
+    while written() < 2 && began.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(written(), 2);
 }

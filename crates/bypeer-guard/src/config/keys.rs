@@ -278,6 +278,17 @@ pub static KEYS: &[Key] = &[
         }
     ),
     key!(
+        "client.trusted",
+        "client-trusted",
+        Kind::Bool,
+        "false",
+        "Clients are proxies: pass on what they say of X-Forwarded-Proto, X-Forwarded-Host and the like",
+        |settings, value| {
+            settings.config.client.trusted = value == Value::Bool(true);
+            Ok(())
+        }
+    ),
+    key!(
         "upstream.version",
         "upstream-version",
         Kind::Choice(&["1.1", "2"]),

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::Exchange;
 use super::request_body::RequestBody;
+use super::{Exchange, fields};
 use crate::failure::Failure;
 use crate::upstream::ResponseBody;
 
@@ -113,7 +113,10 @@ impl Body for AnswerBody {
             Source::Empty => None,
         };
         match result {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    fields::strip_trailers(trailers);
+                }
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 if let Some(exchange) = &self.exchange {
                     exchange.handed_over(bytes);

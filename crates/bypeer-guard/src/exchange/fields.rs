@@ -3,6 +3,9 @@
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
+use super::forwarded;
+
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -17,6 +20,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
             strip_listed(headers, &list);
         }
     }
+    headers.remove(HTTP2_SETTINGS);
     headers.remove(KEEP_ALIVE);
     headers.remove(PROXY_CONNECTION);
     headers.remove(header::TRANSFER_ENCODING);
@@ -41,13 +45,55 @@ fn strip_listed(headers: &mut HeaderMap, list: &HeaderValue) {
             header::COOKIE,
             header::SET_COOKIE,
             header::CACHE_CONTROL,
-            header::FORWARDED,
             header::VIA,
         ];
-        if !kept.contains(&name) && !name.as_str().starts_with("x-forwarded-") {
+        if !kept.contains(&name) && !forwarded::is_claim(&name) {
             headers.remove(name);
         }
     }
+}
+
+/// Takes out of a trailer section what must not be in one (RFC 9110, section 6.5.1): what frames or routes a message, says who sends it, or
+/// how it is to be read. Servers that merge trailers into the head would believe it, and nobody on the way has checked it there.
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers);
+    for name in [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::HOST,
+        header::MAX_FORWARDS,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::RANGE,
+        header::SET_COOKIE,
+        header::TE,
+        header::TRAILER,
+        header::VIA,
+        header::WWW_AUTHENTICATE,
+    ] {
+        trailers.remove(name);
+    }
+    while let Some(name) = trailers.keys().find(|name| forwarded::is_claim(name)).cloned() {
+        trailers.remove(name);
+    }
+}
+
+/// Whether a switch to what is asked for may be passed on. Not to another HTTP, or to TLS with HTTP in it: requests in such a tunnel
+/// (`h2c`; RFC 9113 took it out of HTTP) would reach the server unseen.
+pub(super) fn may_be_tunnelled(upgrade: &HeaderValue) -> bool {
+    let is_http = |protocol: &str| {
+        let name = protocol.split('/').next().unwrap_or_default().trim();
+        ["h2c", "h2", "http", "tls"]
+            .iter()
+            .any(|http| name.eq_ignore_ascii_case(http))
+    };
+    upgrade.to_str().is_ok() && !tokens(upgrade).any(is_http)
 }
 
 /// Whether one of the lists of this name has the token.

@@ -3,6 +3,7 @@
 mod answer_body;
 mod drain;
 mod fields;
+mod forwarded;
 mod refusal;
 mod request;
 mod request_body;
@@ -139,6 +140,7 @@ impl Exchange {
         let (mut parts, body) = response.into_parts();
         let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
         response::rewrite(&mut parts, &body, method, version, keeps, &self, settings);
+        self.client.answers();
         self.account.borrow_mut().status = Some(parts.status);
         if settings.config.proxy_status {
             let said = proxy_status::of_answer(&self.account.borrow());
@@ -148,6 +150,7 @@ impl Exchange {
     }
 
     fn switch(self, mut head: Response<()>, server: crate::upstream::Tunnel) -> Response<AnswerBody> {
+        self.client.answers();
         self.account.borrow_mut().status = Some(head.status());
         response::rewrite_switch(head.headers_mut());
         let client = self.client.clone();
@@ -179,6 +182,7 @@ impl Exchange {
 
     fn say(self, refused: Refused, version: Version, keeps: bool) -> Response<AnswerBody> {
         let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
+        self.client.answers();
         self.account.borrow_mut().status = Some(refused.status);
         let (mut response, text) = refused.response();
         *response.version_mut() = response::spoken(version);
@@ -233,9 +237,7 @@ impl Exchange {
     /// Why it ends before its answer does.
     pub(crate) fn why_cut(&self) -> Failure {
         match &self.turn {
-            Some(turn) if turn.is_cancelled() => {
-                Failure::Request("the client took nothing of its answer for too long".to_owned())
-            }
+            Some(turn) if turn.is_cancelled() => Failure::ClientStalled,
             _ => self.client.why_cut(),
         }
     }
@@ -265,7 +267,9 @@ impl Drop for Exchange {
         if !self.over {
             {
                 let why = self.why_cut();
-                self.account.borrow_mut().failure.get_or_insert(why);
+                let mut account = self.account.borrow_mut();
+                account.failure.get_or_insert(why);
+                account.status = account.status.or(self.client.told());
             }
             self.end();
         }

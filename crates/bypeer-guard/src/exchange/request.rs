@@ -2,21 +2,17 @@
 
 use std::rc::Rc;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, Request, StatusCode, Uri, Version};
 
-use super::fields;
 use super::refusal::Refused;
 use super::request_body::RequestBody;
+use super::{fields, forwarded};
 use crate::config::UpstreamVersion;
 use crate::front::Client;
 use crate::worker::Settings;
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Refuses what must not be passed on. `has_length`: there was a `Content-Length` in its head, whatever hyper made of it.
 pub(super) fn check(
@@ -157,7 +153,7 @@ pub(super) fn rewrite(request: Request<RequestBody>, client: &Client, settings: 
     let headers = &mut parts.headers;
     let upgrade = match parts.version {
         Version::HTTP_11 if fields::has_token(headers, header::CONNECTION, "upgrade") => {
-            headers.remove(header::UPGRADE)
+            headers.remove(header::UPGRADE).filter(fields::may_be_tunnelled)
         }
         _ => None,
     };
@@ -177,7 +173,7 @@ pub(super) fn rewrite(request: Request<RequestBody>, client: &Client, settings: 
     if parts.version == Version::HTTP_2 {
         join_cookies(headers);
     }
-    say_where_it_comes_from(headers, client);
+    forwarded::say(headers, client, settings.config.client.trusted);
     headers.append(
         header::VIA,
         HeaderValue::from_static(match parts.version {
@@ -208,37 +204,5 @@ fn join_cookies(headers: &mut HeaderMap) {
         .join(&b"; "[..]);
     if let Ok(joined) = HeaderValue::try_from(joined) {
         headers.insert(header::COOKIE, joined);
-    }
-}
-
-/// To the list of `X-Forwarded-For` the client is added. Scheme and host are said unless a proxy before has said them.
-fn say_where_it_comes_from(headers: &mut HeaderMap, client: &Client) {
-    match headers.entry(X_FORWARDED_FOR) {
-        header::Entry::Vacant(entry) => {
-            entry.insert(client.forwarded_for().clone());
-        }
-        header::Entry::Occupied(mut entry) => {
-            let mut list = Vec::new();
-            for value in entry.iter() {
-                list.extend_from_slice(value.as_bytes());
-                list.extend_from_slice(b", ");
-            }
-            list.extend_from_slice(client.forwarded_for().as_bytes());
-            if let Ok(list) = HeaderValue::try_from(list) {
-                entry.insert(list);
-            }
-        }
-    }
-    if let header::Entry::Vacant(entry) = headers.entry(X_FORWARDED_PROTO) {
-        entry.insert(HeaderValue::from_static(if client.tls.get() {
-            "https"
-        } else {
-            "http"
-        }));
-    }
-    if !headers.contains_key(X_FORWARDED_HOST)
-        && let Some(host) = headers.get(header::HOST).cloned()
-    {
-        headers.insert(X_FORWARDED_HOST, host);
     }
 }

@@ -10,8 +10,8 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::drain;
 use super::refusal::Refused;
+use super::{drain, fields};
 use crate::failure::Failure;
 use crate::front::Client;
 use crate::worker::{Millis, Settings};
@@ -147,7 +147,10 @@ impl Begun {
             Poll::Ready(Some(Err(state.failure(trouble, error))))
         };
         match result {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    fields::strip_trailers(trailers);
+                }
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 state.bytes.set(state.bytes.get() + bytes);
                 if !state.limit_is_off.get() && state.limit.is_some_and(|limit| state.bytes.get() > limit) {
@@ -214,7 +217,6 @@ impl BodyState {
             && !self.is_unasked_for()
             && matches!(self.trouble.get(), None | Some(Trouble::TooLarge))
             && !self.client.is_broken()
-            && !self.client.http2.get()
     }
 
     /// It is not for anybody from here on: its size does not matter any more.

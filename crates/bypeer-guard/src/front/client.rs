@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use lingering::Transport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -50,6 +50,10 @@ pub(crate) struct Client {
     flushed: Cell<bool>,
     /// The last answer was given to hyper, whole or not.
     answered: Cell<bool>,
+    /// The answer to the last request was begun.
+    answering: Cell<bool>,
+    /// What it was told in place of an answer when it was broken off.
+    told: Cell<Option<StatusCode>>,
     /// Exchanges that run, and bodies that are drained.
     running: Cell<u32>,
     /// The peer's reset was seen.
@@ -118,6 +122,8 @@ impl Client {
             blocked: Cell::new(false),
             flushed: Cell::new(true),
             answered: Cell::new(false),
+            answering: Cell::new(false),
+            told: Cell::new(None),
             running: Cell::new(0),
             broken: Cell::new(false),
             announced: Cell::new(false),
@@ -199,6 +205,7 @@ impl Client {
         self.requests.set(self.requests.get() + 1);
         self.flushed.set(false);
         self.answered.set(false);
+        self.answering.set(false);
         self.enter();
         self.look.take()
     }
@@ -221,6 +228,26 @@ impl Client {
             self.enter_phase(Phase::Idle);
         }
         self.worker.totals.exchange_ended();
+    }
+
+    /// The answer's head is made.
+    pub(crate) fn answers(&self) {
+        self.answering.set(true);
+    }
+
+    /// Whether it waits for an answer of which it has nothing.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.phase.get() == Phase::Exchange && !self.answering.get() && !self.blocked.get()
+    }
+
+    /// It was told this in place of an answer.
+    pub(crate) fn tell(&self, status: StatusCode) {
+        self.told.set(Some(status));
+    }
+
+    /// What it was told in place of an answer.
+    pub(crate) fn told(&self) -> Option<StatusCode> {
+        self.told.get()
     }
 
     /// Bytes of the answer were given to hyper.
@@ -247,8 +274,8 @@ impl Client {
     /// Why an exchange ends before its answer does.
     pub(crate) fn why_cut(&self) -> Failure {
         match self.broken_off.get() {
-            Some(Why::Silence) => Failure::Request("the client took nothing of its answer for too long".to_owned()),
-            Some(Why::DrainEnded) => Failure::Other(io::Error::other("the time for draining was over")),
+            Some(Why::Silence) => Failure::ClientStalled,
+            Some(Why::DrainEnded) => Failure::DrainEnded,
             None if !self.worker.is_running() => Failure::Other(io::Error::other("the guard was stopped")),
             _ => Failure::ClientGone,
         }

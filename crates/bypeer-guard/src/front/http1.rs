@@ -21,6 +21,11 @@ const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nC
     Content-Length: 50\r\nProxy-Status: bypeer; error=http_request_error\r\n\r\n\
     The head of the request was not received in time.\n";
 
+/// To a client whose request still runs when the time for draining is over.
+const LEAVING: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+    Content-Length: 83\r\nProxy-Status: bypeer; error=proxy_internal_error; details=\"the proxy is being stopped\"\r\n\r\n\
+    503 Service Unavailable: the proxy is being stopped, and the server may have acted\n";
+
 /// Bytes that are read at once, and that wait to be written, at most.
 const BUFFER: usize = 64 << 10;
 /// hyper's least.
@@ -78,7 +83,13 @@ pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
             }
             Why::HeadTime
         }
-        End::Broken(why) => why,
+        End::Broken(why) => {
+            if why == Why::DrainEnded && client.is_unanswered() {
+                client.tell(StatusCode::SERVICE_UNAVAILABLE);
+                client.close(LEAVING);
+            }
+            why
+        }
         End::Over(Ok(())) => {
             if let Some(switched) = client.switched.take() {
                 let stream = client.stream.take().and_then(ClientLingering::into_inner);

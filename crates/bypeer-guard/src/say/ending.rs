@@ -14,7 +14,7 @@ pub enum Ending {
     Failed,
     /// The server's answer broke off after the client had a part of it.
     Cut,
-    /// The client went away before it had the answer.
+    /// The client went away before it had the answer, or did not read it.
     ClientGone,
     /// The request itself could not be taken: it was not whole, or too slow.
     Refused,
@@ -47,7 +47,7 @@ impl Ending {
             None if account.attempts.iter().any(|attempt| attempt.failure.is_some()) => Ending::Saved(How::Retry),
             None if account.attempts.iter().any(|attempt| attempt.send_failed) => Ending::Saved(How::ReadOn),
             None => Ending::Answered,
-            Some(Failure::ClientGone) => Ending::ClientGone,
+            Some(Failure::ClientGone | Failure::ClientStalled) => Ending::ClientGone,
             Some(Failure::Request(_)) => Ending::Refused,
             Some(failure) if account.status.is_none_or(|status| status == failure.status()) => Ending::Failed,
             Some(_) => Ending::Cut,

@@ -44,14 +44,17 @@ const ON_THE_SERVER: &str =
     "`bypeer watch` on the server's machine: it names the process, the call and the kernel's reason";
 
 /// What an exchange shows. Empty for nearly all. `behind`: the server as it is configured, for failures before there was a connection.
-pub fn found(account: &Account, behind: &str) -> Vec<Found> {
+pub fn found(account: &Account, behind: impl Fn() -> String) -> Vec<Found> {
     let ending = Ending::of(account);
     let saved = matches!(ending, Ending::Answered | Ending::Saved(_));
     let mut found = Vec::new();
     for (attempt, failure) in failures(account) {
-        let of_server = !matches!(failure, Failure::ClientGone | Failure::Request(_));
+        let of_server = !matches!(
+            failure,
+            Failure::ClientGone | Failure::ClientStalled | Failure::Request(_)
+        );
         found.extend(of_failure(account, attempt, failure, saved).map(|found| Found {
-            server: found.server.or_else(|| of_server.then(|| behind.to_owned())),
+            server: found.server.or_else(|| of_server.then(&behind)),
             ..found
         }));
     }

@@ -44,7 +44,12 @@ pub struct Target(Kind);
 #[derive(Debug)]
 enum Kind {
     Stdout,
-    File { file: File, path: PathBuf },
+    File {
+        file: File,
+        path: PathBuf,
+        /// It was not there before.
+        made: bool,
+    },
 }
 
 impl Target {
@@ -58,8 +63,24 @@ impl Target {
     /// # Errors
     /// It cannot be opened.
     pub fn file(path: PathBuf) -> io::Result<Target> {
-        let file = open(&path)?;
-        Ok(Target(Kind::File { file, path }))
+        // `O_EXCL` follows no link: what was made is this file, wherever somebody else may have put links.
+        let (file, made) = match OpenOptions::new().append(true).create_new(true).open(&path) {
+            Ok(file) => (file, true),
+            Err(_) => (open(&path)?, false),
+        };
+        Ok(Target(Kind::File { file, path, made }))
+    }
+
+    /// Gives the file to the user that the process becomes, if it was made here: the next process is started as that user, and opens it.
+    /// A file that was there already keeps its owner: it may be another one than it seems.
+    ///
+    /// # Errors
+    /// This process may not.
+    pub fn give_to(&self, user: u32, group: u32) -> io::Result<()> {
+        match &self.0 {
+            Kind::File { file, made: true, .. } => std::os::unix::fs::fchown(file, Some(user), Some(group)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -190,7 +211,7 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        let Kind::File { file, path } = &mut self.target else {
+        let Kind::File { file, path, .. } = &mut self.target else {
             return;
         };
         match open(path) {

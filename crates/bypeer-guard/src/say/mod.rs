@@ -170,6 +170,7 @@ impl fmt::Display for Notice {
             Notice::Reloaded => f.write_str("the new configuration is in use"),
             Notice::Draining => f.write_str("no new clients are accepted; those that are connected are told to leave"),
             Notice::DrainEnded { cut: 0 } => f.write_str("drained: no exchange was cut"),
+            Notice::DrainEnded { cut: 1 } => f.write_str("the time for draining is over: 1 exchange was cut"),
             Notice::DrainEnded { cut } => write!(f, "the time for draining is over: {cut} exchanges were cut"),
         }
     }

@@ -14,10 +14,11 @@ use super::found::{Found, found};
 use super::log::AccessLog;
 use super::metrics::Metrics;
 use super::record;
-use super::tally::Tally;
-use super::{Change, Notice, Refusal, Sink};
+use super::tally::{Tally, is_told};
+use super::{Change, Ending, Notice, Refusal, Sink};
 use crate::account::Account;
 use crate::config::Upstream;
+use crate::failure::Failure;
 use crate::upstream::Event;
 
 /// Takes a line for whoever runs the guard.
@@ -29,7 +30,9 @@ pub struct Reporter {
     metrics: Arc<Metrics>,
     tally: Tally,
     /// The server behind, as it is configured.
-    behind: String,
+    behind: Mutex<String>,
+    /// Failures for which no cause is named, by their kind.
+    unnamed: Mutex<Vec<(Discriminant<Failure>, u64)>>,
     /// Where lines for people go.
     tell: Tell,
     /// When notices that repeat themselves were said last.
@@ -58,18 +61,22 @@ impl Reporter {
             log,
             metrics,
             tally: Tally::default(),
-            behind: behind(upstream),
+            behind: Mutex::default(),
+            unnamed: Mutex::default(),
             tell,
             idle: AtomicU64::new(0),
             said: Mutex::default(),
         };
-        reporter.expect_idle(upstream.idle);
+        reporter.expect(upstream);
         reporter
     }
 
-    /// What `upstream.idle` says from now on.
-    pub fn expect_idle(&self, idle: Option<Duration>) {
-        let millis = idle.map_or(0, |idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+    /// The server behind from now on, and what `upstream.idle` says of it.
+    pub fn expect(&self, upstream: &Upstream) {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = behind(upstream);
+        let millis = upstream
+            .idle
+            .map_or(0, |idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
         self.idle.store(millis, Relaxed);
     }
 
@@ -124,6 +131,47 @@ impl Reporter {
         again
     }
 
+    fn behind(&self) -> String {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Names that are not found, certificates, timeouts: no cause of `explain` is behind them, and whoever runs the guard must know of them.
+    fn tell_unnamed(&self, account: &Account) {
+        let Some(failure) = account.failure.as_ref() else {
+            return;
+        };
+        if matches!(failure, Failure::DrainEnded) {
+            return;
+        }
+        let kind = discriminant(failure);
+        let count = {
+            let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+            match unnamed.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, count)) => {
+                    *count += 1;
+                    *count
+                }
+                None => {
+                    unnamed.push((kind, 1));
+                    1
+                }
+            }
+        };
+        if !is_told(count) {
+            return;
+        }
+        let server = match account.attempts.last() {
+            Some(attempt) => attempt.to.to_string(),
+            None => self.behind(),
+        };
+        let times = if count == 1 {
+            String::new()
+        } else {
+            format!(", {count} times so far")
+        };
+        (self.tell)(&format!("{server}: {failure}{times}"));
+    }
+
     fn tell_of(&self, found: &Found, count: u64) {
         let server = found
             .server
@@ -155,7 +203,7 @@ fn behind(upstream: &Upstream) -> String {
 
 impl Sink for Reporter {
     fn exchange(&self, account: &Account) {
-        let found = found(account, &self.behind);
+        let found = found(account, || self.behind());
         let ended = account.ended.unwrap_or_else(Instant::now);
         self.metrics
             .exchange(account, &found, ended.saturating_duration_since(account.began));
@@ -163,6 +211,9 @@ impl Sink for Reporter {
             if let Some(count) = self.tally.add(account, found) {
                 self.tell_of(found, count);
             }
+        }
+        if found.is_empty() && matches!(Ending::of(account), Ending::Failed | Ending::Cut) {
+            self.tell_unnamed(account);
         }
         self.line(|line| record::write_exchange(line, account, &found));
     }

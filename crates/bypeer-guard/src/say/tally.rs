@@ -11,7 +11,8 @@ use crate::account::Account;
 
 /// Kinds of findings that are kept: causes times servers, and no more.
 const MOST: usize = 256;
-/// Bytes of a path in an example.
+/// Bytes of a method, and of a path, in an example.
+const LONGEST_METHOD: usize = 32;
 const LONGEST_PATH: usize = 200;
 
 /// What was found so far.
@@ -67,9 +68,7 @@ impl Tally {
         if found.confidence > kind.surest.confidence {
             kind.surest = found.clone();
         }
-        let is_power_of_ten =
-            |count: u64| std::iter::successors(Some(1_u64), |power| power.checked_mul(10)).any(|power| power == count);
-        is_power_of_ten(kind.count).then_some(kind.count)
+        is_told(kind.count).then_some(kind.count)
     }
 
     /// All kinds: the surest first, of those the most frequent first.
@@ -95,8 +94,15 @@ impl Tally {
     }
 }
 
+/// Whether the so manieth of a kind is told of: the first, and each tenfold.
+pub(super) fn is_told(count: u64) -> bool {
+    std::iter::successors(Some(1_u64), |power| power.checked_mul(10)).any(|power| power == count)
+}
+
 fn example(account: &Account) -> String {
     let path = account.path.split('?').next().unwrap_or_default();
     let path = &path[..path.floor_char_boundary(LONGEST_PATH)];
-    format!("{} {path}", account.method)
+    let method = account.method.as_str();
+    let method = &method[..method.floor_char_boundary(LONGEST_METHOD)];
+    format!("{method} {path}")
 }

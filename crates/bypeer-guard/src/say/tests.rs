@@ -62,7 +62,7 @@ fn with(attempts: Vec<Attempt>, failure: Option<Failure>, status: u16) -> Accoun
 }
 
 fn found_in(account: &Account) -> Vec<Found> {
-    found(account, "http://app:8000")
+    found(account, || "http://app:8000".to_owned())
 }
 
 /// The one thing that is found.
@@ -247,6 +247,30 @@ fn a_failure_that_stands_in_both_places_counts_once() {
         reset: false,
     };
     assert_eq!(Ending::of(&with(vec![attempt(None)], Some(cut), 200)), Ending::Cut);
+    let unread = with(vec![attempt(None)], Some(Failure::ClientStalled), 200);
+    assert_eq!(Ending::of(&unread), Ending::ClientGone);
+    assert!(found_in(&unread).is_empty(), "it is not the server's doing");
+}
+
+#[test]
+fn after_a_reload_the_server_is_the_new_one() {
+    let (reporter, said) = reporter(None, None);
+    let refused = || with(Vec::new(), Some(Failure::Refused), 502);
+    for port in [8001, 8002] {
+        reporter.expect(&crate::config::Upstream {
+            to: vec![crate::config::Destination {
+                host: "app".to_owned(),
+                port,
+                tls: false,
+                unix: None,
+            }],
+            ..Default::default()
+        });
+        (0..9).for_each(|_| reporter.exchange(&refused()));
+    }
+    let said = said.lock().unwrap();
+    assert!(said[0].contains(" at http://app:8001: "), "{said:#?}");
+    assert!(said[1].contains(" at http://app:8002: "), "{said:#?}");
 }
 
 fn reporter(log: Option<AccessLog>, idle: Option<Duration>) -> (Reporter, Arc<Mutex<Vec<String>>>) {
@@ -273,6 +297,40 @@ fn a_kind_is_told_of_at_the_first_and_then_at_each_tenfold() {
             .starts_with("likely upstream-no-response-close at 127.0.0.1:8000: the server closed a fresh connection")
     );
     assert!(said[2].ends_with(", 100 times so far"));
+}
+
+#[test]
+fn the_example_of_a_finding_is_short() {
+    let (reporter, _) = reporter(None, None);
+    let mut account = with(vec![attempt(None)], Some(Failure::ClosedUnanswered), 502);
+    account.method = Method::from_bytes(&[b'X'; 3000]).unwrap();
+    reporter.exchange(&account);
+    let example = reporter.tally().kinds()[0].example.clone();
+    assert_eq!(example, format!("{} {}", "X".repeat(32), account.path));
+}
+
+#[test]
+fn a_failure_without_a_cause_is_told_of_as_well() {
+    let (reporter, said) = reporter(None, None);
+    let timeout = with(vec![attempt(None)], Some(Failure::AnswerTimeout), 504);
+    let certificate = with(
+        Vec::new(),
+        Some(Failure::Certificate("its issuer is not known".to_owned())),
+        502,
+    );
+    (0..12).for_each(|_| reporter.exchange(&timeout));
+    reporter.exchange(&certificate);
+    reporter.exchange(&with(vec![attempt(None)], Some(Failure::DrainEnded), 503));
+    reporter.exchange(&with(Vec::new(), Some(Failure::Request("x".to_owned())), 400));
+    let said = said.lock().unwrap();
+    assert_eq!(
+        *said,
+        [
+            "127.0.0.1:8000: the server did not answer in time",
+            "127.0.0.1:8000: the server did not answer in time, 10 times so far",
+            ": the certificate of the server is not trusted: its issuer is not known",
+        ]
+    );
 }
 
 #[test]

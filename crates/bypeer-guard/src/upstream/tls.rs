@@ -83,6 +83,11 @@ pub fn handshake_failure(error: io::Error) -> Failure {
 fn certificate_words(reason: &rustls::CertificateError) -> String {
     match reason {
         rustls::CertificateError::UnknownIssuer => "its issuer is not known".to_owned(),
+        // What webpki says of it does not come as a value of its own.
+        other if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it is an authority's own certificate (CA:TRUE, as `openssl req -x509` makes them): let the server have one with CA:FALSE"
+                .to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -39,6 +39,11 @@ impl Becomes {
         }
     }
 
+    /// Its numbers: user and group.
+    pub(super) fn numbers(&self) -> (u32, u32) {
+        (self.uid.as_raw(), self.gid.as_raw())
+    }
+
     /// Becomes it. Everything afterwards, and every thread that is there or will be, has no more rights than that user.
     pub(super) fn become_it(&self) -> anyhow::Result<()> {
         let is_it = geteuid() == self.uid;

@@ -70,7 +70,14 @@ pub(super) fn run(arguments: &arguments::Guard, told: Told) -> anyhow::Result<Ex
         Err(error) => return Ok(trouble(&trouble::words(&error))),
     };
     match &becomes {
-        Some(becomes) => becomes.become_it()?,
+        Some(becomes) => {
+            if let Some(log) = log.as_ref().filter(|_| nix::unistd::geteuid().is_root()) {
+                let (user, group) = becomes.numbers();
+                log.give_to(user, group)
+                    .with_context(|| format!("the log cannot be given to {becomes}"))?;
+            }
+            becomes.become_it()?
+        }
         None if nix::unistd::geteuid().is_root() => {
             say("careful: this runs as root; --user names whom to become once the sockets are open")
         }
@@ -234,7 +241,7 @@ impl Running<'_> {
                         "{key} is another now, and stays as it was until a handover (SIGUSR2) or a restart"
                     ));
                 }
-                self.reporter.expect_idle(told.settings.config.upstream.idle);
+                self.reporter.expect(&told.settings.config.upstream);
                 // What needs a restart is compared with what is in use.
                 self.settings.config.upstream = told.settings.config.upstream;
             }

@@ -284,17 +284,24 @@ struct Certified {
 }
 
 fn certify(name: &str) -> Certified {
-    let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    certify_as(name, rcgen::IsCa::NoCa)
+}
+
+fn certify_as(name: &str, is_ca: rcgen::IsCa) -> Certified {
+    let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+    params.is_ca = is_ca;
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&signing_key).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
     let server = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
     let authority = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(authority.path(), certified.cert.pem()).unwrap();
+    std::fs::write(authority.path(), certificate.pem()).unwrap();
     Certified {
         server: Arc::new(server),
         authority,
@@ -437,6 +444,14 @@ fn certificates_that_are_not_trusted_are_refused() {
         let authority = elsewhere.authority.path().to_owned();
         let client = tls_client(&server, |upstream| upstream.authority = Some(authority));
         assert!(matches!(client.get().await, Err(Failure::Certificate(_))));
+        // An authority's own.
+        let authority = certify_as("127.0.0.1", rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        let server = serve_tls(&authority).await;
+        let client = tls_client(&server, |upstream| {
+            upstream.authority = Some(authority.authority.path().to_owned())
+        });
+        let failure = client.get().await.unwrap_err();
+        assert!(failure.to_string().contains("CA:FALSE"), "{failure}");
         // Where that does not matter.
         let client = tls_client(&server, |upstream| upstream.insecure = true);
         assert_eq!(client.get().await.unwrap().body, b"ok");
