@@ -55,7 +55,8 @@ pub struct Attempt {
     pub idle: Option<Duration>,
     /// From the first byte of the request written to the first byte of the answer.
     pub first_byte: Option<Duration>,
-    /// An error on sending that did not keep the answer from coming: the answer was saved.
+    /// An error on sending that did not keep the answer from coming: the answer was saved. Also a reset that came while the rest of the
+    /// request was held back, as the answer did not want it.
     pub send_failed: bool,
     /// Bytes behind the answer that no request had asked for. The connection was given up.
     pub surplus: usize,

@@ -178,6 +178,23 @@ impl Connection {
         false
     }
 
+    /// Whether there is something to read, or an end to be seen, that the event loop may not have told of yet. One system call.
+    pub fn is_answered(&self) -> bool {
+        self.stream.socket().peek() != Held::Nothing
+    }
+
+    /// Whether the server's end of stream was sent before the first of the last `count` bytes had come to it: it had closed before there was
+    /// a request. Asked when that end was read.
+    ///
+    /// Each segment acknowledges all that came before it, so the FIN would have. Not so a reset: Linux looks at no acknowledgment in that.
+    /// Not known with TLS, whose records are other bytes than these.
+    pub fn had_ended_before(&self, count: u64) -> bool {
+        match &self.stream {
+            Stream::Plain(socket) => socket.unacknowledged().is_some_and(|bytes| bytes >= count),
+            Stream::Tls(_) => false,
+        }
+    }
+
     /// What it holds although nothing was asked of it. One system call.
     pub fn peek(&self) -> Held {
         match self.input.len() {

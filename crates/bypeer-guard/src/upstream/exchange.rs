@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::framing::{Decoded, Decoder};
 use super::head::{self, HeadReader, ResponseHead};
 use super::sending::{Sending, Source, Waits};
-use super::stream::is_reset;
+use super::stream::{Held, is_reset};
 use super::streaming::{Piece, Streaming};
 use super::worker::Worker;
 use crate::account::{Attempt, SharedAccount};
@@ -26,6 +26,8 @@ use crate::failure::Failure;
 const LEAVE: Duration = Duration::from_secs(1);
 /// How long a small body is held until it is whole; then it is passed on as it comes.
 const HELD: Duration = Duration::from_secs(5);
+/// How long the rest of a request is held back while nothing more comes of an answer that seems not to want it: the server may be waiting.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Interim answers (1xx) before the final one.
 const INTERIM_MOST: u32 = 100;
 
@@ -117,13 +119,9 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         }
     }
 
-    /// Sends, and reads until the final answer's head is there.
+    /// Sends, and reads until the final answer's head is there. What can be read is read before more is sent.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
         loop {
-            let waits = match self.sending.poll(cx, &mut self.connection) {
-                Ok(waits) => waits,
-                Err(failure) => return Poll::Ready(Err(failure)),
-            };
             if !self.connection.input.is_empty()
                 && let Some(head) = self.read_head()?
             {
@@ -132,29 +130,36 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
                     None => continue,
                 }
             }
-            match self.connection.poll_read(cx, 0) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.ended_unanswered(false))),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.ended_unanswered(is_reset(&error)))),
-                Poll::Ready(Ok(bytes)) => {
-                    if self.sending.wrote == 0 {
-                        self.connection.unsolicited(bytes);
-                        return Poll::Ready(Err(Failure::Unsolicited { bytes }));
-                    }
-                    if self.first_byte.is_none() {
-                        self.first_byte();
-                    }
-                    continue;
-                }
-                Poll::Pending => {}
+            if self.sending.wrote > 0
+                && let Poll::Ready(read) = self.poll_read_head(cx)
+            {
+                read?;
+                continue;
+            }
+            let before = self.sending.wrote;
+            let waits = match self.sending.poll(cx, &mut self.connection, false) {
+                Ok(waits) => waits,
+                Err(failure) => return Poll::Ready(Err(failure)),
+            };
+            if (before == 0 || waits == Waits::Over)
+                && let Poll::Ready(read) = self.poll_read_head(cx)
+            {
+                read?;
+                continue;
             }
             let limits = &self.worker.config;
             let (deadline, late) = match (waits, self.first_byte) {
                 (Waits::Leave, None) => (self.began + LEAVE, None),
                 (Waits::Server(since), None) => (since + limits.silence, Some(Failure::WriteTimeout)),
-                (Waits::Client, None) => return Poll::Pending,
+                (Waits::Client | Waits::Look, None) => return Poll::Pending,
                 (Waits::Over, None) => {
                     let since = *self.silent.get_or_insert_with(Instant::now);
                     (since + limits.answer, Some(Failure::AnswerTimeout))
+                }
+                (Waits::Answer(since), _) if Instant::now() < since + PAUSE => (since + PAUSE, None),
+                (Waits::Answer(_), _) => {
+                    self.sending.resume();
+                    continue;
                 }
                 // A head that began must become whole, however slowly its bytes come.
                 (_, Some(began)) => (began + limits.silence, Some(Failure::BodyTimeout)),
@@ -162,16 +167,36 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             if !self.connection.is_past(cx, deadline) {
                 return Poll::Pending;
             }
-            match late {
-                Some(failure) => return Poll::Ready(Err(failure)),
-                None => self.sending.go_on(),
+            match (late, waits) {
+                (Some(failure), _) => return Poll::Ready(Err(failure)),
+                (None, Waits::Leave) => self.sending.go_on(),
+                (None, _) => {}
             }
         }
+    }
+
+    fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(match ready!(self.connection.poll_read(cx, 0)) {
+            Ok(0) => Err(self.ended_unanswered(false)),
+            Err(error) => Err(self.ended_unanswered(is_reset(&error))),
+            Ok(bytes) if self.sending.wrote == 0 => {
+                self.connection.unsolicited(bytes);
+                Err(Failure::Unsolicited { bytes })
+            }
+            Ok(_) => {
+                if self.first_byte.is_none() {
+                    self.first_byte();
+                }
+                self.sending.heard();
+                Ok(())
+            }
+        })
     }
 
     fn first_byte(&mut self) {
         let now = Instant::now();
         self.first_byte = Some(now);
+        self.sending.pause();
         if let Some(attempt) = self.account.borrow_mut().attempts.last_mut() {
             attempt
                 .first_byte
@@ -188,14 +213,18 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
     fn judge_head(&mut self, head: ResponseHead) -> Result<Option<ResponseHead>, Failure> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return match self.switches {
+                // RFC 9110, section 7.8: what follows our request's head would be taken for the new protocol.
+                true if !self.sending.is_sent() => Err(Failure::Malformed("it switches protocols within a request")),
                 true => Ok(Some(head)),
                 false => Err(Failure::Malformed("it switches protocols, and was not asked to")),
             };
         }
         if !head.status.is_informational() {
             self.keeps &= head.keeps;
+            self.judge_rest(&head);
             return Ok(Some(head));
         }
+        self.sending.unpause();
         self.interim += 1;
         if self.interim > INTERIM_MOST {
             return Err(Failure::Malformed("it has no end of interim answers"));
@@ -210,6 +239,33 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             self.first_byte();
         }
         Ok(None)
+    }
+
+    /// Whether the rest of the request is still sent, now that the final answer has begun.
+    ///
+    /// RFC 9112, section 9.5: one who sees an answer that says that the body is not wanted, and that the server closes, is to cease sending.
+    /// Our side of the stream stays open: the server may take a FIN for a request that is not whole. Where the server keeps the connection,
+    /// or only sends the client elsewhere, the rest waits for as long as the answer makes progress: mostly it is whole at once. All others
+    /// get the rest, also if the server closes: an answer that says so may be made of the body while that comes.
+    fn judge_rest(&mut self, head: &ResponseHead) {
+        let refuses = head.status.is_client_error() || head.status.is_server_error();
+        match (refuses, head.keeps) {
+            (true, false) => self.sending.give_up(),
+            (true, true) => {}
+            (false, false) if head.status.is_redirection() => {}
+            (false, _) => self.sending.unpause(),
+        }
+    }
+
+    /// Sends what may be sent while an answer's body comes. What the client's body does is no longer a reason to fail.
+    pub fn poll_rest(&mut self, cx: &mut Context<'_>) -> Waits {
+        loop {
+            match self.sending.poll(cx, &mut self.connection, true) {
+                Ok(Waits::Answer(since)) if self.connection.is_past(cx, since + PAUSE) => self.sending.resume(),
+                Ok(waits) => return waits,
+                Err(_) => self.sending.give_up(),
+            }
+        }
     }
 
     /// The server's stream ended where an answer should be.
@@ -241,17 +297,14 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             if have >= length {
                 return Poll::Ready(Ok(true));
             }
-            // An answer is there: what the client's body does is no longer a reason to fail.
-            if self.sending.poll(cx, &mut self.connection).is_err() {
-                self.sending.give_up();
-            }
             match self.connection.poll_read(cx, length - have) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.cut(have as u64, Some(length as u64), false))),
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Err(self.cut(have as u64, Some(length as u64), is_reset(&error))));
                 }
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(_)) => self.sending.heard(),
                 Poll::Pending => {
+                    self.poll_rest(cx);
                     return match self.connection.is_past(cx, until) {
                         true => Poll::Ready(Ok(false)),
                         false => Poll::Pending,
@@ -274,7 +327,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
     pub fn fail(self, failure: Failure) -> Failed<B> {
         self.note_failed_send();
         // What the server had not one byte of, it cannot have acted on. Neither if the kernel took none.
-        let unprocessed = self.sending.wrote == 0;
+        let unprocessed = self.sending.wrote == 0 || self.closed_before(&failure);
         Failed {
             failure,
             unprocessed,
@@ -282,6 +335,13 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             source: self.sending.into_source(),
             granted: false,
         }
+    }
+
+    /// Whether the server had closed before any of the request came to it. A FIN and no reset tells of that: what comes to a socket that is
+    /// closed, no process reads, and where only the sending side was closed, there is no answer to be had.
+    fn closed_before(&self, failure: &Failure) -> bool {
+        let by_fin = matches!(failure, Failure::Stale { reset: false } | Failure::ClosedUnanswered);
+        by_fin && self.connection.had_ended_before(self.sending.wrote)
     }
 
     /// Whether this answer, as it begins, says no more than that the connection was idle for too long.
@@ -363,7 +423,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
 
     /// The answer is whole. The connection is kept, if nothing speaks against it.
     pub fn finish(mut self) {
-        self.note_failed_send();
+        let saved = self.note_failed_send();
         let surplus = self.connection.input.len();
         if self.connection.requests > 0 {
             let age = self.connection.age(self.began);
@@ -375,20 +435,25 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             if let Some(attempt) = self.account.borrow_mut().attempts.last_mut() {
                 attempt.surplus = surplus;
             }
-        } else if self.sending.failed().is_some() {
+        } else if saved {
             self.worker.shared.counters.saved.fetch_add(1, Ordering::Relaxed);
         } else if self.keeps && self.sending.is_sent() {
             self.worker.pool.put(self.connection, Instant::now());
         }
     }
 
-    /// Tells that sending failed, if it did.
-    pub fn note_failed_send(&self) {
-        if self.sending.failed().is_some()
-            && let Some(attempt) = self.account.borrow_mut().attempts.last_mut()
-        {
+    /// The server reset the connection while the rest of the request was held back: to go on would have failed.
+    fn was_reset(&self) -> bool {
+        self.sending.is_ceased() && self.connection.peek() == Held::End { reset: true }
+    }
+
+    /// Tells that sending failed, if it did, or would have. Asked once: it takes a reset's error from the socket.
+    pub fn note_failed_send(&self) -> bool {
+        let failed = self.sending.failed().is_some() || self.was_reset();
+        if failed && let Some(attempt) = self.account.borrow_mut().attempts.last_mut() {
             attempt.send_failed = true;
         }
+        failed
     }
 
     /// The connection as a stream of bytes, and what was already read of it.

@@ -95,6 +95,18 @@ pub struct Sending<B> {
     pub wrote: u64,
     /// Since when it takes nothing.
     stuck: Option<Instant>,
+    pause: Pause,
+}
+
+/// Whether the body is held back, because an answer comes that may mean that it is not wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// No answer has begun.
+    Not,
+    /// Since the last that was heard of the answer.
+    Since(Instant),
+    /// Not any more: the server waits for the rest.
+    Over,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +133,10 @@ pub enum Waits {
     Client,
     /// For the socket to take more; since when.
     Server(Instant),
+    /// For what lies in the socket to be read first.
+    Look,
+    /// For the rest of an answer that may make the body needless; since when nothing came of it.
+    Answer(Instant),
 }
 
 impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Sending<B> {
@@ -142,6 +158,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Sending<B> {
             tail: b"",
             wrote: 0,
             stuck: None,
+            pause: Pause::Not,
         }
     }
 
@@ -167,17 +184,60 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Sending<B> {
 
     /// The body, if it can be sent again from its beginning.
     pub fn into_source(self) -> Option<Source<B>> {
-        match self.source {
-            Source::Stream(_) if self.touched => None,
-            source => Some(source),
+        (!self.touched).then_some(self.source)
+    }
+
+    /// An answer has begun: no more is sent until it is known whether it makes the body needless.
+    pub fn pause(&mut self) {
+        if self.pause == Pause::Not && !self.is_over() {
+            self.pause = Pause::Since(Instant::now());
         }
     }
 
-    /// Sends what can be sent. The error is the client's: its body is not whole.
-    pub fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Connection) -> Result<Waits, Failure> {
+    /// More came of the answer.
+    pub fn heard(&mut self) {
+        if let Pause::Since(_) = self.pause {
+            self.pause = Pause::Since(Instant::now());
+        }
+    }
+
+    /// The answer that had begun says nothing against the body: it was an interim one.
+    pub fn unpause(&mut self) {
+        if let Pause::Since(_) = self.pause {
+            self.pause = Pause::Not;
+        }
+    }
+
+    /// The rest is sent whatever is heard.
+    pub fn resume(&mut self) {
+        self.pause = Pause::Over;
+    }
+
+    /// Whether the body was held back or given up because of the answer.
+    pub fn is_ceased(&self) -> bool {
+        matches!(self.pause, Pause::Since(_)) && !self.is_sent() && self.failed().is_none()
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Sent | Phase::Stopped { .. })
+    }
+
+    /// Sends what can be sent, or until there is something to read: what the server says may make the rest needless, and what is sent to one
+    /// that has closed destroys what it said. The error is the client's: its body is not whole.
+    ///
+    /// `unseen`: the first write is not preceded by a look, or an answer without end would keep the request from its end.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+        mut unseen: bool,
+    ) -> Result<Waits, Failure> {
         loop {
-            if let Phase::Sent | Phase::Stopped { .. } = self.phase {
+            if self.is_over() {
                 return Ok(Waits::Over);
+            }
+            if let Pause::Since(since) = self.pause {
+                return Ok(Waits::Answer(since));
             }
             let client = self.phase == Phase::Sending && self.take(cx, connection)?.is_pending();
             if connection.output.is_empty() && self.chunk.is_empty() && self.tail.is_empty() {
@@ -196,10 +256,14 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Sending<B> {
                 }
                 continue;
             }
+            if !unseen && self.touched && self.wrote > 0 && connection.is_answered() {
+                return Ok(Waits::Look);
+            }
             match connection.poll_write(cx, &mut self.chunk, &mut self.tail) {
                 Poll::Ready(Ok(written)) => {
                     self.wrote += written as u64;
                     self.stuck = None;
+                    unseen = false;
                 }
                 Poll::Ready(Err(error)) => self.stop(&error),
                 Poll::Pending => return Ok(self.wait_for_server()),
@@ -207,13 +271,24 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Sending<B> {
         }
     }
 
-    /// No more of the body is sent: an answer is on its way, and the client gives no more.
+    /// No more of the body is sent: an answer is on its way, and the client gives no more, or the server wants no more.
     pub fn give_up(&mut self) {
-        if self.phase != Phase::Sent {
+        if !self.is_over() {
             self.phase = Phase::Stopped {
                 reset: false,
                 failed: false,
             };
+            self.let_go();
+        }
+    }
+
+    /// Lets go of a body that cannot be sent again: what the client still has of it may be thrown away from now on, not only when the
+    /// answer is at its end, which a client that reads nothing before it has sent everything would never let come.
+    fn let_go(&mut self) {
+        if let Source::Stream(_) = self.source {
+            self.touched = true;
+            self.source = Source::None;
+            self.chunk = Bytes::new();
         }
     }
 
@@ -226,6 +301,9 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Sending<B> {
             reset: is_reset(error),
             failed: true,
         };
+        if self.touched {
+            self.let_go();
+        }
     }
 
     /// Takes pieces of the body, until there is one that is sent from where it is, or enough. Pending: the client has no more just now.

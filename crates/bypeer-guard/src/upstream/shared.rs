@@ -46,7 +46,7 @@ pub struct Counters {
     pub retired: AtomicU64,
     /// Connections that were given up because they held bytes that no request had asked for.
     pub unsolicited: AtomicU64,
-    /// Answers that came whole although sending the request had failed.
+    /// Answers that came whole although sending the request had failed, or would have: the server had reset the connection.
     pub saved: AtomicU64,
     next_connection: AtomicU64,
 }

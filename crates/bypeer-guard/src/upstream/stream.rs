@@ -52,6 +52,14 @@ impl Socket {
         }
     }
 
+    /// Bytes that were written and that the peer's TCP did not acknowledge, where that is known: TCP on Linux. Still known after a reset.
+    pub fn unacknowledged(&self) -> Option<u64> {
+        match self {
+            Socket::Tcp(stream) => lingering::unsent(stream),
+            Socket::Unix(_) => None,
+        }
+    }
+
     /// The same, and arranges for the task to be woken when that changes.
     fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<Held> {
         loop {

@@ -45,7 +45,9 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Streaming<B> {
         if self.decoder.is_ended() || !matches!(piece, Some(Ok(_))) {
             let exchange = self.exchange.take();
             match (&piece, exchange) {
-                (Some(Err(_)), Some(exchange)) => exchange.note_failed_send(),
+                (Some(Err(_)), Some(exchange)) => {
+                    exchange.note_failed_send();
+                }
                 (_, Some(exchange)) => exchange.finish(),
                 _ => {}
             }
@@ -69,13 +71,13 @@ fn poll_piece<B: Body<Data = Bytes, Error = Failure> + Unpin>(
     decoder: &mut Decoder,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Piece, Failure>>> {
-    let waits = exchange.sending.poll(cx, &mut exchange.connection).unwrap_or_else(|_| {
-        exchange.sending.give_up();
-        Waits::Over
-    });
     loop {
         match decoder.decode(&mut exchange.connection.input) {
-            Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Piece::Data(data)))),
+            Ok(Decoded::Data(data)) => {
+                // An answer without a pause is no reason for the request not to go on.
+                exchange.poll_rest(cx);
+                return Poll::Ready(Some(Ok(Piece::Data(data))));
+            }
             Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Piece::Trailers(trailers)))),
             Ok(Decoded::End) => return Poll::Ready(None),
             Ok(Decoded::More) => {}
@@ -89,14 +91,15 @@ fn poll_piece<B: Body<Data = Bytes, Error = Failure> + Unpin>(
             Poll::Ready(Err(error)) => Some(error),
             Poll::Ready(Ok(_)) => {
                 exchange.silent = None;
+                exchange.sending.heard();
                 continue;
             }
             Poll::Pending => {
-                let (since, late) = match waits {
+                let (since, late) = match exchange.poll_rest(cx) {
                     // The server may be waiting for what the client has not given.
-                    Waits::Client => return Poll::Pending,
+                    Waits::Client | Waits::Look => return Poll::Pending,
                     Waits::Server(since) => (since, Failure::WriteTimeout),
-                    Waits::Leave | Waits::Over => {
+                    Waits::Leave | Waits::Over | Waits::Answer(_) => {
                         (*exchange.silent.get_or_insert_with(Instant::now), Failure::BodyTimeout)
                     }
                 };

@@ -37,8 +37,8 @@ pub struct Worker {
     /// Connections over HTTP/2.
     pub http2: http2::Connections,
     turn: Cell<usize>,
-    /// Since when every address refuses.
-    refusing: Cell<Option<Instant>>,
+    /// Since when every address refuses, and when that was last so.
+    refusing: Cell<Option<(Instant, Instant)>>,
 }
 
 enum Had {
@@ -171,9 +171,14 @@ impl Worker {
             let Failure::Refused = failure else {
                 return Err(failure);
             };
-            let since = self.refusing.get().unwrap_or_else(Instant::now);
-            self.refusing.set(Some(since));
             let patience = REFUSED_PATIENCE.min(self.config.connect);
+            let now = Instant::now();
+            // What nobody has tried for so long may have been there in the meantime, and be on its way back again.
+            let since = match self.refusing.get() {
+                Some((since, last)) if now.saturating_duration_since(last) <= patience => since,
+                _ => now,
+            };
+            self.refusing.set(Some((since, now)));
             if !self.retries || since.elapsed() + pause > patience {
                 return Err(failure);
             }

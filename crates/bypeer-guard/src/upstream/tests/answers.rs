@@ -557,3 +557,67 @@ fn a_good_bye_on_an_idle_connection_is_no_foreign_answer() {
         assert_eq!(server.connections.get(), 2, "connections are still used again");
     });
 }
+
+/// Heads that parsers read differently (RFC 9112, sections 2.2 and 5.2): none is passed on, and none takes a neighbour's place.
+#[test]
+fn heads_that_could_be_read_in_two_ways_are_refused() {
+    for head in [
+        "HTTP/1.1 200 OK\r\nX-A: a\0b\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-A: a\rContent-Length: 5\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-A: a\r\n folded: b\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n: empty\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX\0: a\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 099 No\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 20 No\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0x1\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551617\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1,\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    ] {
+        run(async move {
+            let server = says(head).await;
+            let client = client(&server);
+            let outcome = client.get().await;
+            assert!(matches!(outcome, Err(Failure::Malformed(_))), "{head:?}: {outcome:?}");
+            assert_eq!(client.upstream.idle(), 0, "{head:?}");
+        });
+    }
+}
+
+/// A client that goes away, at whatever moment, gives its connection back to nobody and its leave to the next.
+#[test]
+fn a_client_that_goes_away_leaves_nothing_behind() {
+    let states = [
+        "",
+        "HTTP/1.1 1",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345",
+        "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n12345",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123",
+        "HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\nX: ",
+        "HTTP/1.1 200 OK\r\n\r\n12345",
+    ];
+    for said in states {
+        for upload in [false, true] {
+            run(async move {
+                let server = says(said).await;
+                let client = client_with(&server, |upstream, _| upstream.most = 1);
+                let (feed, mut body) = TestBody::fed(Some(1 << 20));
+                feed.send(Ok(Frame::data(vec![0; 1000].into()))).unwrap();
+                if !upload {
+                    body = TestBody::none();
+                }
+                let exchange = client.send(Method::POST, body);
+                let gone = tokio::time::timeout(Duration::from_millis(20), exchange).await;
+                assert!(gone.is_err(), "{said:?}");
+                assert_eq!(client.upstream.idle(), 0, "{said:?}");
+                assert_eq!(client.shared.limit.available_permits(), 1, "{said:?}");
+            });
+        }
+    }
+}

@@ -512,3 +512,23 @@ fn what_cannot_work_is_said_before_it_begins() {
     upstream.to[0].host = "name.example".to_owned();
     assert!(Shared::new(&upstream, &retry, Arc::new(())).is_ok());
 }
+
+#[test]
+fn a_server_that_refused_long_ago_gets_its_time_again() {
+    run(async {
+        let (held, address) = nobody();
+        let (mut upstream, retry) = settings(vec![destination(address)]);
+        upstream.connect = Duration::from_millis(400);
+        let client = client_of(&upstream, &retry);
+        assert!(matches!(client.get().await, Err(Failure::Refused)));
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            held.listen(16).unwrap();
+            held.set_nonblocking(true).unwrap();
+            let listener = TcpListener::from_std(held.into()).unwrap();
+            serve_on(listener, |_, peer| peer.answer_all());
+        });
+        assert_eq!(client.get().await.unwrap().body, b"1");
+    });
+}

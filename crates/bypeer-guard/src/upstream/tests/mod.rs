@@ -4,6 +4,7 @@
 
 mod answers;
 mod connections;
+mod early;
 mod http2;
 mod learning;
 mod requests;

@@ -367,7 +367,8 @@ fn an_answer_is_read_behind_a_send_that_failed_and_that_is_told() {
                 client.shared.counters.saved.load(Ordering::Relaxed),
                 u64::from(!reads_all)
             );
-            assert_eq!(client.upstream.idle(), usize::from(reads_all));
+            // The rest was not sent to a server that refuses: it owes that, also where the server would have read it.
+            assert_eq!(client.upstream.idle(), 0);
         });
         server.join().unwrap();
     }
