@@ -1,13 +1,17 @@
 //! `cargo xtask bench explain`: bypeer beside the tools that people use today, on the same captures, in one run. `bench watch`: what
-//! listening costs.
+//! listening costs. `bench guard`: what the guard costs.
 
 mod captures;
+pub mod core;
 mod flow;
+pub mod guard;
 mod measure;
+pub mod median;
 mod packet;
 mod replay;
 mod transfer;
 pub mod watch;
+mod wrk;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,6 +28,8 @@ pub enum Bench {
     Explain(Arguments),
     /// What `bypeer watch` costs traffic that is well, and what becomes of it in a storm of resets.
     Watch(watch::Arguments),
+    /// What `bypeer guard` costs, beside nginx and HAProxy.
+    Guard(guard::Arguments),
 }
 
 /// What to measure, and how often.

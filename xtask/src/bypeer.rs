@@ -37,6 +37,17 @@ pub fn build() -> Result<PathBuf> {
         .context("cargo names no executable")
 }
 
+/// This program, or the release binary.
+///
+/// # Errors
+/// When it is not there, or cargo fails.
+pub fn given(binary: Option<&Path>) -> Result<PathBuf> {
+    match binary {
+        Some(binary) => binary.canonicalize().with_context(|| binary.display().to_string()),
+        None => build(),
+    }
+}
+
 /// What cargo says of an artefact.
 #[derive(Deserialize)]
 struct Message {

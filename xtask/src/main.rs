@@ -1,12 +1,17 @@
-//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `answers`, `hear`, `settings`, `vm`.
+//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `bench guard`, `answers`, `hear`, `settings`, `guard`, `conformance`, `vm`.
 
 mod answers;
 mod bench;
 mod bypeer;
+mod conformance;
+mod guard;
 mod hear;
+mod process;
+mod proxy;
 mod score;
 mod settings;
 mod vm;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -36,6 +41,10 @@ enum Chore {
     Hear(hear::Arguments),
     /// Write docs/settings.md: clients that fail, and what the settings of the probe's card make of it.
     Settings(settings::Arguments),
+    /// Write docs/guard-stories.md: the five stories, directly and through `bypeer guard`, and restarts under load.
+    Guard(guard::Arguments),
+    /// Run public suites of HTTP through `bypeer guard`, or another proxy.
+    Conformance(conformance::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -43,9 +52,12 @@ fn main() -> Result<ExitCode> {
         Chore::Score(arguments) => score::run(&arguments),
         Chore::Bench(bench::Bench::Explain(arguments)) => bench::run(&arguments),
         Chore::Bench(bench::Bench::Watch(arguments)) => bench::watch::run(&arguments),
+        Chore::Bench(bench::Bench::Guard(arguments)) => bench::guard::run(&arguments),
         Chore::Answers(arguments) => answers::run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
         Chore::Hear(arguments) => hear::run(&arguments),
+        Chore::Conformance(arguments) => conformance::run(&arguments),
+        Chore::Guard(arguments) => guard::run(&arguments),
         Chore::Settings(arguments) => settings::run(&arguments),
     }
 }

@@ -2,7 +2,6 @@
 //! the client fails now and then. The probe is asked, the lines of its card are put into the client's source, and they meet again.
 
 mod experiment;
-mod lab;
 mod page;
 
 use std::fs;

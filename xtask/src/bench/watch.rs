@@ -5,7 +5,6 @@
 
 mod account;
 mod attached;
-mod core;
 mod nginx;
 mod paired;
 mod ping_pong;

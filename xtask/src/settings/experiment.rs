@@ -10,7 +10,7 @@ use bypeer_lab::statistics::Rate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::lab::Lab;
+use crate::wire::Lab;
 
 const CLIENT: &str = include_str!("programs/client.go");
 /// Where a setting of `http.Transport` goes in it.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::attached::Attached;
-use super::core::processor_time;
 use super::{Slice, Traffic};
+use crate::bench::core::processor_time;
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 const SLICES: u32 = 12;

@@ -13,8 +13,9 @@ use rustix::process::Pid;
 use tempfile::TempDir;
 use wait4::Wait4;
 
-use super::core::{Core, processor_time};
 use super::{Slice, Traffic};
+use crate::bench::core::{Core, processor_time};
+use crate::bench::wrk::requests;
 
 /// By turns, so that the ports to none of them run out. Not more: together they must stay below net.ipv4.tcp_max_tw_buckets, or the
 /// kernel lets go of connections before their end, and what still comes for them is answered with a reset.
@@ -254,18 +255,6 @@ http {{
     )
 }
 
-/// `  123456 requests in 1.10s, 40.2MB read`
-fn requests(text: &str) -> Option<(u64, Duration)> {
-    let line = text.lines().find(|line| line.contains(" requests in "))?;
-    let (count, rest) = line.trim().split_once(" requests in ")?;
-    let time = rest.split(',').next()?;
-    let seconds: f64 = match time.strip_suffix("ms") {
-        Some(milliseconds) => milliseconds.parse::<f64>().ok()? / 1e3,
-        None => time.strip_suffix('s')?.parse().ok()?,
-    };
-    Some((count.parse().ok()?, Duration::try_from_secs_f64(seconds).ok()?))
-}
-
 /// The third number below `server accepts handled requests`.
 fn requests_of(status: &str) -> Option<u64> {
     let mut lines = status.lines();
@@ -277,17 +266,6 @@ fn requests_of(status: &str) -> Option<u64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_wrk_says() {
-        let text = "Running 1s test @ http://127.0.0.1:1/\n  1 threads and 32 connections\n  52786 requests in 1.10s, 42.23MB read\n";
-        assert_eq!(requests(text).unwrap(), (52786, Duration::from_millis(1100)));
-        assert_eq!(
-            requests("  1 requests in 900.00ms, 1B read").unwrap(),
-            (1, Duration::from_millis(900))
-        );
-        assert!(requests("unable to connect").is_none());
-    }
 
     #[test]
     fn what_nginx_says() {

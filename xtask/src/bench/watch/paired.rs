@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Slice;
+use crate::bench::median::Median;
 
 /// With nothing, and while something listens.
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +31,17 @@ pub struct Ratio {
 impl Ratio {
     /// Of what `cost` says of a slice. At least one pair.
     pub fn of(pairs: &[Pair], cost: impl Fn(&Slice) -> f64) -> Ratio {
-        let ratios = sorted(pairs.iter().map(|pair| cost(&pair.with) / cost(&pair.without)));
-        let without = sorted(pairs.iter().map(|pair| cost(&pair.without)));
-        let rank = rank_below_median(ratios.len());
-        let median = median(&ratios);
+        let of = |values: Vec<f64>| Median::of(values).expect("at least one pair");
+        let ratio = of(pairs
+            .iter()
+            .map(|pair| cost(&pair.with) / cost(&pair.without))
+            .collect());
+        let without = of(pairs.iter().map(|pair| cost(&pair.without)).collect());
         Ratio {
-            per_request: self::median(&without) * median * 1e6,
-            median,
-            low: ratios[rank],
-            high: ratios[ratios.len() - 1 - rank],
+            per_request: without.middle * ratio.middle * 1e6,
+            median: ratio.middle,
+            low: ratio.low,
+            high: ratio.high,
         }
     }
 
@@ -71,49 +74,11 @@ impl fmt::Display for Ratio {
     }
 }
 
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) {
-        f64::midpoint(sorted[middle - 1], sorted[middle])
-    } else {
-        sorted[middle]
-    }
-}
-
-/// From which place on (from 0) and up to which from the end the true median lies with at least 95 %, whatever the distribution: as
-/// many values below it as heads among so many coins. 0 when there are too few values (under 6) to be so sure.
-fn rank_below_median(count: usize) -> usize {
-    let count = count as i32;
-    let mut term = 0.5_f64.powi(count);
-    let mut below = term;
-    let mut rank = 0;
-    while below <= 0.025 {
-        term *= f64::from(count - rank) / f64::from(rank + 1);
-        below += term;
-        rank += 1;
-    }
-    usize::try_from(rank - 1).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    /// Ranks as tables of the sign test have them (which count from 1).
-    #[test]
-    fn the_interval_of_the_median() {
-        for (count, rank) in [(1, 0), (5, 0), (6, 1), (10, 2), (20, 6), (40, 14), (80, 31)] {
-            assert_eq!(rank_below_median(count), usize::saturating_sub(rank, 1), "{count}");
-        }
-    }
 
     #[test]
     fn a_ratio_is_of_neighbours() {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::core::Core;
 use super::{Slice, Traffic};
+use crate::bench::core::Core;
 
 const REQUEST: &[u8] = &[b'r'; 100];
 const RESPONSE: &[u8] = &[b'a'; 1000];

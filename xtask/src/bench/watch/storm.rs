@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
 use super::attached::{Attached, Ended};
-use super::core::processor_time;
+use crate::bench::core::processor_time;
 
 /// Resets a second, and for how long.
 const RISING: [u64; 5] = [1_000, 2_500, 5_000, 10_000, 20_000];

@@ -9,25 +9,25 @@ use anyhow::{Context, Result, ensure};
 const SCENARIO: &str = include_str!("wire.toml");
 
 /// A folder that both programs work in.
-pub(super) struct Lab<'a> {
+pub(crate) struct Lab<'a> {
     binary: &'a Path,
     delay: &'static str,
     folder: tempfile::TempDir,
 }
 
 impl<'a> Lab<'a> {
-    pub(super) fn new(binary: &'a Path, delay: &'static str) -> Result<Lab<'a>> {
+    pub(crate) fn new(binary: &'a Path, delay: &'static str) -> Result<Lab<'a>> {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("wire.toml"), SCENARIO)?;
         Ok(Lab { binary, delay, folder })
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Starts the server, then the client, and gives what the client printed. Each pair meets with a server of its own.
-    pub(super) fn meet(&self, server: &str, client: &str) -> Result<String> {
+    pub(crate) fn meet(&self, server: &str, client: &str) -> Result<String> {
         let said = self.folder().join("said");
         let output = Command::new(self.binary)
             .args(["lab", "run", "wire.toml", "--rounds", "1"])
