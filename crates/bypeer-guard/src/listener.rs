@@ -77,6 +77,7 @@ fn bind(one: &Listen, all: &[Listen]) -> io::Result<TcpListener> {
 fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
+    socket.set_linger(None)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AGAIN))
 }
 

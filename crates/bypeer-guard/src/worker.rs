@@ -106,6 +106,8 @@ pub(crate) struct Worker {
     settings: RefCell<Rc<Settings>>,
     clients: RefCell<Vec<Rc<Client>>>,
     bodies: RefCell<Vec<Rc<BodyState>>>,
+    /// Clients whose HTTP/1 stream hyper has, with buffers.
+    pub(crate) warm: Cell<usize>,
     began: Instant,
     now: Cell<Millis>,
     draining: Cell<bool>,
@@ -190,6 +192,7 @@ impl Worker {
             settings: RefCell::new(Rc::new(Settings::new(plan.config.clone(), plan.shared.clone()))),
             clients: RefCell::new(Vec::new()),
             bodies: RefCell::new(Vec::new()),
+            warm: Cell::new(0),
             began: Instant::now(),
             now: Cell::new(0),
             draining: Cell::new(false),

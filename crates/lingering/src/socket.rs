@@ -52,6 +52,11 @@ pub(crate) fn clear_so_linger(socket: BorrowedFd<'_>) {
 /// A close that begins now. SO_LINGER is off from here on.
 pub(crate) fn begin(socket: BorrowedFd<'_>, now: Instant) -> State {
     clear_so_linger(socket);
+    begin_without_so_linger(socket, now)
+}
+
+/// The same, where SO_LINGER is known to be off.
+pub(crate) fn begin_without_so_linger(socket: BorrowedFd<'_>, now: Instant) -> State {
     State::new(now, unsent(socket))
 }
 
@@ -106,7 +111,11 @@ pub(crate) fn outcome(socket: BorrowedFd<'_>, state: &State, ended: Ended, now: 
         ended,
         drained: state.drained(),
         unsent: unsent_data(socket, state),
-        unread: unread(socket),
+        // Behind the peer's FIN there is nothing.
+        unread: match ended {
+            Ended::Eof => Some(0),
+            _ => unread(socket),
+        },
         lasted: now.saturating_duration_since(state.began()),
     }
 }

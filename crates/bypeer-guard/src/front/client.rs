@@ -40,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) turns: RefCell<Vec<Rc<Turn>>>,
     /// HTTP/2: the exchange whose task is made next.
     pub(crate) next_turn: RefCell<Option<Rc<Turn>>>,
+    /// hyper has its HTTP/1 stream, and buffers for it.
+    warm: Cell<bool>,
     phase: Cell<Phase>,
     since: Cell<Millis>,
     /// When the last byte was read or written.
@@ -93,10 +95,15 @@ pub(crate) enum Order {
     Finish(Why),
     /// To end now.
     Break(Why),
+    /// To let go of its buffers, if it is idle.
+    Rest,
 }
 
 /// Exchanges that are shorter are not looked at for a reset: most are over by then.
 const LOOK_FOR_RESET_AFTER: Millis = 1000;
+/// So many clients of a worker may keep their buffers while they wait for a request: those that ask all the time need no new ones. With
+/// more, who waits lets go of them at once, so that they are not there for as many as come between two looks of the sweep.
+const WARM_MOST: usize = 256;
 
 impl Client {
     pub(crate) fn new(worker: &Rc<Worker>, stream: ClientStream, address: SocketAddr) -> Rc<Client> {
@@ -116,6 +123,7 @@ impl Client {
             switched: RefCell::new(None),
             turns: RefCell::new(Vec::new()),
             next_turn: RefCell::new(None),
+            warm: Cell::new(false),
             phase: Cell::new(Phase::Opening),
             since: Cell::new(now),
             moved: Cell::new(now),
@@ -271,6 +279,38 @@ impl Client {
         self.enter_phase(Phase::Idle);
     }
 
+    /// hyper has the stream, until what is returned is dropped.
+    pub(super) fn warm(&self) -> Warm<'_> {
+        self.warm.set(true);
+        self.worker.warm.set(self.worker.warm.get() + 1);
+        Warm(self)
+    }
+
+    /// Whether hyper is to let go of the stream: nothing is under way on it, the connection is kept, and it has been idle since the last look
+    /// of the sweep, or many others have buffers.
+    pub(super) fn is_to_rest(&self, order: Option<Order>) -> bool {
+        (order == Some(Order::Rest) || self.worker.warm.get() > WARM_MOST) && self.may_rest()
+    }
+
+    fn may_rest(&self) -> bool {
+        self.phase.get() == Phase::Idle
+            && self.flushed.get()
+            && !self.blocked.get()
+            && !self.announced.get()
+            && !self.broken.get()
+            && self.switched.borrow().is_none()
+    }
+
+    /// Ready when there is something to be read, or the end, or an error. Nothing of it is held above the socket: hyper had read all.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let stream = self.stream.borrow();
+        match stream.as_ref().and_then(ClientLingering::get_ref) {
+            Some(ClientStream::Plain(socket)) => socket.poll_read_ready(cx).map(drop),
+            Some(ClientStream::Tls(stream)) => stream.get_ref().0.poll_read_ready(cx).map(drop),
+            None => Poll::Ready(()),
+        }
+    }
+
     /// Why an exchange ends before its answer does.
     pub(crate) fn why_cut(&self) -> Failure {
         match self.broken_off.get() {
@@ -367,7 +407,13 @@ impl Client {
             }
             Phase::Idle | Phase::Exchange if silent => Some(Order::Break(Why::Silence)),
             Phase::Idle if self.blocked.get() => None,
-            Phase::Idle if !over(self.since.get(), limits.idle) => None,
+            Phase::Idle if !over(self.since.get(), limits.idle) => {
+                let rests = self.warm.get()
+                    && self.may_rest()
+                    && over(self.since.get(), std::time::Duration::ZERO)
+                    && self.has_no_order();
+                rests.then_some(Order::Rest)
+            }
             // HTTP/2 waits for a word of the client.
             Phase::Idle if over(self.since.get(), limits.idle.saturating_add(limits.head_time)) => {
                 Some(Order::Break(Why::Idle))
@@ -384,6 +430,10 @@ impl Client {
             }
             Phase::Tunnel => None,
         }
+    }
+
+    fn has_no_order(&self) -> bool {
+        self.order.get().is_none()
     }
 
     /// Takes the stream out of the hands of hyper, and lets it go: after so many more bytes, if the socket takes them at once.
@@ -419,5 +469,15 @@ impl Client {
         self.phase.set(phase);
         self.finishing.set(false);
         self.since.set(self.worker.now());
+    }
+}
+
+/// hyper has a client's stream.
+pub(super) struct Warm<'a>(&'a Client);
+
+impl Drop for Warm<'_> {
+    fn drop(&mut self) {
+        self.0.warm.set(false);
+        self.0.worker.warm.set(self.0.worker.warm.get() - 1);
     }
 }

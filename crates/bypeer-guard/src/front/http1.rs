@@ -45,7 +45,58 @@ pub(crate) fn builder(head: usize) -> hyper::server::conn::http1::Builder {
 }
 
 /// Answers until the connection is over. Why it is.
-pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
+///
+/// Between two requests hyper holds buffers of 8 kB for reading and for writing. So it has a client's stream only while there is something
+/// to be answered, and a little longer: see [`Client::is_to_rest`].
+pub(super) async fn serve(client: &Rc<Client>, mut ahead: Bytes) -> Why {
+    loop {
+        // In a box, which is gone while the client rests.
+        match Box::pin(answer(client, ahead)).await {
+            Served::Over(why) => return why,
+            Served::Rests(left) => ahead = left,
+        }
+        if ahead.is_empty()
+            && let Some(why) = rest(client).await
+        {
+            return why;
+        }
+    }
+}
+
+/// What came of it that hyper had the stream.
+enum Served {
+    /// The connection is over.
+    Over(Why),
+    /// It is idle; these bytes came already.
+    Rests(Bytes),
+}
+
+/// Waits, without a buffer, until the client says something. Why it is over if it is.
+async fn rest(client: &Client) -> Option<Why> {
+    poll_fn(|cx| {
+        let order = client.poll_order(cx);
+        if let Some(Order::Break(why)) = order {
+            drop(client.stream.take());
+            return Poll::Ready(Some(why));
+        }
+        // What came in the meantime is answered first.
+        if client.poll_readable(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        match order {
+            Some(Order::Finish(why)) => {
+                client.close(b"");
+                Poll::Ready(Some(why))
+            }
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Has hyper answer until the connection is over, or idle for so long that it rests.
+async fn answer(client: &Rc<Client>, ahead: Bytes) -> Served {
+    let _warm = client.warm();
     let io = TokioIo::new(Io::new(client.clone(), ahead));
     let service = {
         let client = client.clone();
@@ -67,10 +118,17 @@ pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
             Pin::new(&mut connection).graceful_shutdown();
             return Pin::new(&mut connection).poll(cx).map(End::Over);
         }
+        if result.is_pending() && client.is_to_rest(order) {
+            return Poll::Ready(End::Idle);
+        }
         result.map(End::Over)
     })
     .await;
-    match end {
+    Served::Over(match end {
+        End::Idle => {
+            let parts = connection.into_parts();
+            return Served::Rests(joined(parts.read_buf, parts.io.into_inner().leave()));
+        }
         End::Broken(Why::HeadTime) => {
             let begun = client.phase() == Phase::Head && !client.is_blocked();
             client.close(if begun { TOO_LATE } else { b"" });
@@ -95,10 +153,10 @@ pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
                 let stream = client.stream.take().and_then(ClientLingering::into_inner);
                 let mut parts = connection.into_parts();
                 let ahead = [parts.read_buf, parts.io.inner_mut().take_ahead()];
-                return match stream {
+                return Served::Over(match stream {
                     Some(stream) => tunnel::run(client, stream, ahead, switched).await,
                     None => Why::PeerBroke,
-                };
+                });
             }
             // hyper does not shut down behind a request to switch protocols that was answered with something else.
             client.close(b"");
@@ -114,23 +172,32 @@ pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
                     false => StatusCode::BAD_REQUEST,
                 };
                 refused(client, Some(status), &error.to_string());
-                return Why::NotHttp;
+                return Served::Over(Why::NotHttp);
             }
             if error.is_incomplete_message() && client.phase() == Phase::Head {
                 refused(client, None, "the connection ended in the middle of the head");
-                return Why::PeerBroke;
+                return Served::Over(Why::PeerBroke);
             }
             match error.is_user() || !client.is_broken() {
                 true => Why::AnswerBroke,
                 false => Why::PeerBroke,
             }
         }
-    }
+    })
 }
 
 enum End {
     Over(hyper::Result<()>),
     Broken(Why),
+    Idle,
+}
+
+fn joined(first: Bytes, second: Bytes) -> Bytes {
+    match (first.is_empty(), second.is_empty()) {
+        (_, true) => first,
+        (true, false) => second,
+        (false, false) => [first, second].concat().into(),
+    }
 }
 
 fn refused(client: &Client, status: Option<StatusCode>, why: &str) {

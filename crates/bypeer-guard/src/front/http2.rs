@@ -62,7 +62,7 @@ pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
                 connection.as_mut().graceful_shutdown();
                 cx.waker().wake_by_ref();
             }
-            None => {}
+            Some(Order::Rest) | None => {}
         }
         connection.as_mut().poll(cx).map(|result| match result {
             Ok(()) => finishing.unwrap_or(Why::Peer),

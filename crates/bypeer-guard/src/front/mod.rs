@@ -77,8 +77,9 @@ impl Drop for Listed {
 
 async fn talk(client: &Rc<Client>, tls: Option<TlsAcceptor>) -> Why {
     match tls {
-        Some(acceptor) => match unless_ordered(client, tls::agree(client, acceptor)).await {
-            Ok(Ok(true)) => http2::serve(client, Bytes::new()).await,
+        // What is large and not for every client is in boxes.
+        Some(acceptor) => match unless_ordered(client, Box::pin(tls::agree(client, acceptor))).await {
+            Ok(Ok(true)) => Box::pin(http2::serve(client, Bytes::new())).await,
             Ok(Ok(false)) => http1::serve(client, Bytes::new()).await,
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Why::Peer,
             Ok(Err(_)) => Why::Tls,
@@ -89,7 +90,7 @@ async fn talk(client: &Rc<Client>, tls: Option<TlsAcceptor>) -> Why {
                 client.close(b"");
                 Why::Peer
             }
-            Ok(Ok(bytes)) if bytes.starts_with(PREFACE) => http2::serve(client, bytes).await,
+            Ok(Ok(bytes)) if bytes.starts_with(PREFACE) => Box::pin(http2::serve(client, bytes)).await,
             Ok(Ok(bytes)) => http1::serve(client, bytes).await,
             Ok(Err(_)) => Why::PeerBroke,
             Err(why) => why,

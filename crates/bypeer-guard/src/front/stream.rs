@@ -35,6 +35,11 @@ impl Transport for ClientStream {
         }
     }
 
+    /// The sockets that listen have none: see `listener`.
+    fn may_have_so_linger(&self) -> bool {
+        false
+    }
+
     fn plain(self) -> Result<Socket, Self> {
         match self {
             ClientStream::Plain(stream) => Ok(Socket::Tcp(stream)),
@@ -101,16 +106,28 @@ pub(crate) struct Io {
     client: Rc<Client>,
     /// What was read to tell HTTP/1 from HTTP/2, and is to be read again.
     ahead: Bytes,
+    /// The stream stays where it is.
+    leaves: bool,
 }
 
 impl Io {
     pub(crate) fn new(client: Rc<Client>, ahead: Bytes) -> Io {
-        Io { client, ahead }
+        Io {
+            client,
+            ahead,
+            leaves: false,
+        }
     }
 
     /// What of it was not read again.
     pub(crate) fn take_ahead(&mut self) -> Bytes {
         std::mem::take(&mut self.ahead)
+    }
+
+    /// Lets the stream stay with the client. What is still to be read again.
+    pub(crate) fn leave(mut self) -> Bytes {
+        self.leaves = true;
+        self.take_ahead()
     }
 
     fn poll_stream<R>(
@@ -126,7 +143,9 @@ impl Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
-        drop(self.client.stream.take());
+        if !self.leaves {
+            drop(self.client.stream.take());
+        }
     }
 }
 

@@ -88,7 +88,8 @@ impl Upstream {
     {
         match self.worker.config.version {
             UpstreamVersion::Http1 => request::send(&self.worker, request, account).await,
-            UpstreamVersion::Http2 => http2::send(&self.worker, request, account).await,
+            // In a box: this future is moved for each request, also where it is not for HTTP/2.
+            UpstreamVersion::Http2 => Box::pin(http2::send(&self.worker, request, account)).await,
         }
     }
 

@@ -74,7 +74,8 @@ impl Worker {
         }
         let leave = match self.shared.limit.clone().try_acquire_owned() {
             Ok(leave) => leave,
-            Err(_) => match self.wait(target, repeatable, fresh).await? {
+            // In boxes: a request that finds a connection waiting is not to carry the room for all this with it.
+            Err(_) => match Box::pin(self.wait(target, repeatable, fresh)).await? {
                 Had::Connection(connection) => return Ok(connection),
                 Had::Leave(leave) => leave,
             },
@@ -82,7 +83,7 @@ impl Worker {
         let connection = self.connect_by(target, leave, |stream, target, round_trip, leave| {
             Connection::new(stream, target, round_trip, self.shared.clone(), leave)
         });
-        let connection = connection.await?;
+        let connection = Box::pin(connection).await?;
         // A server that speaks first does not speak HTTP.
         match connection.peek() {
             Held::Bytes(bytes) if !connection.is_tls() => {

@@ -10,7 +10,12 @@ use crate::socket;
 use crate::state::{Event, State};
 
 /// A stream on its way out.
-pub(crate) enum Held {
+pub(crate) struct Held {
+    form: Form,
+    may_have_so_linger: bool,
+}
+
+enum Form {
     /// The good-bye of what lies on the socket is not said yet.
     Layered(Box<dyn Transport>),
     /// A socket.
@@ -19,16 +24,22 @@ pub(crate) enum Held {
 
 impl Held {
     pub(crate) fn new(stream: impl Transport) -> Held {
-        match stream.plain() {
-            Ok(socket) => Held::Bare(socket),
-            Err(stream) => Held::Layered(Box::new(stream)),
+        Held {
+            may_have_so_linger: stream.may_have_so_linger(),
+            form: match stream.plain() {
+                Ok(socket) => Form::Bare(socket),
+                Err(stream) => Form::Layered(Box::new(stream)),
+            },
         }
     }
 
     /// The close begins. A socket is half-closed at once, whenever the task gets to it.
     pub(crate) fn begin(&self, now: Instant, limits: &Limits) -> State {
-        let mut state = socket::begin(self.socket().fd(), now);
-        if let Held::Bare(socket) = self
+        let mut state = match self.may_have_so_linger {
+            true => socket::begin(self.socket().fd(), now),
+            false => socket::begin_without_so_linger(self.socket().fd(), now),
+        };
+        if let Form::Bare(socket) = &self.form
             && socket::half_close(socket.borrowed().fd()) == Event::HalfClosed
         {
             // Limits of 0 end it here; the task, which is called in any case, will find the same.
@@ -39,25 +50,28 @@ impl Held {
 
     /// The next thing that happens to it. The waker of `cx` is called when there may be another.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>, state: &State, allowance: u64) -> Poll<Event> {
-        match self {
-            Held::Layered(stream) => poll_event(&mut **stream, cx, state, allowance),
-            Held::Bare(socket) => poll_event(socket, cx, state, allowance),
+        match &mut self.form {
+            Form::Layered(stream) => poll_event(&mut **stream, cx, state, allowance),
+            Form::Bare(socket) => poll_event(socket, cx, state, allowance),
         }
     }
 
     /// Throws away what lies on the socket. When it has said its good-bye it is of no more use, and may be tens of
     /// kilobytes.
     pub(crate) fn bare(self) -> Held {
-        match self {
-            Held::Layered(stream) => Held::Bare(stream.into_socket()),
-            bare => bare,
+        Held {
+            form: match self.form {
+                Form::Layered(stream) => Form::Bare(stream.into_socket()),
+                bare => bare,
+            },
+            ..self
         }
     }
 
     pub(crate) fn socket(&self) -> SocketRef<'_> {
-        match self {
-            Held::Layered(stream) => stream.socket(),
-            Held::Bare(socket) => socket.borrowed(),
+        match &self.form {
+            Form::Layered(stream) => stream.socket(),
+            Form::Bare(socket) => socket.borrowed(),
         }
     }
 }

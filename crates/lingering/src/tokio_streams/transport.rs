@@ -47,6 +47,12 @@ pub trait Transport: AsyncWrite + Unpin + Send + 'static {
     /// The socket at the bottom, without what lay on it.
     fn into_socket(self: Box<Self>) -> Socket;
 
+    /// Whether SO_LINGER may be set on the socket: then it is looked for, and switched off. Who knows that it is not (accepted sockets
+    /// have it from the one that listens) says so, and saves a system call for each.
+    fn may_have_so_linger(&self) -> bool {
+        true
+    }
+
     /// The stream itself, if it is a socket and nothing lies on it: then nothing is put into a box.
     fn plain(self) -> Result<Socket, Self>
     where
