@@ -6,26 +6,10 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>)
         .flat_map(char::to_lowercase)
         .map(|character| if character == '-' { '_' } else { character })
         .collect();
-    let scored = candidates.map(|candidate| (edits(&word, candidate), candidate));
+    let scored = candidates.map(|candidate| (strsim::levenshtein(&word, candidate), candidate));
     let (edits, best) = scored.min_by_key(|(edits, _)| *edits)?;
     let allowed = (best.chars().count() / 2).clamp(1, 3);
     (edits <= allowed).then_some(best)
-}
-
-/// Levenshtein's distance.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
