@@ -73,7 +73,9 @@ fn of_failure(account: &Account, attempt: Option<&Attempt>, failure: &Failure, s
     match failure {
         Failure::Stale { reset: false } => of_stale(account, attempt?, saved),
         Failure::ClosedUnanswered => Some(
-            Draft::of("upstream-no-response-close", Confidence::Likely, "the server closed a fresh connection without a byte of an answer")
+            // A worker that ends, by a restart or after so many requests, closes what it had accepted in the same way.
+            Draft::of("upstream-no-response-close", Confidence::Undecided, "the server closed a fresh connection without a byte of an answer")
+                .or(&["process-killed"])
                 .settled_by("the server's log at that moment: an exception, a worker that was stopped, a request it refused in silence")
                 .found(account, attempt, saved),
         ),

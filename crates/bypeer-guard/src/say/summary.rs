@@ -69,9 +69,17 @@ pub fn summary(reporter: &Reporter, ran: Duration, shared: Option<&Shared>) -> S
             .learned_lifetime()
             .map(|life| format!("closes connections after {:.0} s of life", life.as_secs_f64()));
         let learned: Vec<String> = [idle, requests, life].into_iter().flatten().collect();
-        if !learned.is_empty() {
-            let _ = writeln!(out, "learned of {to}: it {}", learned.join(", and "));
+        if learned.is_empty() {
+            continue;
         }
+        let _ = match habits.is_steady() {
+            true => writeln!(out, "learned of {to}: it {}", learned.join(", and ")),
+            false => writeln!(
+                out,
+                "{to} closed connections of many ages, as restarts do: no limit is known of it, and for a time they were used as if it {}",
+                learned.join(", and ")
+            ),
+        };
     }
     for kind in reporter.tally().kinds() {
         tell(&mut out, &kind);

@@ -186,6 +186,13 @@ impl Habits {
         }
     }
 
+    /// Whether what was learned is what most closes agree on. Restarts close connections of every age: what those teach is kept to for a
+    /// time, and is no habit.
+    pub fn is_steady(&self) -> bool {
+        let learned = self.learned();
+        learned.idle.is_steady() && learned.requests.is_steady()
+    }
+
     /// The server closed a connection of that age, and had not said that it would.
     pub fn closed(&self, age: &Age) {
         let mut learned = self.learned();
@@ -310,6 +317,11 @@ impl Limits {
             }
             observed.outlived < DOUBTS * observed.seen.min(5)
         });
+    }
+
+    fn is_steady(&self) -> bool {
+        let all: u32 = self.observed.iter().map(|observed| observed.seen).sum();
+        self.least().is_none_or(|(_, seen)| seen * 2 >= all)
     }
 
     fn least(&self) -> Option<(u64, u32)> {
@@ -443,6 +455,23 @@ mod tests {
             habits.is_open(&age(1, 600, 700));
         }
         assert!(!habits.closes_each());
+    }
+
+    #[test]
+    fn closes_of_every_age_are_no_habit() {
+        let restarts = Habits::new(None);
+        for (requests, idle) in [(3, 1200), (1, 40), (9, 300), (4, 20), (6, 700)] {
+            restarts.closed(&age(requests, idle, 9000));
+        }
+        assert!(!restarts.is_steady());
+
+        // The near miss: a habit, and one restart.
+        let habit = Habits::new(None);
+        for _ in 0..4 {
+            habit.closed(&age(3, 5000, 9000));
+        }
+        habit.closed(&age(2, 9000, 9500));
+        assert!(habit.is_steady());
     }
 
     #[test]
