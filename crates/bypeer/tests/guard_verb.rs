@@ -83,6 +83,18 @@ struct Running {
 }
 
 impl Running {
+    /// In front of a server, with its log in a file.
+    fn logging(backend: &Backend, log: &Path) -> Running {
+        Running::start(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--to",
+            &backend.url(),
+            "--log",
+            log.to_str().unwrap(),
+        ])
+    }
+
     fn start(arguments: &[&str]) -> Running {
         let mut command = Command::new(BYPEER);
         command.arg("guard").args(arguments);
@@ -489,14 +501,7 @@ fn the_log_is_opened_again_by_its_name() {
     let backend = Backend::start();
     let folder = Folder::new();
     let (log, old) = (folder.path("access.log"), folder.path("access.log.1"));
-    let mut guard = Running::start(&[
-        "--listen",
-        "127.0.0.1:0",
-        "--to",
-        &backend.url(),
-        "--log",
-        log.to_str().unwrap(),
-    ]);
+    let mut guard = Running::logging(&backend, &log);
     let address = guard.address();
     get(address, "/before");
     fs::rename(&log, &old).unwrap();
@@ -594,14 +599,7 @@ fn a_new_process_takes_over_and_no_request_is_lost() {
     let backend = Backend::start();
     let folder = Folder::new();
     let log = folder.path("access.log");
-    let mut guard = Running::start(&[
-        "--listen",
-        "127.0.0.1:0",
-        "--to",
-        &backend.url(),
-        "--log",
-        log.to_str().unwrap(),
-    ]);
+    let mut guard = Running::logging(&backend, &log);
     let address = guard.address();
     let stop = Arc::new(AtomicUsize::new(0));
     let asking: Vec<_> = (0..3)
