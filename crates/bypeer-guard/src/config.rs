@@ -129,6 +129,8 @@ pub struct ClientLimits {
     pub body: Option<u64>,
     /// Silence in the middle of a body, or of an answer that the client does not read.
     pub silence: Duration,
+    /// Silence in both directions of a tunnel, after which it is ended. `None`: any.
+    pub tunnel: Option<Duration>,
     /// Requests on one connection; the last one's answer says `Connection: close`. `None`: any.
     pub requests: Option<u64>,
     /// Clients are proxies, and what they say of where a request comes from is passed on.
@@ -191,6 +193,7 @@ impl Default for ClientLimits {
             head: 64 << 10,
             body: None,
             silence: Duration::from_secs(60),
+            tunnel: Some(Duration::from_secs(3600)),
             requests: None,
             trusted: false,
         }

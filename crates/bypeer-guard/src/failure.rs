@@ -89,6 +89,9 @@ pub enum Failure {
     /// The client did not read its answer.
     #[error("the client took nothing of its answer for too long")]
     ClientStalled,
+    /// Nothing was carried in a tunnel for too long.
+    #[error("nothing was carried in the tunnel for too long")]
+    TunnelIdle,
     /// The client's request is not one that is passed on, ended before it was whole, or was too slow.
     #[error("the request was not taken: {0}")]
     Request(String),
@@ -132,7 +135,7 @@ impl Failure {
             Failure::Stale { .. } | Failure::ClosedUnanswered | Failure::Reset { .. } => "connection_terminated",
             Failure::AnswerTimeout => "http_response_timeout",
             Failure::Incomplete { .. } => "http_response_incomplete",
-            Failure::BodyTimeout => "connection_read_timeout",
+            Failure::BodyTimeout | Failure::TunnelIdle => "connection_read_timeout",
             Failure::WriteTimeout => "connection_write_timeout",
             Failure::Malformed(_) | Failure::Unsolicited { .. } => "http_protocol_error",
             Failure::HeadTooLarge { .. } => "http_response_header_section_size",

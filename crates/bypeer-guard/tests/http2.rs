@@ -325,3 +325,89 @@ fn tls_with_http2_by_alpn_and_http1_without() {
     let said = running.recorder.until(|said| said.closed.len() == 4);
     assert!(said.closed.contains(&Why::Tls), "{said:#?}");
 }
+
+fn connect() -> Request<Full<Bytes>> {
+    Request::connect("inner.example:443").body(Full::default()).unwrap()
+}
+
+/// A tunnel to `inner.example:443`.
+async fn tunnel(sender: &mut SendRequest<Full<Bytes>>) -> TokioIo<hyper::upgrade::Upgraded> {
+    let response = sender.send_request(connect()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    TokioIo::new(hyper::upgrade::on(response).await.unwrap())
+}
+
+#[test]
+fn connect_is_passed_through_in_a_stream_of_its_own() {
+    let backend = Backend::tunnels();
+    let running = Running::new(config(backend.address));
+    run(async {
+        let (mut sender, _connection) = plain(running.address()).await;
+        // Two at once: they do not know of each other.
+        let mut first = tunnel(&mut sender).await;
+        let second = tunnel(&mut sender).await;
+        drop(second);
+        let (mut reader, mut writer) = tokio::io::split(&mut first);
+        let sent = pattern(300_000);
+        let write = async {
+            writer.write_all(&sent).await.unwrap();
+            writer.shutdown().await.unwrap();
+        };
+        let mut got = Vec::new();
+        let (read, ()) = tokio::join!(reader.read_to_end(&mut got), write);
+        read.unwrap();
+        assert!(got.starts_with(&sent) && got.ends_with(b" good-bye"), "{}", got.len());
+        assert_eq!(got.len(), 300_009);
+    });
+    let said = running.recorder.until(|said| said.exchanges.len() == 2);
+    let whole = said
+        .exchanges
+        .iter()
+        .find(|told| told.request_bytes == 300_000)
+        .unwrap();
+    assert_eq!((whole.method.as_str(), whole.status), ("CONNECT", Some(200)));
+    assert_eq!(whole.response_bytes, 300_009);
+    assert_eq!(whole.failure, None);
+}
+
+#[test]
+fn a_silent_tunnel_in_a_stream_ends_and_the_connection_goes_on() {
+    let backend = Backend::tunnels();
+    let mut config = config(backend.address);
+    config.client.tunnel = Some(Duration::from_millis(300));
+    let running = Running::new(config);
+    run(async {
+        let (mut sender, _connection) = plain(running.address()).await;
+        let mut stream = tunnel(&mut sender).await;
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        assert!(rest.is_empty());
+        let _another = tunnel(&mut sender).await;
+    });
+    let said = running.recorder.until(|said| !said.exchanges.is_empty());
+    assert_eq!(
+        said.exchanges[0].failure.as_deref(),
+        Some("nothing was carried in the tunnel for too long")
+    );
+}
+
+#[test]
+fn a_tunnel_in_a_stream_is_cut_when_the_time_for_draining_is_over() {
+    let backend = Backend::tunnels();
+    let mut config = config(backend.address);
+    config.close.drain = Duration::from_millis(300);
+    let running = Running::new(config);
+    run(async {
+        let (mut sender, _connection) = plain(running.address()).await;
+        let mut stream = tunnel(&mut sender).await;
+        running.guard.drain();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    });
+    assert!(running.guard.wait(PATIENCE));
+    assert_eq!(
+        running.recorder.said().exchanges[0].failure.as_deref(),
+        Some("the time for draining was over")
+    );
+    assert_eq!(running.guard.finish().cut, 1);
+}

@@ -3,47 +3,19 @@
 
 mod support;
 
-use std::io::Read;
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bypeer_guard::say::Why;
-use support::backend::{Backend, Peer, pattern};
+use support::backend::{Backend, pattern};
 use support::client::{Client, End};
 use support::{PATIENCE, Running, config};
-
-/// Switches, says something at once, sends back what it gets, and after the client's FIN says good-bye.
-fn echo() -> Backend {
-    Backend::new(|mut peer: Peer| {
-        let Some(request) = peer.head() else { return };
-        if request.method == "CONNECT" {
-            assert_eq!(request.target, "inner.example:443");
-            peer.send("HTTP/1.1 200 Connected\r\n\r\n");
-        } else if request.target == "/refused" {
-            peer.answer(b"no");
-            return;
-        } else {
-            assert_eq!(request.fields("upgrade"), ["websocket"], "{}", request.head);
-            assert_eq!(request.fields("connection"), ["upgrade"]);
-            assert_eq!(request.fields("sec-websocket-key"), ["x"]);
-            peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Mine: 1\r\n\r\nhello ");
-        }
-        let already = std::mem::take(&mut peer.buffer);
-        peer.send(already);
-        let mut bytes = [0; 10_000];
-        while let Ok(count @ 1..) = peer.stream.read(&mut bytes) {
-            let copy = bytes[..count].to_vec();
-            peer.send(copy);
-        }
-        peer.send(" good-bye");
-    })
-}
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: x\r\n\r\n";
 
 #[test]
 fn an_upgrade_is_passed_through_with_what_was_read_ahead_and_half_closes() {
-    let backend = echo();
+    let backend = Backend::tunnels();
     let running = Running::new(config(backend.address));
     for _ in 0..20 {
         let mut client = Client::new(running.address());
@@ -76,7 +48,7 @@ fn an_upgrade_is_passed_through_with_what_was_read_ahead_and_half_closes() {
 
 #[test]
 fn connect_is_passed_through() {
-    let backend = echo();
+    let backend = Backend::tunnels();
     let running = Running::new(config(backend.address));
     let mut client = Client::new(running.address());
     client.send("CONNECT inner.example:443 HTTP/1.1\r\nHost: inner.example:443\r\n\r\n");
@@ -92,7 +64,7 @@ fn connect_is_passed_through() {
 
 #[test]
 fn an_upgrade_that_is_refused_is_an_answer_like_any_other() {
-    let backend = echo();
+    let backend = Backend::tunnels();
     let running = Running::new(config(backend.address));
     let mut client = Client::new(running.address());
     for _ in 0..3 {
@@ -106,7 +78,7 @@ fn an_upgrade_that_is_refused_is_an_answer_like_any_other() {
 
 #[test]
 fn who_leaves_a_tunnel_takes_the_other_end_along() {
-    let backend = echo();
+    let backend = Backend::tunnels();
     let running = Running::new(config(backend.address));
     let mut client = Client::new(running.address());
     client.send(UPGRADE);
@@ -120,7 +92,7 @@ fn who_leaves_a_tunnel_takes_the_other_end_along() {
 
 #[test]
 fn a_tunnel_is_cut_when_the_time_for_draining_is_over() {
-    let backend = echo();
+    let backend = Backend::tunnels();
     let mut config = config(backend.address);
     config.close.drain = Duration::from_millis(300);
     let running = Running::new(config);
@@ -146,4 +118,51 @@ fn no_tunnel_to_another_http() {
         let head = client.answer().text().to_ascii_lowercase();
         assert!(!head.contains("upgrade") && !head.contains("settings"), "{head}");
     }
+}
+
+#[test]
+fn a_tunnel_is_ended_when_nothing_was_carried_for_too_long() {
+    let backend = Backend::tunnels();
+    let mut config = config(backend.address);
+    config.client.tunnel = Some(Duration::from_millis(600));
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send(UPGRADE);
+    client.head();
+    assert_eq!(client.exactly(6).unwrap(), b"hello ");
+    // Whatever is carried begins the time anew: this takes longer than the limit.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(900) {
+        std::thread::sleep(Duration::from_millis(20));
+        client.send("x");
+        assert_eq!(client.exactly(1).unwrap(), b"x");
+    }
+    let silent = Instant::now();
+    assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    assert!(silent.elapsed() >= Duration::from_millis(500), "{:?}", silent.elapsed());
+    drop(client);
+    let said = running.recorder.until(|said| said.closed.len() == 1);
+    assert_eq!(said.closed, [Why::TunnelIdle]);
+    assert_eq!(said.exchanges[0].status, Some(101));
+    assert_eq!(
+        said.exchanges[0].failure.as_deref(),
+        Some("nothing was carried in the tunnel for too long")
+    );
+}
+
+#[test]
+fn a_tunnel_without_a_limit_may_be_silent() {
+    let backend = Backend::tunnels();
+    let mut config = config(backend.address);
+    config.client.tunnel = None;
+    config.client.silence = Duration::from_millis(100);
+    config.client.idle = Duration::from_millis(100);
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send(UPGRADE);
+    client.head();
+    assert_eq!(client.exactly(6).unwrap(), b"hello ");
+    std::thread::sleep(Duration::from_millis(700));
+    client.send("x");
+    assert_eq!(client.exactly(1).unwrap(), b"x");
 }

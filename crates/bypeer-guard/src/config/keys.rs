@@ -267,6 +267,17 @@ pub static KEYS: &[Key] = &[
         }
     ),
     key!(
+        "client.tunnel",
+        "client-tunnel",
+        time(1000, 7 * DAY, Some("any")),
+        "1h",
+        "Silence in both directions of a tunnel (WebSocket, CONNECT) after which it is ended",
+        |settings, value| {
+            settings.config.client.tunnel = known(value);
+            Ok(())
+        }
+    ),
+    key!(
         "client.requests",
         "client-requests",
         count(1, 1_000_000_000, Some("any")),
@@ -331,10 +342,7 @@ pub static KEYS: &[Key] = &[
         "learned",
         "How long the server keeps an idle connection",
         |settings, value| {
-            settings.config.upstream.idle = match value {
-                Value::Duration(idle) => Some(idle),
-                _ => None,
-            };
+            settings.config.upstream.idle = known(value);
             Ok(())
         }
     ),
@@ -541,6 +549,14 @@ fn index(value: Value) -> usize {
 
 fn small(value: Value) -> u32 {
     u32::try_from(number(value).unwrap_or_default()).unwrap_or(u32::MAX)
+}
+
+/// `None`: a word stands in its place.
+fn known(value: Value) -> Option<Duration> {
+    match value {
+        Value::Duration(duration) => Some(duration),
+        _ => None,
+    }
 }
 
 fn duration(value: Value) -> Duration {

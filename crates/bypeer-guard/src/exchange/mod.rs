@@ -17,13 +17,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 pub(crate) use answer_body::AnswerBody;
 pub(crate) use request_body::{BodyState, RequestBody};
 
 use crate::account::{Account, SharedAccount};
 use crate::failure::Failure;
-use crate::front::{Client, Order, Switched, Turn};
+use crate::front::{self, Client, Order, Switched, Turn};
 use crate::say::{Why, proxy_status};
 use crate::upstream::Answer;
 use crate::worker::Settings;
@@ -90,12 +91,14 @@ impl Exchange {
         has_length: bool,
     ) -> Response<AnswerBody> {
         let keeps = self.keeps(&request, settings);
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
         let version = parts.version;
+        // Over HTTP/2, of CONNECT: the stream that a tunnel goes through.
+        let stream = parts.extensions.remove::<OnUpgrade>().filter(|_| self.is_http2());
         let expects = parts.headers.contains_key(header::EXPECT);
         let body = RequestBody::new(incoming, expects, &self.client, settings);
         self.body = body.state().cloned();
-        let request = match request::check(parts, has_length, &self.client, settings) {
+        let request = match request::check(parts, has_length, settings) {
             Ok(parts) => Request::from_parts(parts, body),
             Err(refused) => return self.refuse(refused, body, version, keeps),
         };
@@ -103,7 +106,7 @@ impl Exchange {
         let method = request.method().clone();
         match settings.upstream.send(request, &self.account).await {
             Ok(Answer::Response(response)) => self.pass_on(response, &method, version, keeps, settings),
-            Ok(Answer::Switched(head, server)) => self.switch(head, server),
+            Ok(Answer::Switched(head, server)) => self.switch(head, server, stream),
             Err(failure) => self.fail(failure, version, keeps),
         }
     }
@@ -149,12 +152,21 @@ impl Exchange {
         Response::from_parts(parts, AnswerBody::passed_on(body, self))
     }
 
-    fn switch(self, mut head: Response<()>, server: crate::upstream::Tunnel) -> Response<AnswerBody> {
+    fn switch(
+        self,
+        mut head: Response<()>,
+        server: crate::upstream::Tunnel,
+        stream: Option<OnUpgrade>,
+    ) -> Response<AnswerBody> {
         self.client.answers();
         self.account.borrow_mut().status = Some(head.status());
         response::rewrite_switch(head.headers_mut());
         let client = self.client.clone();
-        *client.switched.borrow_mut() = Some(Switched { server, exchange: self });
+        let switched = Switched { server, exchange: self };
+        match stream {
+            Some(stream) => front::within_http2(stream, switched),
+            None => *client.switched.borrow_mut() = Some(switched),
+        }
         head.map(|()| AnswerBody::empty())
     }
 

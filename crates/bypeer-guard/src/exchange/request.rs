@@ -1,7 +1,5 @@
 //! What a proxy must do to a request: refuse what others on the way could take for something else, and say who it comes from.
 
-use std::rc::Rc;
-
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
@@ -15,12 +13,7 @@ use crate::front::Client;
 use crate::worker::Settings;
 
 /// Refuses what must not be passed on. `has_length`: there was a `Content-Length` in its head, whatever hyper made of it.
-pub(super) fn check(
-    mut parts: Parts,
-    has_length: bool,
-    client: &Rc<Client>,
-    settings: &Settings,
-) -> Result<Parts, Refused> {
+pub(super) fn check(mut parts: Parts, has_length: bool, settings: &Settings) -> Result<Parts, Refused> {
     check_framing(&parts, has_length)?;
     check_target(&mut parts)?;
     if let Some(expect) = parts.headers.get(header::EXPECT)
@@ -29,12 +22,6 @@ pub(super) fn check(
         return Err(Refused::new(
             StatusCode::EXPECTATION_FAILED,
             "the only expectation that is known is 100-continue",
-        ));
-    }
-    if parts.method == Method::CONNECT && client.http2.get() {
-        return Err(Refused::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "CONNECT is passed on over HTTP/1.1 only",
         ));
     }
     count_forwards(&mut parts)?;
@@ -80,13 +67,13 @@ fn check_target(parts: &mut Parts) -> Result<(), Refused> {
         _ => {}
     }
     if parts.method == Method::CONNECT {
-        return match parts
-            .uri
-            .authority()
-            .is_some_and(|authority| authority.port().is_some())
-        {
+        let named = match parts.uri.authority() {
+            Some(authority) if authority.port().is_some() => authority.as_str().to_owned(),
+            _ => return bad("CONNECT is to a host and port"),
+        };
+        return match name_host(parts, &named) {
             true => Ok(()),
-            false => bad("CONNECT is to a host and port"),
+            false => bad("the host of its target is not valid"),
         };
     }
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
@@ -97,20 +84,30 @@ fn check_target(parts: &mut Parts) -> Result<(), Refused> {
         None => {}
         Some(_) if parts.uri.scheme().is_none() => return bad("its target is not valid"),
         Some(authority) => {
-            if !is_host(authority.as_str().as_bytes()) {
+            let named = authority.as_str().to_owned();
+            if !name_host(parts, &named) {
                 return bad("the host of its target is not valid");
-            }
-            if host.is_none_or(|host| host.as_bytes() != authority.as_str().as_bytes()) {
-                let Ok(host) = HeaderValue::try_from(authority.as_str()) else {
-                    return bad("the host of its target is not valid");
-                };
-                parts.headers.insert(header::HOST, host);
             }
             let path = parts.uri.path_and_query().cloned();
             parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
         }
     }
     Ok(())
+}
+
+/// Makes `Host` what the target names. Whether that is a host.
+fn name_host(parts: &mut Parts, named: &str) -> bool {
+    if !is_host(named.as_bytes()) {
+        return false;
+    }
+    let host = parts.headers.get(header::HOST);
+    if host.is_none_or(|host| host.as_bytes() != named.as_bytes()) {
+        let Ok(host) = HeaderValue::try_from(named) else {
+            return false;
+        };
+        parts.headers.insert(header::HOST, host);
+    }
+    true
 }
 
 fn is_host(bytes: &[u8]) -> bool {

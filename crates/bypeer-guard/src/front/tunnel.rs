@@ -1,13 +1,17 @@
 //! After a switch of protocols (WebSocket, CONNECT): bytes both ways, until both ends have said that there are no more.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
 
 use super::client::{Client, Order};
 use super::stream::ClientStream;
@@ -25,44 +29,117 @@ pub(crate) struct Switched {
     pub(crate) exchange: Exchange,
 }
 
-/// Carries bytes until both directions are at their end, one has failed, or the client's task is told to stop.
-pub(super) async fn run(client: &Rc<Client>, stream: ClientStream, ahead: [Bytes; 2], switched: Switched) -> Why {
+/// Carries bytes over a connection that is nothing else any more, until both directions are at their end, one has failed, nothing came for
+/// too long, or the client's task is told to stop.
+pub(super) async fn run(client: &Rc<Client>, mut stream: ClientStream, ahead: [Bytes; 2], switched: Switched) -> Why {
     client.tunnel();
+    let end = carry(client, &mut stream, ahead, switched, |cx| match client.poll_order(cx) {
+        Some(Order::Break(why)) => Some(why),
+        _ => None,
+    })
+    .await;
+    match end {
+        Why::Tunnel | Why::TunnelIdle => client.worker.lingering.add(stream, client.address),
+        _ => client.worker.lingering.add_broken_off(stream, client.address),
+    }
+    end
+}
+
+/// The same in a stream of HTTP/2 (RFC 9113, section 8.5), in a task of its own. With the client's connection the stream ends.
+pub(crate) fn within_http2(stream: OnUpgrade, switched: Switched) {
+    let client = switched.exchange.client.clone();
+    tokio::task::spawn_local(async move {
+        // Without the connection there is no stream: the exchange ends with what is dropped here.
+        if let Ok(stream) = stream.await {
+            let mut stream = TokioIo::new(stream);
+            carry(&client, &mut stream, [Bytes::new(), Bytes::new()], switched, |_| None).await;
+        }
+    });
+}
+
+/// Carries bytes, and tells of it. Why it ended.
+async fn carry<S>(
+    client: &Client,
+    stream: &mut S,
+    ahead: [Bytes; 2],
+    switched: Switched,
+    ordered: impl Fn(&Context<'_>) -> Option<Why>,
+) -> Why
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let Switched { mut server, exchange } = switched;
-    let mut stream = stream;
     let mut up = Direction::new(ahead);
     let mut down = Direction::new([Bytes::new(), Bytes::new()]);
+    let mut silence = Silence::new(client.worker.settings().config.client.tunnel);
     let end = poll_fn(|cx| {
-        if let Some(Order::Break(why)) = client.poll_order(cx) {
-            return Poll::Ready(Err(why));
+        if let Some(why) = ordered(cx) {
+            return Poll::Ready(why);
         }
         // Both go on: what one end sent before it failed is still carried to the other.
-        let sent = up.poll(cx, &mut stream, &mut server);
-        let received = down.poll(cx, &mut server, &mut stream);
+        let sent = up.poll(cx, stream, &mut server);
+        let received = down.poll(cx, &mut server, stream);
         match (sent, received) {
-            (Poll::Ready(Err(End::Source)), _) | (_, Poll::Ready(Err(End::Sink))) => Poll::Ready(Err(Why::PeerBroke)),
-            (Poll::Ready(Err(End::Sink)), _) | (_, Poll::Ready(Err(End::Source))) => Poll::Ready(Err(Why::AnswerBroke)),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(Why::Tunnel)),
-            _ => Poll::Pending,
+            (Poll::Ready(Err(End::Source)), _) | (_, Poll::Ready(Err(End::Sink))) => Poll::Ready(Why::PeerBroke),
+            (Poll::Ready(Err(End::Sink)), _) | (_, Poll::Ready(Err(End::Source))) => Poll::Ready(Why::AnswerBroke),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Why::Tunnel),
+            _ => silence
+                .poll_over(cx, up.carried + down.carried)
+                .map(|()| Why::TunnelIdle),
         }
     })
     .await;
     exchange.carried(up.carried, down.carried);
-    let failure = match end {
-        Ok(_) => None,
-        Err(Why::AnswerBroke) => Some(Failure::Incomplete {
+    exchange.over(match end {
+        Why::Tunnel => None,
+        Why::TunnelIdle => Some(Failure::TunnelIdle),
+        Why::AnswerBroke => Some(Failure::Incomplete {
             have: down.carried,
             expected: None,
             reset: true,
         }),
-        Err(_) => Some(client.why_cut()),
-    };
-    exchange.over(failure);
-    match end {
-        Ok(_) => client.worker.lingering.add(stream, client.address),
-        Err(_) => client.worker.lingering.add_broken_off(stream, client.address),
+        _ => Some(client.why_cut()),
+    });
+    end
+}
+
+/// Ready when nothing was carried for as long as is allowed. One timer, which is set anew when it has run out.
+struct Silence {
+    limit: Duration,
+    /// `None`: any silence is allowed.
+    timer: Option<Pin<Box<Sleep>>>,
+    carried: u64,
+    since: Instant,
+}
+
+impl Silence {
+    fn new(limit: Option<Duration>) -> Silence {
+        Silence {
+            limit: limit.unwrap_or_default(),
+            timer: limit.map(|limit| Box::pin(tokio::time::sleep(limit))),
+            carried: 0,
+            since: Instant::now(),
+        }
     }
-    end.unwrap_or_else(|why| why)
+
+    /// `carried`: bytes in both directions so far.
+    fn poll_over(&mut self, cx: &mut Context<'_>, carried: u64) -> Poll<()> {
+        let Some(timer) = &mut self.timer else {
+            return Poll::Pending;
+        };
+        if carried != self.carried {
+            self.carried = carried;
+            self.since = Instant::now();
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let until = self.since + self.limit;
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
+        }
+        Poll::Pending
+    }
 }
 
 /// Which end failed.

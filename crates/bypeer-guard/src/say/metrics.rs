@@ -52,7 +52,7 @@ const CLOSES: [&str; 9] = [
     "crowded",
     "stopped",
 ];
-const WHYS: [(Why, &str); 12] = [
+const WHYS: [(Why, &str); 13] = [
     (Why::Peer, "peer"),
     (Why::PeerBroke, "peer-broke"),
     (Why::Announced, "announced"),
@@ -63,6 +63,7 @@ const WHYS: [(Why, &str); 12] = [
     (Why::Tls, "tls"),
     (Why::AnswerBroke, "answer-broke"),
     (Why::Tunnel, "tunnel"),
+    (Why::TunnelIdle, "tunnel-idle"),
     (Why::DrainEnded, "drain-ended"),
     (Why::Other, "other"),
 ];

@@ -87,6 +87,8 @@ pub enum Why {
     AnswerBroke,
     /// It became a tunnel, and both ends are done.
     Tunnel,
+    /// It became a tunnel, in which nothing was carried for too long.
+    TunnelIdle,
     /// The time for draining was over.
     DrainEnded,
     /// Anything else.

@@ -185,6 +185,33 @@ impl Backend {
             }
         })
     }
+
+    /// Switches, says something at once, sends back what it gets, and after the client's FIN says good-bye.
+    pub fn tunnels() -> Backend {
+        Backend::new(|mut peer: Peer| {
+            let Some(request) = peer.head() else { return };
+            if request.method == "CONNECT" {
+                assert_eq!(request.target, "inner.example:443");
+                peer.send("HTTP/1.1 200 Connected\r\n\r\n");
+            } else if request.target == "/refused" {
+                peer.answer(b"no");
+                return;
+            } else {
+                assert_eq!(request.fields("upgrade"), ["websocket"], "{}", request.head);
+                assert_eq!(request.fields("connection"), ["upgrade"]);
+                assert_eq!(request.fields("sec-websocket-key"), ["x"]);
+                peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Mine: 1\r\n\r\nhello ");
+            }
+            let already = std::mem::take(&mut peer.buffer);
+            peer.send(already);
+            let mut bytes = [0; 10_000];
+            while let Ok(count @ 1..) = peer.stream.read(&mut bytes) {
+                let copy = bytes[..count].to_vec();
+                peer.send(copy);
+            }
+            peer.send(" good-bye");
+        })
+    }
 }
 
 /// Bytes that show where they were cut.
