@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use bypeer_guard::say::Why;
+use bypeer_guard::say::{Refusal, Why};
 use lingering::Ended;
 use support::backend::{Backend, pattern};
-use support::client::{Client, End};
+use support::client::{Answer, Client, End};
 use support::{PATIENCE, Running, config};
 
 /// Sends everything before it reads anything, as many clients do.
@@ -343,6 +343,82 @@ fn a_head_that_is_too_large_is_answered_431() {
         client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n", "x".repeat(30_000)));
         let answer = client.answer();
         assert_eq!(answer.status, 431, "{answer:?}");
+        assert_says_why(&answer, "larger than 10000 bytes");
         assert_eq!(client.rest(), (Vec::new(), End::Fin));
     }
+    let said = running.recorder.until(|said| said.refusals.len() == 20);
+    assert!(
+        said.refusals.iter().all(|refusal| is(refusal, 431, "10000 bytes")),
+        "{said:#?}"
+    );
+    let mut client = Client::new(running.address());
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(100)));
+    assert_says_why(&client.answer(), "more than 100 fields");
+}
+
+fn assert_says_why(answer: &Answer, why: &str) {
+    let status = answer.field("proxy-status").unwrap();
+    assert!(
+        status.starts_with("bypeer; error=http_request_error; details=\""),
+        "{status}"
+    );
+    assert!(status.contains(why) && answer.text().contains(why), "{answer:?}");
+    assert_eq!(answer.field("connection"), Some("close"));
+}
+
+fn is(refusal: &Refusal, status: u16, why: &str) -> bool {
+    refusal.status.is_some_and(|told| told.as_u16() == status) && refusal.why.contains(why)
+}
+
+#[test]
+fn what_is_no_request_is_answered_by_the_guard_and_told() {
+    let backend = Backend::plain();
+    let running = Running::new(config(backend.address));
+    let cases = [
+        ("this is no request\r\n\r\n", "version"),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "header"),
+        ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", "version"),
+        ("G(T / HTTP/1.1\r\nHost: a\r\n\r\n", "method"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1x\r\n\r\n",
+            "content-length",
+        ),
+        ("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "version"),
+    ];
+    for (count, (bytes, why)) in cases.into_iter().enumerate() {
+        // As the first of a connection, behind another, and in one read with another.
+        let mut first = Client::new(running.address());
+        first.send(bytes);
+        let mut second = Client::new(running.address());
+        assert_eq!(second.get("/a").status, 200);
+        second.send(bytes);
+        let mut third = Client::new(running.address());
+        third.send(format!("GET /a HTTP/1.1\r\nHost: a\r\n\r\n{bytes}"));
+        assert_eq!(third.answer().text(), "/a");
+        for client in [&mut first, &mut second, &mut third] {
+            let answer = client.answer();
+            assert_eq!(answer.status, 400, "{bytes:?}: {answer:?}");
+            assert_says_why(&answer, why);
+            assert_eq!(client.rest(), (Vec::new(), End::Fin), "{bytes:?}");
+        }
+        let said = running.recorder.until(|said| said.refusals.len() == 3 * (count + 1));
+        let last = &said.refusals[3 * count..];
+        assert!(last.iter().all(|refusal| is(refusal, 400, why)), "{last:?}");
+    }
+}
+
+#[test]
+fn what_is_no_request_costs_the_answer_before_it_nothing() {
+    const SIZE: usize = 30_000_000;
+    let backend = Backend::plain();
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    client.send(format!("GET /size/{SIZE} HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n"));
+    // Until nothing more of it fits anywhere.
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(client.answer().body, pattern(SIZE));
+    assert_eq!(client.answer().status, 400);
+    assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    let said = running.recorder.until(|said| said.refusals.len() == 1);
+    assert!(is(&said.refusals[0], 400, "not valid HTTP"), "{said:#?}");
 }

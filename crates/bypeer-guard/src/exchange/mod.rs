@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 pub(crate) use answer_body::AnswerBody;
+pub(crate) use refusal::own_answer;
 pub(crate) use request_body::{BodyState, RequestBody};
 
 use crate::account::{Account, SharedAccount};

@@ -7,6 +7,9 @@ use http::{Response, StatusCode};
 use crate::failure::Failure;
 use crate::say::proxy_status::{self, PROXY_STATUS};
 
+/// The client's fault (RFC 9209, section 2.3).
+const OF_REQUEST: &str = "http_request_error";
+
 /// An answer of the guard's own.
 #[derive(Debug)]
 pub(super) struct Refused {
@@ -27,7 +30,7 @@ impl Refused {
         Refused {
             status,
             why: why.to_owned(),
-            error: Some("http_request_error"),
+            error: Some(OF_REQUEST),
             closes: false,
             allow: false,
         }
@@ -85,11 +88,29 @@ impl Refused {
             );
         }
         let text = match self.error {
-            Some(_) => Bytes::from(format!("{}: {}\n", self.status, self.why)),
+            Some(_) => Bytes::from(text(self.status, &self.why)),
             None => Bytes::new(),
         };
         (response, text)
     }
+}
+
+/// The whole answer to what is no request, as HTTP/1.1 has it. The connection is closed behind it.
+pub(crate) fn own_answer(status: StatusCode, why: &str) -> Vec<u8> {
+    let text = text(status, why);
+    let mut out = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nProxy-Status: ",
+        text.len()
+    )
+    .into_bytes();
+    out.extend_from_slice(proxy_status::of_own(OF_REQUEST, why).as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(text.as_bytes());
+    out
+}
+
+fn text(status: StatusCode, why: &str) -> String {
+    format!("{status}: {why}\n")
 }
 
 /// What a client may know: no names and addresses of what is behind.

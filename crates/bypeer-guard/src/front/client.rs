@@ -56,6 +56,10 @@ pub(crate) struct Client {
     answering: Cell<bool>,
     /// What it was told in place of an answer when it was broken off.
     told: Cell<Option<StatusCode>>,
+    /// The status of an answer that hyper made itself and that was kept from the client.
+    withheld: Cell<Option<StatusCode>>,
+    /// hyper has shut down the stream.
+    shut_down: Cell<bool>,
     /// Exchanges that run, and bodies that are drained.
     running: Cell<u32>,
     /// The peer's reset was seen.
@@ -132,6 +136,8 @@ impl Client {
             answered: Cell::new(false),
             answering: Cell::new(false),
             told: Cell::new(None),
+            withheld: Cell::new(None),
+            shut_down: Cell::new(false),
             running: Cell::new(0),
             broken: Cell::new(false),
             announced: Cell::new(false),
@@ -256,6 +262,37 @@ impl Client {
     /// What it was told in place of an answer.
     pub(crate) fn told(&self) -> Option<StatusCode> {
         self.told.get()
+    }
+
+    /// Whether what hyper is about to write is an answer of its own, to what is no request: nothing that it was given is still to be written.
+    /// It is withheld: it says nothing of why. See `http1::refuse`.
+    pub(super) fn withholds(&self, bytes: &[u8]) -> bool {
+        if self.withheld.get().is_some() {
+            return true;
+        }
+        if self.http2.get() || self.running.get() > 0 || !self.flushed.get() || self.phase.get() == Phase::Tunnel {
+            return false;
+        }
+        // HTTP/1.1 400 Bad Request
+        let status = bytes.get(9..12).and_then(|status| StatusCode::from_bytes(status).ok());
+        self.withheld.set(status);
+        status.is_some()
+    }
+
+    /// The status of what was withheld.
+    pub(super) fn withheld(&self) -> Option<StatusCode> {
+        self.withheld.get()
+    }
+
+    /// hyper shuts down the stream. Whether that waits for an answer in place of the one that was withheld.
+    pub(super) fn shuts_down(&self) -> bool {
+        self.shut_down.set(self.withheld.get().is_none());
+        self.shut_down.get()
+    }
+
+    /// Whether hyper has shut down the stream.
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.shut_down.get()
     }
 
     /// Bytes of the answer were given to hyper.

@@ -28,6 +28,8 @@ const LEAVING: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r
 
 /// Bytes that are read at once, and that wait to be written, at most.
 const BUFFER: usize = 64 << 10;
+/// hyper's most fields of a head.
+const FIELDS_MOST: usize = 100;
 /// hyper's least.
 const LEAST_BUFFER: usize = 8 << 10;
 
@@ -167,11 +169,7 @@ async fn answer(client: &Rc<Client>, ahead: Bytes) -> Served {
         }
         End::Over(Err(error)) => {
             if error.is_parse() {
-                let status = match error.is_parse_too_large() {
-                    true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                    false => StatusCode::BAD_REQUEST,
-                };
-                refused(client, Some(status), &error.to_string());
+                refuse(client, &error);
                 return Served::Over(Why::NotHttp);
             }
             if error.is_incomplete_message() && client.phase() == Phase::Head {
@@ -198,6 +196,32 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
         (true, false) => second,
         (false, false) => [first, second].concat().into(),
     }
+}
+
+/// Answers what is no request, in place of hyper.
+fn refuse(client: &Client, error: &hyper::Error) {
+    let status = client.withheld().unwrap_or(match error.is_parse_too_large() {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
+    });
+    let why = match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => format!(
+            "its head is larger than {} bytes, or has more than {FIELDS_MOST} fields",
+            client.worker.settings().config.client.head
+        ),
+        _ => format!("it is not valid HTTP: {error}"),
+    };
+    let status = match (client.withheld(), client.is_shut_down()) {
+        // An answer was under way when it came, and hyper has put its own behind.
+        (None, true) => Some(status),
+        // There is no telling where it would end.
+        (None, false) if client.running() > 0 || !client.is_flushed() => None,
+        _ => {
+            client.close(&exchange::own_answer(status, &why));
+            Some(status)
+        }
+    };
+    refused(client, status, &why);
 }
 
 fn refused(client: &Client, status: Option<StatusCode>, why: &str) {

@@ -171,6 +171,9 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.client.withholds(data) {
+            return Poll::Ready(Ok(data.len()));
+        }
         let result = self.poll_stream(|stream| stream.poll_write(cx, data));
         self.client.wrote(&result);
         result
@@ -181,6 +184,9 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.client.withholds(data.first().map_or(&[], |first| first)) {
+            return Poll::Ready(Ok(data.iter().map(|part| part.len()).sum()));
+        }
         let result = self.poll_stream(|stream| stream.poll_write_vectored(cx, data));
         self.client.wrote(&result);
         result
@@ -202,6 +208,9 @@ impl AsyncWrite for Io {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.client.shuts_down() {
+            return Poll::Ready(Ok(()));
+        }
         match &mut *self.client.stream.borrow_mut() {
             Some(stream) => Pin::new(stream).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
