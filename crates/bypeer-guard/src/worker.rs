@@ -329,17 +329,26 @@ impl Worker {
         let _ = tokio::time::timeout(close.drain, self.empty()).await;
         let mut cut = 0;
         for client in &*self.clients.borrow() {
-            cut += u64::from(client.running());
-            client.order(match client.running() {
-                0 => Order::Finish(Why::DrainEnded),
-                _ => Order::Break(Why::DrainEnded),
+            let running = u64::from(client.running());
+            cut += match client.http2.get() {
+                true => client.leave_unanswered(),
+                false => running,
+            };
+            client.order(match running {
+                // Of its streams some are told; then it is broken off.
+                1.. if !client.http2.get() => Order::Break(Why::DrainEnded),
+                _ => Order::Finish(Why::DrainEnded),
             });
         }
         self.totals.cut.store(cut, Ordering::Relaxed);
         if tokio::time::timeout(LAST_STEPS, self.empty()).await.is_err() {
             for client in &*self.clients.borrow() {
+                if client.http2.get() {
+                    cut += u64::from(client.running());
+                }
                 client.order(Order::Break(Why::DrainEnded));
             }
+            self.totals.cut.store(cut, Ordering::Relaxed);
             let _ = tokio::time::timeout(LAST_STEPS, self.empty()).await;
         }
         self.settings().upstream.drain();

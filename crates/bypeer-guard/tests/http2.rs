@@ -411,3 +411,163 @@ fn a_tunnel_in_a_stream_is_cut_when_the_time_for_draining_is_over() {
     );
     assert_eq!(running.guard.finish().cut, 1);
 }
+
+#[test]
+fn who_still_waits_when_the_time_for_draining_is_over_is_told_503() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.close.drain = Duration::from_millis(500);
+    let running = Running::new(config);
+    run(async {
+        let (mut sender, connection) = plain(running.address()).await;
+        let soon = sender.send_request(get("/slow/200"));
+        let waiting: Vec<_> = (0..3).map(|_| sender.send_request(get("/slow/5000"))).collect();
+        // They are with the server before anybody is told to leave.
+        while running.guard.figures().exchanges < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        running.guard.drain();
+        assert_eq!(body(soon.await.unwrap()).await, "/slow/200");
+        for response in waiting {
+            let response = response.await.unwrap();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let status = response.headers()["proxy-status"].to_str().unwrap().to_owned();
+            assert!(status.contains("error=proxy_internal_error"), "{status}");
+            let text = body(response).await;
+            assert!(text.ends_with(b"the server may have acted\n"), "{text:?}");
+        }
+        // By GOAWAY, and all of it was read.
+        connection.await.unwrap().unwrap();
+    });
+    assert!(running.guard.wait(PATIENCE));
+    let said = running.recorder.said();
+    let left = said.exchanges.iter().filter(|told| told.status == Some(503));
+    assert_eq!(left.count(), 3, "{said:#?}");
+    assert_eq!(running.guard.finish().cut, 3);
+}
+
+#[test]
+fn an_answer_that_is_cut_ends_behind_everything_that_came_of_it() {
+    const CAME: usize = 100_000;
+    let backend = Backend::new(|mut peer: Peer| {
+        if peer.head().is_some() {
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{CAME:x}\r\n"
+            ));
+            peer.send(pattern(CAME));
+            peer.send("\r\n");
+        }
+    });
+    let running = Running::new(config(backend.address));
+    run(async {
+        let (mut sender, _connection) = plain(running.address()).await;
+        for round in 0..50 {
+            let mut answer = sender.send_request(get("/cut")).await.unwrap().into_body();
+            let mut got = Vec::new();
+            let end = loop {
+                match answer.frame().await {
+                    Some(Ok(frame)) => got.extend_from_slice(&frame.into_data().unwrap()),
+                    Some(Err(error)) => break Some(error),
+                    None => break None,
+                }
+            };
+            // It is not to be taken for whole: hyper's client does so behind NO_ERROR and CANCEL.
+            assert!(end.is_some(), "{round}");
+            assert_eq!(got.len(), CAME, "{round}");
+        }
+    });
+    let said = running.recorder.until(|said| said.exchanges.len() == 50);
+    assert!(
+        said.exchanges.iter().all(|told| told.response_bytes == CAME as u64),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn an_answer_that_is_cut_right_behind_its_head_has_its_head() {
+    let backend = Backend::new(|mut peer: Peer| {
+        if peer.head().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n");
+        }
+    });
+    let running = Running::new(config(backend.address));
+    run(async {
+        let (mut sender, _connection) = plain(running.address()).await;
+        for _ in 0..20 {
+            let response = sender.send_request(get("/cut")).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+            assert!(response.into_body().collect().await.is_err());
+        }
+    });
+}
+
+#[test]
+fn a_head_that_is_too_large_is_answered_431_and_the_connection_goes_on() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.head = 10_000;
+    let running = Running::new(config);
+    let with = |bytes: usize| {
+        Request::get("http://a/size/1")
+            .header("x", "x".repeat(bytes))
+            .body(Full::default())
+            .unwrap()
+    };
+    run(async {
+        let (mut sender, connection) = plain(running.address()).await;
+        for bytes in [9_900, 10_000, 30_000] {
+            let response = sender.send_request(with(bytes)).await.unwrap();
+            if bytes == 9_900 {
+                assert_eq!(response.status(), StatusCode::OK);
+                continue;
+            }
+            assert_eq!(
+                response.status(),
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "{bytes}"
+            );
+            let status = response.headers()["proxy-status"].to_str().unwrap().to_owned();
+            assert!(status.contains("larger than 10000 bytes"), "{status}");
+        }
+        // h2 answers by itself, and says nothing to anybody.
+        let response = sender.send_request(with(60_000)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        assert!(!response.headers().contains_key("proxy-status"));
+        assert_eq!(sender.send_request(get("/a")).await.unwrap().status(), StatusCode::OK);
+        // That is an attack, and ends the connection.
+        assert!(sender.send_request(with(1_000_000)).await.is_err());
+        assert!(connection.await.unwrap().is_err());
+    });
+    let said = running.recorder.until(|said| said.closed.len() == 1);
+    let told: Vec<_> = said.exchanges.iter().map(|told| told.status.unwrap()).collect();
+    assert_eq!(told, [200, 431, 431, 200]);
+    assert_eq!(said.refusals.len(), 1, "{said:#?}");
+    assert!(
+        said.refusals[0].why.starts_with("it is not valid HTTP/2: "),
+        "{said:#?}"
+    );
+    assert_eq!((said.refusals[0].status, said.closed[0]), (None, Why::NotHttp));
+}
+
+#[test]
+fn what_is_no_http2_is_told() {
+    let backend = Backend::plain();
+    let running = Running::new(config(backend.address));
+    // SETTINGS, then DATA in no stream (RFC 9113, section 6.1).
+    let mut client = Client::new(running.address());
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0\0\0\0x");
+    let (frames, end) = client.rest();
+    // GOAWAY is of type 7.
+    assert!(frames.windows(5).any(|header| header == [7, 0, 0, 0, 0]) && end == End::Fin);
+    // Who leaves has done nothing wrong.
+    let mut gone = Client::new(running.address());
+    gone.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    gone.half_close();
+    assert_eq!(gone.rest().1, End::Fin);
+    let said = running.recorder.until(|said| said.closed.len() == 2);
+    assert_eq!(said.refusals.len(), 1, "{said:#?}");
+    assert!(
+        said.closed.contains(&Why::NotHttp) && said.closed.contains(&Why::Peer),
+        "{said:#?}"
+    );
+}

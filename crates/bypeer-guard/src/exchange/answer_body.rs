@@ -17,6 +17,8 @@ pub(crate) struct AnswerBody {
     exchange: Option<Exchange>,
     /// Why it breaks off, until what came before is written.
     broken: Option<Failure>,
+    /// HTTP/2: how often everything had been written when it broke off.
+    flushes: Option<u64>,
 }
 
 enum Source {
@@ -32,6 +34,7 @@ impl AnswerBody {
             source: Source::Empty,
             exchange: None,
             broken: None,
+            flushes: None,
         }
     }
 
@@ -41,6 +44,7 @@ impl AnswerBody {
             source: Source::Server(body),
             exchange: Some(exchange),
             broken: None,
+            flushes: None,
         }
     }
 
@@ -53,6 +57,7 @@ impl AnswerBody {
             },
             exchange: Some(exchange),
             broken: None,
+            flushes: None,
         }
     }
 
@@ -72,20 +77,31 @@ impl AnswerBody {
         }
     }
 
-    /// What came before is written before the connection ends.
-    fn poll_break(&mut self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match &self.exchange {
-            Some(exchange) if !exchange.is_http2() && !exchange.client.is_flushed() => {
-                // hyper flushes when there is nothing to be had here, and comes back after.
-                self.broken = Some(failure);
-                Poll::Pending
+    /// What came before is written before the connection ends, or the stream: h2 drops what waits in it for a reset.
+    fn poll_break(&mut self, cx: &Context<'_>, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let waits = match &self.exchange {
+            // hyper flushes when there is nothing to be had here, and comes back after.
+            Some(exchange) if !exchange.is_http2() => !exchange.client.is_flushed(),
+            Some(exchange) => {
+                let client = &exchange.client;
+                let before = *self.flushes.get_or_insert(client.flushes());
+                // Others may have given more in the meantime.
+                let written = client.is_flushed() || client.flushes() > before;
+                let waits = !written || client.is_blocked();
+                if waits {
+                    client.wait_for_flush(cx);
+                }
+                waits
             }
-            _ => {
-                let words = failure.to_string();
-                self.over(Some(failure));
-                Poll::Ready(Some(Err(Failure::Other(std::io::Error::other(words)))))
-            }
+            None => false,
+        };
+        if waits {
+            self.broken = Some(failure);
+            return Poll::Pending;
         }
+        let words = failure.to_string();
+        self.over(Some(failure));
+        Poll::Ready(Some(Err(Failure::Other(std::io::Error::other(words)))))
     }
 }
 
@@ -95,7 +111,7 @@ impl Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if let Some(failure) = self.broken.take() {
-            return self.poll_break(failure);
+            return self.poll_break(cx, failure);
         }
         let result = match &mut self.source {
             Source::Server(body) => match Pin::new(body).poll_frame(cx) {
@@ -124,7 +140,7 @@ impl Body for AnswerBody {
                 self.turn(true);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(failure)) => self.poll_break(failure),
+            Some(Err(failure)) => self.poll_break(cx, failure),
             None => {
                 self.over(None);
                 Poll::Ready(None)

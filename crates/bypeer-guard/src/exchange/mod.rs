@@ -11,7 +11,10 @@ mod response;
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -105,7 +108,9 @@ impl Exchange {
         };
         let request = request::rewrite(request, &self.client, settings);
         let method = request.method().clone();
-        match settings.upstream.send(request, &self.account).await {
+        let turn = self.turn.clone();
+        let sent = unless_left(turn.as_deref(), settings.upstream.send(request, &self.account));
+        match sent.await {
             Ok(Answer::Response(response)) => self.pass_on(response, &method, version, keeps, settings),
             Ok(Answer::Switched(head, server)) => self.switch(head, server, stream),
             Err(failure) => self.fail(failure, version, keeps),
@@ -144,7 +149,7 @@ impl Exchange {
         let (mut parts, body) = response.into_parts();
         let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
         response::rewrite(&mut parts, &body, method, version, keeps, &self, settings);
-        self.client.answers();
+        self.answers();
         self.account.borrow_mut().status = Some(parts.status);
         if settings.config.proxy_status {
             let said = proxy_status::of_answer(&self.account.borrow());
@@ -159,7 +164,7 @@ impl Exchange {
         server: crate::upstream::Tunnel,
         stream: Option<OnUpgrade>,
     ) -> Response<AnswerBody> {
-        self.client.answers();
+        self.answers();
         self.account.borrow_mut().status = Some(head.status());
         response::rewrite_switch(head.headers_mut());
         let client = self.client.clone();
@@ -195,7 +200,7 @@ impl Exchange {
 
     fn say(self, refused: Refused, version: Version, keeps: bool) -> Response<AnswerBody> {
         let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
-        self.client.answers();
+        self.answers();
         self.account.borrow_mut().status = Some(refused.status);
         let (mut response, text) = refused.response();
         *response.version_mut() = response::spoken(version);
@@ -219,6 +224,14 @@ impl Exchange {
             body.close_after_answer();
         }
         closes
+    }
+
+    /// The answer's head is made.
+    fn answers(&self) {
+        self.client.answers();
+        if let Some(turn) = &self.turn {
+            turn.answers();
+        }
     }
 
     /// HTTP/2: whose turn it is.
@@ -273,6 +286,16 @@ impl Exchange {
         self.client.answered();
         self.client.leave();
     }
+}
+
+/// Waits for the server, until there is no more time for that. Over HTTP/1 the connection's task sees to it.
+async fn unless_left<T>(turn: Option<&Turn>, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| match turn {
+        Some(turn) if turn.is_left() => Poll::Ready(Err(Failure::DrainEnded)),
+        _ => answer.as_mut().poll(cx),
+    })
+    .await
 }
 
 impl Drop for Exchange {

@@ -120,6 +120,7 @@ fn words(failure: &Failure) -> String {
         Failure::Unreachable(_) => "there is no way to the server".to_owned(),
         Failure::Tls(_) => "TLS with the server failed".to_owned(),
         Failure::Certificate(_) => "the certificate of the server is not trusted".to_owned(),
+        Failure::DrainEnded => "the proxy is being stopped, and the server may have acted".to_owned(),
         Failure::Other(_) => "the proxy failed".to_owned(),
         failure => failure.to_string(),
     }

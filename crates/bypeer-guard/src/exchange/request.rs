@@ -14,6 +14,7 @@ use crate::worker::Settings;
 
 /// Refuses what must not be passed on. `has_length`: there was a `Content-Length` in its head, whatever hyper made of it.
 pub(super) fn check(mut parts: Parts, has_length: bool, settings: &Settings) -> Result<Parts, Refused> {
+    check_size(&parts, settings.config.client.head)?;
     check_framing(&parts, has_length)?;
     check_target(&mut parts)?;
     if let Some(expect) = parts.headers.get(header::EXPECT)
@@ -31,6 +32,27 @@ pub(super) fn check(mut parts: Parts, has_length: bool, settings: &Settings) -> 
         return Err(Refused::too_large(limit));
     }
     Ok(parts)
+}
+
+/// Over HTTP/1 hyper has looked already.
+fn check_size(parts: &Parts, limit: usize) -> Result<(), Refused> {
+    if parts.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    // RFC 9113, section 6.5.2: SETTINGS_MAX_HEADER_LIST_SIZE counts each field so.
+    const FIELD: usize = 32;
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    match target + fields.sum::<usize>() > limit {
+        true => Err(Refused::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            &format!("its head is larger than {limit} bytes"),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// RFC 9112, section 6: where the request ends must be sure to everybody.

@@ -16,7 +16,7 @@ use super::stream::{ClientLingering, ClientStream};
 use super::tunnel::Switched;
 use crate::config::ClientLimits;
 use crate::failure::Failure;
-use crate::say::Why;
+use crate::say::{Refusal, Why};
 use crate::worker::{Millis, Worker};
 
 /// A client's connection. It ends with its task.
@@ -50,6 +50,10 @@ pub(crate) struct Client {
     blocked: Cell<bool>,
     /// Everything that was given to hyper is in the kernel's hands.
     flushed: Cell<bool>,
+    /// How often that became so.
+    flushes: Cell<u64>,
+    /// HTTP/2: who waits for the next time.
+    flush_waiters: RefCell<Vec<Waker>>,
     /// The last answer was given to hyper, whole or not.
     answered: Cell<bool>,
     /// The answer to the last request was begun.
@@ -133,6 +137,8 @@ impl Client {
             moved: Cell::new(now),
             blocked: Cell::new(false),
             flushed: Cell::new(true),
+            flushes: Cell::new(0),
+            flush_waiters: RefCell::new(Vec::new()),
             answered: Cell::new(false),
             answering: Cell::new(false),
             told: Cell::new(None),
@@ -196,10 +202,12 @@ impl Client {
         match result {
             Poll::Ready(Ok(())) => {
                 self.blocked.set(false);
-                if !self.flushed.replace(true)
-                    && let Some(drainer) = self.drainer.take()
-                {
-                    drainer.wake();
+                if !self.flushed.replace(true) {
+                    self.flushes.set(self.flushes.get() + 1);
+                    if let Some(drainer) = self.drainer.take() {
+                        drainer.wake();
+                    }
+                    self.flush_waiters.take().into_iter().for_each(Waker::wake);
                 }
             }
             Poll::Ready(Err(_)) => self.broken(),
@@ -247,6 +255,7 @@ impl Client {
     /// The answer's head is made.
     pub(crate) fn answers(&self) {
         self.answering.set(true);
+        self.flushed.set(false);
     }
 
     /// Whether it waits for an answer of which it has nothing.
@@ -257,6 +266,11 @@ impl Client {
     /// It was told this in place of an answer.
     pub(crate) fn tell(&self, status: StatusCode) {
         self.told.set(Some(status));
+    }
+
+    /// HTTP/2: has whoever waits for an answer be told that there will be none. How many that are.
+    pub(crate) fn leave_unanswered(&self) -> u64 {
+        self.turns.borrow().iter().filter(|turn| turn.leave()).count() as u64
     }
 
     /// What it was told in place of an answer.
@@ -377,6 +391,16 @@ impl Client {
         flushed
     }
 
+    /// How often everything that was given to hyper was in the kernel's hands.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flushes.get()
+    }
+
+    /// `cx` is woken when everything that was given to hyper is in the kernel's hands.
+    pub(crate) fn wait_for_flush(&self, cx: &Context<'_>) {
+        self.flush_waiters.borrow_mut().push(cx.waker().clone());
+    }
+
     /// Whether a write waits for the client.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.get()
@@ -405,6 +429,12 @@ impl Client {
             let text = self.address.ip().to_canonical().to_string();
             HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
         })
+    }
+
+    /// What it sent was refused before it was understood, with this status where there was an answer.
+    pub(super) fn refused(&self, status: Option<StatusCode>, why: &str) {
+        let why = why.to_owned();
+        self.worker.sink.refused(self.address, Refusal { status, why });
     }
 
     // Orders.

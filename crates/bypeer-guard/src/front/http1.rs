@@ -14,7 +14,7 @@ use super::client::{Client, Order, Phase};
 use super::stream::{ClientLingering, Io};
 use super::tunnel;
 use crate::exchange;
-use crate::say::{Refusal, Why};
+use crate::say::Why;
 
 /// To a client whose request is not whole in time: it has the right to be told, and may send it again.
 const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain\r\n\
@@ -135,11 +135,7 @@ async fn answer(client: &Rc<Client>, ahead: Bytes) -> Served {
             let begun = client.phase() == Phase::Head && !client.is_blocked();
             client.close(if begun { TOO_LATE } else { b"" });
             if begun {
-                refused(
-                    client,
-                    Some(StatusCode::REQUEST_TIMEOUT),
-                    "the head was not received in time",
-                );
+                client.refused(Some(StatusCode::REQUEST_TIMEOUT), "the head was not received in time");
             }
             Why::HeadTime
         }
@@ -173,7 +169,7 @@ async fn answer(client: &Rc<Client>, ahead: Bytes) -> Served {
                 return Served::Over(Why::NotHttp);
             }
             if error.is_incomplete_message() && client.phase() == Phase::Head {
-                refused(client, None, "the connection ended in the middle of the head");
+                client.refused(None, "the connection ended in the middle of the head");
                 return Served::Over(Why::PeerBroke);
             }
             match error.is_user() || !client.is_broken() {
@@ -221,15 +217,5 @@ fn refuse(client: &Client, error: &hyper::Error) {
             Some(status)
         }
     };
-    refused(client, status, &why);
-}
-
-fn refused(client: &Client, status: Option<StatusCode>, why: &str) {
-    client.worker.sink.refused(
-        client.address,
-        Refusal {
-            status,
-            why: why.to_owned(),
-        },
-    );
+    client.refused(status, &why);
 }

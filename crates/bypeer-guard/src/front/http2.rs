@@ -24,6 +24,10 @@ const SEND_BUFFER: usize = 128 << 10;
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
+/// Heads up to so many times `client.head` are read, and answered 431 with the reason. To larger ones h2 says 431 and nothing else, and from
+/// four times that it ends the connection (`MAX_HEADER_LIST_ABUSE_MULTIPLIER`).
+const HEADS: usize = 4;
+
 /// Answers until the connection is over. Why it is.
 pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
     client.http2.set(true);
@@ -33,22 +37,14 @@ pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
         let client = client.clone();
         service_fn(move |request| exchange::answer(client.clone(), request))
     };
+    let most = client.worker.settings().config.client.head.saturating_mul(HEADS);
     let mut builder = hyper::server::conn::http2::Builder::new(Streams { client: client.clone() });
     builder
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(
-            client
-                .worker
-                .settings()
-                .config
-                .client
-                .head
-                .try_into()
-                .unwrap_or(u32::MAX),
-        );
+        .max_header_list_size(most.try_into().unwrap_or(u32::MAX));
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut finishing = None;
     if client.worker.draining() {
@@ -66,11 +62,25 @@ pub(super) async fn serve(client: &Rc<Client>, ahead: Bytes) -> Why {
         }
         connection.as_mut().poll(cx).map(|result| match result {
             Ok(()) => finishing.unwrap_or(Why::Peer),
-            Err(_) if client.is_broken() => Why::PeerBroke,
-            Err(_) => Why::NotHttp,
+            Err(error) => why_ended(client, &error),
         })
     })
     .await
+}
+
+fn why_ended(client: &Client, error: &hyper::Error) -> Why {
+    let error = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    match error {
+        _ if client.is_broken() => Why::PeerBroke,
+        Some(error) if error.is_io() && client.running() == 0 => Why::Peer,
+        Some(error) if error.is_io() || error.is_remote() => Why::PeerBroke,
+        Some(error) => {
+            // In GOAWAY there is the same in one word. Requests that ran have their own lines.
+            client.refused(None, &format!("it is not valid HTTP/2: {error}"));
+            Why::NotHttp
+        }
+        None => Why::NotHttp,
+    }
 }
 
 /// Makes a task of each stream, which ends early if its client does not take the answer.
@@ -108,6 +118,10 @@ pub(crate) struct Turn {
     /// When bytes of the answer were handed over, and nobody has asked for more. `None`: it is not the client's turn.
     since: Cell<Option<Millis>>,
     cancelled: Cell<bool>,
+    /// Its answer was begun.
+    answered: Cell<bool>,
+    /// There is no more time for an answer of the server's.
+    left: Cell<bool>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -128,6 +142,29 @@ impl Turn {
             task.wake();
         }
     }
+
+    /// Its answer is begun.
+    pub(crate) fn answers(&self) {
+        self.answered.set(true);
+    }
+
+    /// Gives up waiting for the server. `false`: the answer is begun already.
+    pub(super) fn leave(&self) -> bool {
+        let waits = !self.answered.get();
+        if waits
+            && !self.left.replace(true)
+            && let Some(task) = self.task.take()
+        {
+            task.wake();
+        }
+        waits
+    }
+
+    /// Whether the server is not waited for any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.get()
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.get()
     }
