@@ -12,6 +12,7 @@ mod tests;
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,8 +24,10 @@ use request::Answer;
 
 /// For a whole request head, for the answer, and for what the client still sends: each.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Clients that are served at once. Others wait in the listener's queue, and are served after them.
+/// Clients that are served at once. Others wait in the listener's queue until one is done, or makes room.
 const MOST_CLIENTS: usize = 8;
+/// Who has not said for so long what it wants, or has its answer, makes room for others.
+const SEAT: Duration = Duration::from_millis(100);
 /// Bytes that are read behind the answer.
 const DRAIN: usize = 1 << 20;
 
@@ -59,11 +62,23 @@ pub struct MetricsServer {
     clients: Arc<Clients>,
 }
 
-/// How many are being served.
+/// Who is being served.
 #[derive(Debug, Default)]
 struct Clients {
-    count: Mutex<usize>,
+    /// In the order in which they came.
+    seats: Mutex<Vec<Arc<Seat>>>,
     one_left: Condvar,
+}
+
+/// One client.
+#[derive(Debug)]
+struct Seat {
+    stream: TcpStream,
+    since: Instant,
+    /// Its answer is being written.
+    answering: AtomicBool,
+    /// Nothing more is read of it.
+    pressed: AtomicBool,
 }
 
 impl MetricsServer {
@@ -115,7 +130,7 @@ impl Drop for MetricsServer {
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
-        self.clients.wait_until_fewer_than(1, Some(PATIENCE * 3));
+        self.clients.wait_until_empty(PATIENCE * 3);
     }
 }
 
@@ -131,12 +146,12 @@ struct Acceptor {
 impl Acceptor {
     fn run(self, stopped: &PipeReader) {
         while self.wait(stopped) {
+            self.clients.make_room();
             self.accept();
-            self.clients.wait_until_fewer_than(MOST_CLIENTS, None);
         }
         // Who is in the queue when the listener is closed would be reset.
         while self.accept() {
-            self.clients.wait_until_fewer_than(MOST_CLIENTS, None);
+            self.clients.make_room();
         }
     }
 
@@ -163,77 +178,123 @@ impl Acceptor {
                 return false;
             }
         };
-        let served = Served::begin(&self.clients);
+        let served = Served::begin(&self.clients, stream);
         let page = Arc::clone(&self.page);
         // When no thread can be had the stream is dropped with the closure, and the client sees a close.
         let _ = thread::Builder::new().name("metrics client".to_owned()).spawn(move || {
-            let _served = served;
-            let _ = serve(stream, &page);
+            let _ = serve(&served.seat, &page);
         });
         true
     }
 }
 
 /// One client, until it is dropped.
-struct Served(Arc<Clients>);
+struct Served {
+    clients: Arc<Clients>,
+    seat: Arc<Seat>,
+}
 
 impl Served {
-    fn begin(clients: &Arc<Clients>) -> Served {
-        *clients.lock() += 1;
-        Served(Arc::clone(clients))
+    fn begin(clients: &Arc<Clients>, stream: TcpStream) -> Served {
+        let seat = Arc::new(Seat {
+            stream,
+            since: Instant::now(),
+            answering: AtomicBool::new(false),
+            pressed: AtomicBool::new(false),
+        });
+        clients.lock().push(Arc::clone(&seat));
+        Served {
+            clients: Arc::clone(clients),
+            seat,
+        }
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        *self.0.lock() -= 1;
-        self.0.one_left.notify_all();
+        self.clients.lock().retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+        self.clients.one_left.notify_all();
     }
 }
 
 impl Clients {
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_until_fewer_than(&self, bound: usize, patience: Option<Duration>) {
-        let until = patience.map(|patience| Instant::now() + patience);
-        let mut count = self.lock();
-        while *count >= bound {
-            let left = until.map_or(PATIENCE, |until| until.saturating_duration_since(Instant::now()));
+    /// Waits until there is room for one more. Who idles makes room, the oldest first.
+    fn make_room(&self) {
+        let mut seats = self.lock();
+        while seats.len() >= MOST_CLIENTS {
+            let idle = seats
+                .iter()
+                .find(|seat| !seat.answering.load(Ordering::Relaxed) && !seat.pressed.load(Ordering::Relaxed));
+            let wait = match idle {
+                Some(seat) => SEAT.saturating_sub(seat.since.elapsed()),
+                None => SEAT,
+            };
+            if let Some(seat) = idle
+                && wait.is_zero()
+            {
+                seat.press();
+            }
+            seats = self.wait(seats, wait.max(Duration::from_millis(1)));
+        }
+    }
+
+    /// Waits until everybody has left, for so long at most.
+    fn wait_until_empty(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut seats = self.lock();
+        while !seats.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            count = self
-                .one_left
-                .wait_timeout(count, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            seats = self.wait(seats, left);
         }
+    }
+
+    /// Waits until one has left, for so long at most.
+    fn wait<'a>(&self, seats: MutexGuard<'a, Vec<Arc<Seat>>>, most: Duration) -> MutexGuard<'a, Vec<Arc<Seat>>> {
+        let woken = self.one_left.wait_timeout(seats, most);
+        woken.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Seat {
+    /// Has its thread see the end of what the client sends.
+    fn press(&self) {
+        self.pressed.store(true, Ordering::Relaxed);
+        let _ = self.stream.shutdown(Shutdown::Read);
     }
 }
 
 /// One request, one answer, and a close that resets nothing.
-fn serve(mut stream: TcpStream, page: &Page) -> io::Result<()> {
+fn serve(seat: &Seat, page: &Page) -> io::Result<()> {
+    let mut stream = &seat.stream;
     // Linux gives it none of the listener's flags, other systems do.
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let Some(answer) = read_head(&mut stream)? else {
+    let Some(answer) = read_head(seat)? else {
         return Ok(());
     };
+    seat.answering.store(true, Ordering::Relaxed);
     stream.write_all(&answer.bytes(page.as_ref()))?;
     stream.shutdown(Shutdown::Write)?;
-    drain(&mut stream)
+    seat.answering.store(false, Ordering::Relaxed);
+    drain(stream)
 }
 
 /// Reads the head of a request. `None`: the client said nothing.
-fn read_head(stream: &mut TcpStream) -> io::Result<Option<Answer>> {
+fn read_head(seat: &Seat) -> io::Result<Option<Answer>> {
     let until = Instant::now() + PATIENCE;
     let mut head = Vec::new();
     let mut buffer = [0; 2048];
     loop {
-        let read = match read_until(stream, &mut buffer, until) {
+        let read = match read_until(&seat.stream, &mut buffer, until) {
             Ok(0) if head.is_empty() => return Ok(None),
+            Ok(0) if seat.pressed.load(Ordering::Relaxed) => return Ok(Some(Answer::TooSlow)),
             Ok(0) => return Ok(Some(Answer::BadRequest)),
             Ok(read) => read,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
@@ -249,7 +310,7 @@ fn read_head(stream: &mut TcpStream) -> io::Result<Option<Answer>> {
 }
 
 /// Reads what the client still sends, until it closes, too.
-fn drain(stream: &mut TcpStream) -> io::Result<()> {
+fn drain(stream: &TcpStream) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     let mut left = DRAIN;
     let mut buffer = [0; 8192];
@@ -262,7 +323,7 @@ fn drain(stream: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-fn read_until(stream: &mut TcpStream, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
+fn read_until(mut stream: &TcpStream, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
