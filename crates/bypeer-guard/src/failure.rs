@@ -44,9 +44,9 @@ pub enum Failure {
     #[error("the server closed the connection without an answer")]
     ClosedUnanswered,
     /// The connection was reset before an answer.
-    #[error("the server reset the connection before it answered")]
+    #[error("the server reset the connection before it answered{}", acknowledged_words(*.acknowledged))]
     Reset {
-        /// Bytes of the request that the server's TCP had acknowledged, where that is known.
+        /// Bytes of the request that the server's TCP had acknowledged, where that is known: over HTTP/1 without TLS.
         acknowledged: Option<u64>,
     },
     /// The server did not begin to answer in time.
@@ -105,6 +105,12 @@ pub enum Failure {
 
 fn reset_words(reset: bool) -> &'static str {
     if reset { ", by a reset" } else { "" }
+}
+
+fn acknowledged_words(bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| {
+        format!(", and had acknowledged {bytes} bytes of the request")
+    })
 }
 
 impl Failure {

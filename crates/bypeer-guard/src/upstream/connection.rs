@@ -195,6 +195,15 @@ impl Connection {
         }
     }
 
+    /// Of the last `count` bytes that were sent, those that the server's TCP has acknowledged, where that is known. They may have been read
+    /// by nobody; and it may have had more, which a reset does not tell.
+    pub fn acknowledged(&self, count: u64) -> Option<u64> {
+        match &self.stream {
+            Stream::Plain(socket) => socket.unacknowledged().map(|bytes| count.saturating_sub(bytes)),
+            Stream::Tls(_) => None,
+        }
+    }
+
     /// What it holds although nothing was asked of it. One system call.
     pub fn peek(&self) -> Held {
         match self.input.len() {

@@ -285,7 +285,9 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
                 self.connection.habits().closed(&age);
                 Failure::Stale { reset }
             }
-            (0, true) => Failure::Reset { acknowledged: None },
+            (0, true) => Failure::Reset {
+                acknowledged: self.connection.acknowledged(self.sending.wrote),
+            },
             (0, false) => Failure::ClosedUnanswered,
         }
     }

@@ -17,8 +17,8 @@ use super::stream::{Held, Stream};
 use crate::config;
 use crate::failure::Failure;
 
-/// How long a server that refuses is tried again, from its first refusal on: the time in which one that restarts is back.
-const REFUSED_PATIENCE: Duration = Duration::from_secs(2);
+/// A server that refuses may be one that restarts. It is tried again until a connection must be there (`upstream.connect`), from its first
+/// refusal on, with these pauses.
 const REFUSED_PAUSE: Duration = Duration::from_millis(25);
 const REFUSED_PAUSE_MOST: Duration = Duration::from_millis(200);
 
@@ -172,7 +172,7 @@ impl Worker {
             let Failure::Refused = failure else {
                 return Err(failure);
             };
-            let patience = REFUSED_PATIENCE.min(self.config.connect);
+            let patience = self.config.connect;
             let now = Instant::now();
             // What nobody has tried for so long may have been there in the meantime, and be on its way back again.
             let since = match self.refusing.get() {

@@ -17,7 +17,9 @@ use super::support::*;
 use crate::failure::Failure;
 
 /// A server in a thread, as a loop that is kept from reading must not keep it from closing.
-fn blocking(script: impl FnOnce(std::net::TcpStream) + Send + 'static) -> (SocketAddr, std::thread::JoinHandle<()>) {
+fn blocking<T: Send + 'static>(
+    script: impl FnOnce(std::net::TcpStream) -> T + Send + 'static,
+) -> (SocketAddr, std::thread::JoinHandle<T>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || script(listener.accept().unwrap().0));
@@ -243,4 +245,37 @@ fn one_that_ends_behind_the_request_may_have_processed_it() {
             thread.join().unwrap();
         });
     }
+}
+
+#[test]
+fn a_reset_tells_how_much_of_the_request_was_acknowledged() {
+    run(async {
+        let (address, thread) = blocking(|mut stream| {
+            let mut bytes = [0; 1000];
+            let mut read = 0;
+            while !bytes[..read].ends_with(b"once") {
+                read += stream.read(&mut bytes[read..]).unwrap();
+            }
+            // Longer than Linux delays an acknowledgment (TCP_DELACK_MAX, 200 ms).
+            std::thread::sleep(Duration::from_millis(400));
+            socket2::SockRef::from(&stream)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            drop(stream);
+            read as u64
+        });
+        let client = client_to(address);
+        let (_, outcome) = client.send(Method::POST, TestBody::whole("once")).await;
+        let failure = outcome.unwrap_err();
+        let read = thread.join().unwrap();
+        assert!(
+            matches!(failure, Failure::Reset { acknowledged: Some(bytes) } if bytes == read),
+            "{failure:?}"
+        );
+        assert!(
+            failure
+                .to_string()
+                .ends_with(&format!("had acknowledged {read} bytes of the request"))
+        );
+    });
 }
