@@ -485,14 +485,49 @@ fn the_file_is_read_again_and_a_bad_one_is_refused() {
 
     folder.write(
         "guard.toml",
-        &format!("listen = \"127.0.0.1:0\"\nto = \"{}\"\nworkers = 7\n", other.url()),
+        &format!(
+            "to = \"{}\"\nworkers = 7\n[[listen]]\naddress = \"127.0.0.1:0\"\nbacklog = 7\n[close]\nidle = \"7s\"\n",
+            other.url()
+        ),
     );
     guard.signal(Signal::SIGHUP);
     guard.says("the new configuration is in use");
-    guard.says("workers is another now, and stays as it was");
+    for key in ["listen.backlog", "workers", "close.idle"] {
+        guard.says(&format!("{key} is another now, and stays as it was"));
+    }
     get(address, "/");
     assert_eq!((one.requests.load(SeqCst), other.requests.load(SeqCst)), (2, 1));
     guard.signal(Signal::SIGTERM);
+    assert_eq!(guard.end().0.code(), Some(0));
+}
+
+#[test]
+fn the_time_for_draining_is_that_of_the_file_as_it_was_read_last() {
+    // Longer than the first file, and what is added to it, would let it run.
+    let backend = Backend::with(|stream| {
+        thread::sleep(Duration::from_secs(8));
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    });
+    let folder = Folder::new();
+    let write = |drain: &str| {
+        let to = backend.url();
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nto = \"{to}\"\n[close]\nidle = \"100ms\"\ntotal = \"100ms\"\ndrain = \"{drain}\"\n"
+        );
+        folder.write("guard.toml", &text)
+    };
+    let file = write("100ms");
+    let mut guard = Running::start(&["--config", &file]);
+    let address = guard.address();
+    write("30s");
+    guard.signal(Signal::SIGHUP);
+    guard.says("the new configuration is in use");
+    let asked = thread::spawn(move || get(address, "/"));
+    while backend.requests.load(SeqCst) == 0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    guard.signal(Signal::SIGTERM);
+    assert!(asked.join().unwrap().ends_with("hello"));
     assert_eq!(guard.end().0.code(), Some(0));
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bypeer_guard::config::read::Told;
-use bypeer_guard::config::risks;
 use bypeer_guard::config::settings::{LogTo, Settings};
+use bypeer_guard::config::{Listen, risks};
 use bypeer_guard::guard::Guard;
 use bypeer_guard::handover::inherited;
 use bypeer_guard::listener::Listeners;
@@ -243,7 +243,9 @@ impl Running<'_> {
                 }
                 self.reporter.expect(&told.settings.config.upstream);
                 // What needs a restart is compared with what is in use.
-                self.settings.config.upstream = told.settings.config.upstream;
+                let (used, new) = (&mut self.settings.config, told.settings.config);
+                used.upstream = new.upstream;
+                used.close.drain = new.close.drain;
             }
             Err(error) => say(&format!("{}; the configuration is as it was", trouble::words(&error))),
         }
@@ -308,7 +310,12 @@ fn printable(text: &str) -> String {
 /// Keys whose values differ and cannot be changed while it runs.
 fn fixed(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let (a, b) = (&old.config, &new.config);
+    let backlog = |listen: &Listen| {
+        let before = a.listen.iter().find(|other| other.address == listen.address);
+        before.is_none_or(|before| before.backlog == listen.backlog)
+    };
     let pairs = [
+        ("listen.backlog", b.listen.iter().all(backlog)),
         ("workers", a.workers == b.workers),
         ("close.bytes", a.close.bytes == b.close.bytes),
         ("close.idle", a.close.idle == b.close.idle),
