@@ -196,6 +196,8 @@ struct sk_buff {
  * One section for each; the object of each lies in a folder of its own.
  */
 #if defined(__TARGET_ARCH_x86)
+/* A write that no later one overtakes, on any processor. This one keeps the order of writes by itself. */
+#define WRITE_FIRST(to, value) (*(volatile __u64 *)(to) = (value))
 struct pt_regs {
     unsigned long bp, dx, si, di, orig_ax, ip, sp;
 };

@@ -67,27 +67,46 @@ struct {
 /*
  * Who closed which connection, so that a reset that answers late data can tell. The socket is gone by then.
  *
- * Every connection pays for this, so that it is no hash table of the kernel's, where one note cost as much as two do here: the ends choose
- * a row, and there the oldest note makes room. A row that two processors want at once is written by one of them. So a note may be
- * missing, and never is another's.
+ * Every connection pays for this, and what it pays for is memory that is in no cache. So notes are written one behind the other, which a
+ * processor sees coming, into a ring of its own where there are enough rings; and what is written at random, to find them again by their
+ * ends, is a word: the numbers of the newest notes of the same hash. A number may be lost where two processors want its bucket at once.
+ * So a note may be missing, and never is another's.
  */
-#define ROWS 4096
-#define NOTES 4
+#define NOTES 16384
+#define BUCKETS 16384
+#define RINGS_MOST 4
+/* How many there are: a power of two, set by the loader to no more than there are processors. */
+const volatile __u32 rings = 1;
 struct note {
+    /* Unlike that of any other note; 0 while it is written. */
+    __u64 number;
     struct ends ends;
     struct closing closing;
 };
-struct row {
-    /* Odd while somebody writes; half of it is how many notes were written. */
-    __u64 version;
-    struct note notes[NOTES];
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, NOTES);
+    __type(key, __u32);
+    __type(value, struct note);
+} notes SEC(".maps");
+/* How many notes a ring has taken: a cache line for each. */
+struct taken {
+    __u64 count;
+    __u64 reserved[7];
 };
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, ROWS);
+    __uint(max_entries, RINGS_MOST);
     __type(key, __u32);
-    __type(value, struct row);
-} closings SEC(".maps");
+    __type(value, struct taken);
+} taken SEC(".maps");
+/* Places of notes, the newest in the lowest 16 bits. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, BUCKETS);
+    __type(key, __u32);
+    __type(value, __u64);
+} buckets SEC(".maps");
 
 /* Sockets that an event was about and that are still somebody's: their end is told too. In the socket, for a look that costs nothing. */
 struct {
@@ -203,7 +222,7 @@ static __noinline int ends_of(struct ends *ends, const struct sock *sk, const st
     return 0;
 }
 
-static __always_inline struct row *row_of(const struct ends *ends)
+static __always_inline __u64 *bucket_of(const struct ends *ends)
 {
     const __u64 *words = (const void *)ends;
     __u64 hash = 0;
@@ -214,26 +233,37 @@ static __always_inline struct row *row_of(const struct ends *ends)
         hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15;
         hash ^= hash >> 32;
     }
-    index = hash % ROWS;
-    return bpf_map_lookup_elem(&closings, &index);
+    index = hash % BUCKETS;
+    return bpf_map_lookup_elem(&buckets, &index);
 }
 
-/* Where to write the next note of a row; NULL while another processor writes. What was begun is ended by `end_note`. */
-static __always_inline struct note *begin_note(struct row *row)
+/* The next note of this processor's ring, and what its number will be. */
+static __always_inline struct note *begin_note(__u32 *place, __u64 *number)
 {
-    __u64 version = *(volatile __u64 *)&row->version;
+    __u32 ring = bpf_get_smp_processor_id() & (rings - 1) & (RINGS_MOST - 1);
+    struct taken *of_ring = bpf_map_lookup_elem(&taken, &ring);
+    struct note *note;
+    __u64 before;
 
-    if (version & 1 || __sync_val_compare_and_swap(&row->version, version, version + 1) != version)
+    if (!of_ring)
         return NULL;
-    return &row->notes[version / 2 % NOTES];
+    before = __sync_fetch_and_add(&of_ring->count, 1);
+    *number = (before + 1) * RINGS_MOST + ring;
+    *place = ring * (NOTES / rings) + (before & (NOTES / rings - 1));
+    note = bpf_map_lookup_elem(&notes, place);
+    if (note)
+        WRITE_FIRST(&note->number, 0);
+    return note;
 }
 
-/* Exchanges that return what was there keep the order of reads and writes, on every processor. */
-static __always_inline void end_note(struct row *row)
+static __always_inline void end_note(struct note *note, __u32 place, __u64 number)
 {
-    __u64 version = row->version;
+    __u64 *bucket = bucket_of(&note->ends);
 
-    __sync_val_compare_and_swap(&row->version, version, version + 1);
+    /* An exchange lies behind all that was written before. */
+    __sync_lock_test_and_set(&note->number, number);
+    if (bucket)
+        *bucket = *bucket << 16 | place;
 }
 
 static __always_inline bool is_same(const struct ends *one, const struct ends *other)
@@ -250,19 +280,23 @@ static __always_inline bool is_same(const struct ends *one, const struct ends *o
 /* The last close between these ends; false when it is not known. */
 static __noinline int recall(struct closing *to, const struct ends *ends)
 {
-    struct row *row = row_of(ends);
-    __u64 version;
+    __u64 *bucket = bucket_of(ends), places;
 
-    if (!row)
+    if (!bucket)
         return false;
-    version = __sync_fetch_and_add(&row->version, 0);
-    for (__u32 back = 1; back <= NOTES; back++) {
-        struct note *note = &row->notes[(version / 2 - back) % NOTES];
+    places = *bucket;
+    for (int i = 0; i < 4; i++, places >>= 16) {
+        __u32 place = places & (NOTES - 1);
+        struct note *note = bpf_map_lookup_elem(&notes, &place);
+        __u64 number;
 
-        if (!is_same(&note->ends, ends))
+        if (!note)
+            return false;
+        number = __sync_fetch_and_add(&note->number, 0);
+        if (!number || !is_same(&note->ends, ends))
             continue;
         *to = note->closing;
-        return !(version & 1) && __sync_fetch_and_add(&row->version, 0) == version;
+        return __sync_fetch_and_add(&note->number, 0) == number;
     }
     return false;
 }
@@ -728,18 +762,15 @@ static __always_inline void note_stray(void *ctx, const struct ends *ends)
 /* The one thing that is done for each connection, in whatever tier. */
 static __noinline int note_closing(void *ctx, struct sock *sk, struct tcp_sock *tp, __u32 new_state)
 {
-    struct ends ends;
-    struct row *row;
-    struct note *note;
+    __u32 place;
+    __u64 number;
+    struct note *note = begin_note(&place, &number);
 
-    ends_of(&ends, sk, tp);
-    row = row_of(&ends);
-    note = row ? begin_note(row) : NULL;
     if (note) {
         struct closing *closing = &note->closing;
         __u32 ticks = bpf_jiffies64();
 
-        note->ends = ends;
+        ends_of(&note->ends, sk, tp);
         closing->at = bpf_ktime_get_ns();
         closing->cookie = bpf_get_socket_cookie(sk);
         closing->received = tp->bytes_received;
@@ -751,14 +782,18 @@ static __noinline int note_closing(void *ctx, struct sock *sk, struct tcp_sock *
         closing->receive_next = tp->rcv_nxt;
         task_now(&closing->task, true);
         closing->half = sk->sk_shutdown != 3 || closing->task.call == CALL_SHUTDOWN;
-        end_note(row);
+        end_note(note, place, number);
     }
 
     if (tier >= TIER_CALLS) {
         struct record *record = bpf_sk_storage_get(&records, sk, 0, 0);
         __u32 tid = bpf_get_current_pid_tgid();
-        if (record && record->history.reader.known && record->history.reader.tid != tid && has_user_stack())
+        if (note && record && record->history.reader.known && record->history.reader.tid != tid && has_user_stack()) {
+            struct ends ends;
+
+            ends_of(&ends, sk, tp);
             note_stray(ctx, &ends);
+        }
         forget_reading(tid, bpf_get_socket_cookie(sk));
     }
     return 0;

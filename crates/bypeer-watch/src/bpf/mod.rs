@@ -58,6 +58,9 @@ const PASSED_FAILED: u32 = 4;
 /// As many ports as `watch.bpf.c` has room for.
 const PORTS: usize = 16;
 
+/// As many rings of notes about closes as `watch.bpf.c` has room for, a power of two.
+const RINGS: usize = 4;
+
 /// What to record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -260,6 +263,7 @@ impl Live {
         let tier = settings.tier as u32;
         let netns = settings.netns.unwrap_or(0);
         let stacks = u32::from(settings.stacks);
+        let rings = rings(aya::util::nr_cpus().unwrap_or(1));
 
         let mut loader = EbpfLoader::new();
         loader
@@ -267,6 +271,7 @@ impl Live {
             .override_global("tier", &tier, true)
             .override_global("only_netns", &netns, true)
             .override_global("with_stacks", &stacks, true)
+            .override_global("rings", &rings, true)
             .override_global("only_ports", &settings.only_ports[..], true)
             .override_global("drop_reasons", &drop_reasons[..], true)
             .override_global("listen_stop_begin", &listen_stop.start, true)
@@ -404,6 +409,12 @@ impl AsFd for Ring {
     }
 }
 
+/// Rings of notes for so many processors: no ring is nobody's, for the notes of that would be missing from the others.
+fn rings(processors: usize) -> u32 {
+    let fitting = (processors.max(1) + 1).next_power_of_two() / 2;
+    fitting.min(RINGS) as u32
+}
+
 /// What can be said without trying, because what the kernel would answer says less.
 fn refused_beforehand(surroundings: &Surroundings) -> Result<(), LoadError> {
     let release = || surroundings.release.clone();
@@ -537,4 +548,15 @@ fn nested(program: &programs::Program) -> u64 {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).unwrap_or_default();
     let field = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
     field.and_then(|field| field.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_a_power_of_two_and_each_has_a_processor() {
+        let of = [0, 1, 2, 3, 4, 5, 8, 64].map(rings);
+        assert_eq!(of, [1, 1, 2, 2, 4, 4, 4, 4]);
+    }
 }
