@@ -110,7 +110,10 @@ pub(crate) fn outcome(socket: BorrowedFd<'_>, state: &State, ended: Ended, now: 
     Outcome {
         ended,
         drained: state.drained(),
-        unsent: unsent_data(socket, state),
+        unsent: match state.is_acknowledged() {
+            true => Some(0),
+            false => unsent_data(socket, state),
+        },
         // Behind the peer's FIN there is nothing.
         unread: match ended {
             Ended::Eof => Some(0),

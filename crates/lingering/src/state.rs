@@ -16,6 +16,8 @@ pub struct State {
     drained: u64,
     /// What was unacknowledged when that was last asked.
     unsent: Option<u64>,
+    /// The peer's kernel has everything but our FIN.
+    acknowledged: bool,
     /// Our FIN is queued behind everything that was written.
     half_closed: bool,
     /// The peer's FIN was read.
@@ -56,6 +58,7 @@ impl State {
             heard: now,
             drained: 0,
             unsent,
+            acknowledged: false,
             half_closed: false,
             end_of_file: false,
         }
@@ -109,6 +112,16 @@ impl State {
     /// How much the next read may take: one byte more than is allowed, which then tells that the bound is passed.
     pub fn allowance(&self, limits: &Limits) -> u64 {
         limits.bytes.saturating_sub(self.drained).saturating_add(1)
+    }
+
+    /// Nothing more is written but our FIN.
+    pub fn writes_no_more(&mut self) {
+        self.acknowledged = self.unsent == Some(0);
+    }
+
+    /// Whether it is known, and needs not be asked again, that nothing but our FIN is unacknowledged.
+    pub fn is_acknowledged(&self) -> bool {
+        self.acknowledged
     }
 
     /// Whether the peer may still send.

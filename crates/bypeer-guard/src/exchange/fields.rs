@@ -5,26 +5,31 @@ use http::header::{self, HeaderName, HeaderValue};
 
 use super::forwarded;
 
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
 /// Takes out what is for one connection only: what `Connection` lists, and what everybody knows to be so.
 ///
 /// `Connection` must not list fields that are for everybody, as Cache-Control (RFC 9110, section 7.6.1). Those without which a message
 /// is another one are kept, so that no client has them taken out before the server sees them.
 pub(super) fn strip(headers: &mut HeaderMap) {
+    // Most messages have none of them, or one: to look at the names once costs less than to look for each.
+    if !headers.keys().any(is_for_one_connection) {
+        return;
+    }
     if let header::Entry::Occupied(entry) = headers.entry(header::CONNECTION) {
         let (_, lists) = entry.remove_entry_mult();
         for list in lists.collect::<Vec<_>>() {
             strip_listed(headers, &list);
         }
     }
-    headers.remove(HTTP2_SETTINGS);
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::UPGRADE);
+    while let Some(name) = headers.keys().find(|name| is_for_one_connection(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn is_for_one_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "http2-settings" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
+    )
 }
 
 fn strip_listed(headers: &mut HeaderMap, list: &HeaderValue) {

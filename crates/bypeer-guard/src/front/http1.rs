@@ -188,7 +188,9 @@ enum End {
 
 fn joined(first: Bytes, second: Bytes) -> Bytes {
     match (first.is_empty(), second.is_empty()) {
-        (_, true) => first,
+        // Not one of them: an empty piece of hyper's buffer would keep all of that while the client rests.
+        (true, true) => Bytes::new(),
+        (false, true) => first,
         (true, false) => second,
         (false, false) => [first, second].concat().into(),
     }
@@ -218,4 +220,43 @@ fn refuse(client: &Client, error: &hyper::Error) {
         }
     };
     client.refused(status, &why);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Buf;
+
+    use super::*;
+
+    struct Buffer(Arc<[u8; 3]>);
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            &*self.0
+        }
+    }
+
+    #[test]
+    fn of_a_buffer_that_was_read_nothing_is_kept() {
+        let there = Arc::new(*b"abc");
+        let mut read = Bytes::from_owner(Buffer(there.clone()));
+        read.advance(3);
+        let left = joined(read, Bytes::new());
+        assert!(left.is_empty());
+        assert_eq!(
+            Arc::strong_count(&there),
+            1,
+            "the buffer is gone while what is left of it is there"
+        );
+    }
+
+    #[test]
+    fn what_is_left_keeps_its_order() {
+        let bytes = Bytes::from_static;
+        for (first, second) in [("", "abc"), ("ab", "c"), ("abc", "")] {
+            assert_eq!(joined(bytes(first.as_bytes()), bytes(second.as_bytes())), "abc");
+        }
+    }
 }

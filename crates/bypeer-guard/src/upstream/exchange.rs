@@ -43,6 +43,8 @@ pub struct Exchange<B> {
     began: Instant,
     /// How long the request was on its way when the first byte of an answer came.
     first_byte: Option<Instant>,
+    /// When the last bytes came, where the clock was asked then.
+    heard: Option<Instant>,
     /// Since when the server owes something, and nothing came of it.
     pub silent: Option<Instant>,
     interim: u32,
@@ -73,9 +75,10 @@ pub enum Arrived<B> {
 }
 
 impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
-    /// Puts the head into the connection's output. Nothing is sent yet.
+    /// Puts the head into the connection's output. Nothing is sent yet. `now`: the connection was had at this moment.
     pub fn new(
         mut connection: Box<Connection>,
+        now: Instant,
         parts: &Parts,
         source: Source<B>,
         worker: &Rc<Worker>,
@@ -89,7 +92,6 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let switches = parts.method == Method::CONNECT || parts.headers.contains_key(http::header::UPGRADE);
         let close = !switches && (worker.keeps_none() || habits.is_distrusted() || habits.closes_each());
-        let now = Instant::now();
         account.borrow_mut().attempts.push(Attempt {
             to: connection.to().clone(),
             connection: connection.number,
@@ -112,6 +114,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             account: account.clone(),
             began: now,
             first_byte: None,
+            heard: None,
             silent: None,
             interim: 0,
             keeps: !close,
@@ -153,7 +156,9 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
                 (Waits::Server(since), None) => (since + limits.silence, Some(Failure::WriteTimeout)),
                 (Waits::Client | Waits::Look, None) => return Poll::Pending,
                 (Waits::Over, None) => {
-                    let since = *self.silent.get_or_insert_with(Instant::now);
+                    // Most requests are sent whole as soon as they begin: the clock is not asked again for them.
+                    let sent = || if before == 0 { self.began } else { Instant::now() };
+                    let since = *self.silent.get_or_insert_with(sent);
                     (since + limits.answer, Some(Failure::AnswerTimeout))
                 }
                 (Waits::Answer(since), _) if Instant::now() < since + PAUSE => (since + PAUSE, None),
@@ -184,8 +189,9 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
                 Err(Failure::Unsolicited { bytes })
             }
             Ok(_) => {
-                if self.first_byte.is_none() {
-                    self.first_byte();
+                match self.first_byte {
+                    None => self.first_byte(),
+                    Some(_) => self.heard = None,
                 }
                 self.sending.heard();
                 Ok(())
@@ -196,6 +202,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
     fn first_byte(&mut self) {
         let now = Instant::now();
         self.first_byte = Some(now);
+        self.heard = Some(now);
         self.sending.pause();
         if let Some(attempt) = self.account.borrow_mut().attempts.last_mut() {
             attempt
@@ -304,7 +311,10 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Err(self.cut(have as u64, Some(length as u64), is_reset(&error))));
                 }
-                Poll::Ready(Ok(_)) => self.sending.heard(),
+                Poll::Ready(Ok(_)) => {
+                    self.heard = None;
+                    self.sending.heard();
+                }
                 Poll::Pending => {
                     self.poll_rest(cx);
                     return match self.connection.is_past(cx, until) {
@@ -395,6 +405,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             },
         };
         if !decoder.is_ended() {
+            self.heard = None;
             return Ok(Arrived::Streaming(Box::new(Streaming {
                 exchange: Some(self),
                 first,
@@ -440,7 +451,8 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         } else if saved {
             self.worker.shared.counters.saved.fetch_add(1, Ordering::Relaxed);
         } else if self.keeps && self.sending.is_sent() {
-            self.worker.pool.put(self.connection, Instant::now());
+            let now = self.heard.unwrap_or_else(Instant::now);
+            self.worker.pool.put(self.connection, now);
         }
     }
 

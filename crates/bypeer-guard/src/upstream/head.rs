@@ -13,6 +13,8 @@ use crate::failure::Failure;
 
 /// The most fields of an answer.
 const FIELDS_MOST: usize = 256;
+/// As many as nearly every answer has: what is noted of more lies on the heap.
+const FIELDS_FEW: usize = 24;
 
 /// How a request's body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +192,15 @@ impl HeadReader {
             .ok_or(Failure::Malformed("its status is not a status"))?;
         let base = input.as_ptr() as usize;
         let count = response.headers.len();
-        let mut places = [(0_u32, 0_u32, 0_u32, 0_u32); FIELDS_MOST];
+        let mut few = [(0_u32, 0_u32, 0_u32, 0_u32); FIELDS_FEW];
+        let mut many = Vec::new();
+        let places = match few.get_mut(..count) {
+            Some(few) => few,
+            None => {
+                many.resize(count, (0, 0, 0, 0));
+                &mut many[..]
+            }
+        };
         for (place, field) in places.iter_mut().zip(response.headers.iter()) {
             // A head is no longer than its limit, which `usize` in `config` may set above 4 GiB only in theory.
             *place = (
@@ -201,7 +211,7 @@ impl HeadReader {
             );
         }
         let bytes = input.split_to(length).freeze();
-        read_fields(version, status, &places[..count], &bytes, method).map(Some)
+        read_fields(version, status, places, &bytes, method).map(Some)
     }
 
     fn may_be_whole(&mut self, input: &BytesMut) -> bool {

@@ -36,8 +36,8 @@ where
     let mut retried = false;
     loop {
         let repeatable = is_idempotent(&parts.method) && !matches!(source, Source::Stream(_));
-        let connection = worker.acquire(repeatable, retried).await?;
-        let exchange = Exchange::new(connection, &parts, source, worker, account);
+        let (connection, now) = worker.acquire(repeatable, retried).await?;
+        let exchange = Exchange::new(connection, now, &parts, source, worker, account);
         let failed = match attempt(worker, exchange, &parts, repeatable && !retried).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,

@@ -67,16 +67,18 @@ impl Worker {
     }
 
     /// A connection for a request: one that waits, unless it must be `fresh`; else a new one. `repeatable`: the request may be sent again.
-    pub async fn acquire(&self, repeatable: bool, fresh: bool) -> Result<Box<Connection>, Failure> {
+    /// With it the moment at which it was had.
+    pub async fn acquire(&self, repeatable: bool, fresh: bool) -> Result<(Box<Connection>, Instant), Failure> {
         let target = self.next_turn();
-        if !fresh && let Some(connection) = self.reuse(target, repeatable) {
-            return Ok(connection);
+        let now = Instant::now();
+        if !fresh && let Some(connection) = self.reuse(target, repeatable, now) {
+            return Ok((connection, now));
         }
         let leave = match self.shared.limit.clone().try_acquire_owned() {
             Ok(leave) => leave,
             // In boxes: a request that finds a connection waiting is not to carry the room for all this with it.
             Err(_) => match Box::pin(self.wait(target, repeatable, fresh)).await? {
-                Had::Connection(connection) => return Ok(connection),
+                Had::Connection(connection) => return Ok((connection, Instant::now())),
                 Had::Leave(leave) => leave,
             },
         };
@@ -90,7 +92,7 @@ impl Worker {
                 connection.unsolicited(bytes);
                 Err(Failure::Unsolicited { bytes })
             }
-            _ => Ok(connection),
+            _ => Ok((connection, Instant::now())),
         }
     }
 
@@ -112,8 +114,8 @@ impl Worker {
         turn
     }
 
-    fn reuse(&self, target: usize, repeatable: bool) -> Option<Box<Connection>> {
-        let connection = self.pool.take(target, repeatable, Instant::now())?;
+    fn reuse(&self, target: usize, repeatable: bool, now: Instant) -> Option<Box<Connection>> {
+        let connection = self.pool.take(target, repeatable, now)?;
         self.shared.counters.reused.fetch_add(1, Ordering::Relaxed);
         Some(connection)
     }
@@ -134,7 +136,7 @@ impl Worker {
                     Err(_) => Err(self.at_limit()),
                 },
                 () = self.pool.freed.notified() => {
-                    if !fresh && let Some(connection) = self.reuse(target, repeatable) {
+                    if !fresh && let Some(connection) = self.reuse(target, repeatable, Instant::now()) {
                         return Ok(Had::Connection(connection));
                     }
                     // It is none that this request may have: closed, it makes room for one that is.

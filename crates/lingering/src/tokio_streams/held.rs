@@ -39,11 +39,12 @@ impl Held {
             true => socket::begin(self.socket().fd(), now),
             false => socket::begin_without_so_linger(self.socket().fd(), now),
         };
-        if let Form::Bare(socket) = &self.form
-            && socket::half_close(socket.borrowed().fd()) == Event::HalfClosed
-        {
-            // Limits of 0 end it here; the task, which is called in any case, will find the same.
-            let _ = state.on(Event::HalfClosed, now, limits);
+        if let Form::Bare(socket) = &self.form {
+            state.writes_no_more();
+            if socket::half_close(socket.borrowed().fd()) == Event::HalfClosed {
+                // Limits of 0 end it here; the task, which is called in any case, will find the same.
+                let _ = state.on(Event::HalfClosed, now, limits);
+            }
         }
         state
     }

@@ -181,13 +181,13 @@ async fn ends(end: impl FnOnce(std::net::TcpStream) -> Option<std::net::TcpStrea
     });
     let client = client_to(address);
     let worker = &client.upstream.worker;
-    let connection = worker.acquire(false, true).await.unwrap();
+    let (connection, now) = worker.acquire(false, true).await.unwrap();
     while connection.peek() == Held::Nothing {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let (parts, body) = request(Method::POST, TestBody::whole("once")).into_parts();
     let source = Source::gather(body, 1000).await.unwrap();
-    let mut exchange = Exchange::new(connection, &parts, source, worker, &account());
+    let mut exchange = Exchange::new(connection, now, &parts, source, worker, &account());
     let failure = poll_fn(|cx| exchange.poll_head(cx)).await.unwrap_err();
     let failed = exchange.fail(failure);
     assert!(matches!(
