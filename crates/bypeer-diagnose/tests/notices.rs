@@ -152,10 +152,13 @@ fn answers_left_after_their_requests_came() {
     assert_eq!(unasked.into_iter().collect::<Vec<_>>(), ["uwsgi-wrong-length"]);
 }
 
-/// Counted by another program in the captures: commands, replies.
+/// A stream, its commands and its replies.
+type Counted = (u32, usize, usize);
+
+/// Counted by another program in the captures.
 #[test]
 fn commands_and_replies_of_redis_are_told() {
-    let expected: [(&str, &[(u32, usize, usize)]); 4] = [
+    let expected: [(&str, &[Counted]); 4] = [
         ("client-half-close", &[(1, 4, 4)]),
         (
             "redis-cli-ends-well",
