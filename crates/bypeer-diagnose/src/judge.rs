@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bypeer_wire::Timestamp;
+use bypeer_wire::app::Notice;
 use bypeer_wire::conn::{Connection, Ending};
 
 use crate::accounts::Counter;
@@ -67,6 +68,9 @@ impl Judge {
             self.overflow.push(finding);
         }
     }
+
+    /// Takes what was said on a connection, in the order in which it became known. The last ones of a connection may come after its record.
+    pub fn notice(&mut self, _notice: &Notice) {}
 
     /// Findings about connections that ended long enough before `now` for their surroundings to be known: for a live
     /// capture, where one does not want to wait for the end. Without calls of this all findings come from `finish`,
