@@ -26,6 +26,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let how = match swap.fate {
         Fate::ClosedInHand(_) => "the server closed that connection with the request in hand, and a later one was given its number",
         Fate::ClientLeft(_) => "that client had left, its connection was closed, and a later one was given its number",
+        Fate::GivenAnothers { .. } => "that one had been given a third one's: a number went from connection to connection",
         _ if swap.own_followed.is_some() => "both answers went to one descriptor, and something else held the other connection open",
         _ => "the server took one connection for the other; the first stayed open, and was never answered",
     };
@@ -42,6 +43,8 @@ fn strength(swap: &Swap) -> Option<Strength> {
     match (&swap.sign, swap.fate) {
         (Sign::Calls, _) => Some(Strength::Proven),
         (_, Fate::Exchanged(_)) => None,
+        (_, Fate::GivenAnothers { closed_in_hand: true, .. }) => Some(Strength::Fits),
+        (_, Fate::GivenAnothers { .. }) => Some(Strength::Possible),
         (_, Fate::ClosedInHand(_)) => (!swap.receiver_was_served).then_some(Strength::Fits),
         (_, Fate::ClientLeft(at)) => (!swap.receiver_was_served && opened_after(at.time)).then_some(Strength::Fits),
         // A process that holds a copy of the socket keeps the client waiting; then the connection's own answer follows the wrong one.

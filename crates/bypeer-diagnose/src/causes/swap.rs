@@ -80,6 +80,10 @@ pub fn proof(story: &Story<'_>, swap: &Swap) -> Vec<Evidence> {
             at,
             format!("stream {}: {} is answered in the form of {}", due.stream, due.route, given.route),
         )),
+        Fate::GivenAnothers { at, .. } => Some(Evidence::packet(
+            at,
+            format!("stream {}: {} is given another's answer itself", due.stream, due.route),
+        )),
         Fate::Silent => None,
     });
     let by = match &swap.sign {

@@ -87,6 +87,13 @@ pub enum Fate {
     ClientLeft(PacketRef),
     /// It was given the other's answer in its turn.
     Exchanged(PacketRef),
+    /// It was given a third one's answer, and its own went on to the next: a chain.
+    GivenAnothers {
+        /// The end of that answer.
+        at: PacketRef,
+        /// The chain began with a connection that was closed with the request in hand.
+        closed_in_hand: bool,
+    },
 }
 
 /// How it can be told whose answer it was.

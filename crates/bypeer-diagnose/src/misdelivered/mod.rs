@@ -23,7 +23,7 @@ use bypeer_wire::app::{Look, Noticed, Protocol, Request, Route};
 use bypeer_wire::conn::Connection;
 use bypeer_wire::{Direction, Endpoint, PacketRef, Timestamp};
 
-use astray::{Asked, Astray, Early, Misread, Reuse, Shift, Swap};
+use astray::{Asked, Astray, Early, Fate, Misread, Reuse, Shift, Swap};
 pub use event::{Call, Event, What};
 use line::{Ask, Line, Over, Sends};
 use profile::{Profiles, form};
@@ -43,6 +43,9 @@ const CANDIDATES_ALIKE: usize = 3;
 
 /// Requests that are looked at for candidates.
 const LOOKED_AT: usize = 256;
+
+/// Requests of a server that may have been given another's answer, and whose own may be under way.
+const PASSING: usize = 64;
 
 /// Requests waiting at all servers.
 const WAITING: usize = 500_000;
@@ -72,15 +75,19 @@ const SETTLING: Duration = Duration::from_secs(3);
 pub struct Deliveries {
     lines: HashMap<u64, Line>,
     /// Whole requests without an answer, of each server, the oldest first.
-    waiting: HashMap<Endpoint, BTreeMap<(Timestamp, u64, u32), Waiting>>,
+    waiting: HashMap<Endpoint, BTreeMap<Key, Waiting>>,
     waiting_total: usize,
+    /// Requests that may have been given another's answer, of each server: their own may go to the next.
+    passing: HashMap<Endpoint, VecDeque<(Key, Waiting)>>,
     /// Of those, the ones whose connection is over, and until when they may be answered elsewhere.
-    leaving: VecDeque<(Timestamp, Endpoint, (Timestamp, u64, u32))>,
+    leaving: VecDeque<(Timestamp, Endpoint, Key)>,
     profiles: Profiles,
     suspicions: BTreeMap<u64, Suspicion>,
     next: u64,
     /// How many suspicions there are of an answer in this form to this kind of request.
     alike: HashMap<(Endpoint, u64, u64), u32>,
+    /// Requests that were given another's answer, and whether that began with a close with a request in hand.
+    wronged: HashMap<RequestId, bool>,
     watched: HashMap<RequestId, Watched>,
     /// Connections with a part in a suspicion, and in how many.
     concerned: HashMap<u64, u32>,
@@ -97,6 +104,9 @@ pub struct Deliveries {
     strays: Strays,
 }
 
+/// When a request was whole, its connection, and its number there.
+type Key = (Timestamp, u64, u32);
+
 /// A whole request without an answer.
 #[derive(Debug)]
 struct Waiting {
@@ -105,6 +115,18 @@ struct Waiting {
     end: u64,
     request: Request,
     over: Option<Over>,
+    /// It was answered, with what may be another's, and its own may be under way: then since when.
+    misanswered: Option<PacketRef>,
+}
+
+impl Waiting {
+    fn outcome(&self) -> Outcome {
+        match (self.misanswered, self.over) {
+            (Some(at), _) => Outcome::Misanswered(at),
+            (None, Some(over)) => Outcome::Ended(over),
+            (None, None) => Outcome::Waits,
+        }
+    }
 }
 
 impl Deliveries {
@@ -181,6 +203,7 @@ impl Deliveries {
             end,
             request,
             over: None,
+            misanswered: None,
         };
         let server = self.waiting.entry(server).or_default();
         if server.insert((at.time, connection, index), waiting).is_none() {
@@ -198,7 +221,7 @@ impl Deliveries {
         self.stop_waiting(server, (whole.time, connection, index));
     }
 
-    fn stop_waiting(&mut self, server: Endpoint, key: (Timestamp, u64, u32)) {
+    fn stop_waiting(&mut self, server: Endpoint, key: Key) {
         if let Some(waiting) = self.waiting.get_mut(&server)
             && waiting.remove(&key).is_some()
         {
@@ -271,6 +294,7 @@ impl Deliveries {
         let suspicion = Suspicion {
             server,
             receiver: connection,
+            index: ask.index,
             given: asked(connection, line.client, ask.at, &request.route),
             route: request.route.clone(),
             form: form(look),
@@ -284,6 +308,32 @@ impl Deliveries {
             called,
         };
         self.keep(suspicion);
+        self.passes_on(connection, ask, request, at);
+    }
+
+    /// If this answer was another's, the receiver's own may go to a third.
+    fn passes_on(&mut self, connection: u64, ask: &Ask, request: &Request, at: PacketRef) {
+        let (Some(line), Some((whole, end))) = (self.lines.get(&connection), ask.whole) else {
+            return;
+        };
+        let key = (whole.time, connection, ask.index);
+        let waiting = Waiting {
+            client: line.client,
+            asked: ask.at,
+            end,
+            request: request.clone(),
+            over: None,
+            misanswered: Some(at),
+        };
+        let server = line.server;
+        if self.passing.len() < FOUND || self.passing.contains_key(&server) {
+            let passing = self.passing.entry(server).or_default();
+            let old = |(_, one): &(Key, Waiting)| one.misanswered.is_some_and(|then| later(then.time, AFTER_A_LEAVE) < at.time);
+            while passing.len() >= PASSING || passing.front().is_some_and(old) {
+                passing.pop_front();
+            }
+            passing.push_back((key, waiting));
+        }
     }
 
     /// Places of the request whose words the answer lacks, where answers of its kind may be wont to repeat them.
@@ -313,17 +363,23 @@ impl Deliveries {
         lacks: &[bypeer_wire::app::Place],
     ) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
-        let older = self.waiting.get(&server).into_iter().flatten();
-        for ((whole, connection, index), waiting) in older.take(LOOKED_AT) {
-            if *whole >= since || candidates.len() >= CANDIDATES {
+        let unanswered = self.waiting.get(&server).into_iter().flatten().take(LOOKED_AT);
+        let passing = self.passing.get(&server).into_iter().flatten().map(|(key, waiting)| (key, waiting));
+        for ((whole, connection, index), waiting) in unanswered.chain(passing) {
+            if candidates.len() >= CANDIDATES {
                 break;
             }
+            if *whole >= since {
+                continue;
+            }
             let window = match waiting.over {
+                None if waiting.misanswered.is_some() => AFTER_A_LEAVE,
                 None => Duration::MAX,
                 Some(over) if over.by == Direction::ToClient => AFTER_A_CLOSE,
                 Some(_) => AFTER_A_LEAVE,
             };
-            let gone = waiting.over.map_or(Duration::ZERO, |over| since.since(over.at.time));
+            let left = waiting.over.map(|over| over.at).or(waiting.misanswered);
+            let gone = left.map_or(Duration::ZERO, |left| since.since(left.time));
             if *connection == receiver || gone > window {
                 continue;
             }
@@ -334,7 +390,9 @@ impl Deliveries {
             let echo = lacks.iter().find(has).copied();
             let route = &waiting.request.route;
             let called = self.numbers.get(&receiver) == Some(connection);
-            let by_form = rare && *route != request.route;
+            // Of those that may themselves have been given another's, only who is known to be answered so: they are many when little is known.
+            let usual = || self.profiles.of(server, route).is_some_and(|own| own.share(form(look)) >= suspicion::USUAL);
+            let by_form = rare && *route != request.route && (waiting.misanswered.is_none() || usual());
             let alike = candidates.iter().filter(|other| other.route == *route && other.echo.is_none()).count();
             if echo.is_none() && !called && (!by_form || alike >= CANDIDATES_ALIKE) {
                 continue;
@@ -344,7 +402,7 @@ impl Deliveries {
                 asked: asked(*connection, waiting.client, waiting.asked, route),
                 route: route.clone(),
                 end: waiting.end,
-                over: waiting.over,
+                outcome: waiting.outcome(),
                 echo,
             });
         }
@@ -359,7 +417,7 @@ impl Deliveries {
         for candidate in &suspicion.candidates {
             *self.concerned.entry(candidate.id.0).or_default() += 1;
             let watched = self.watched.entry(candidate.id).or_insert_with(|| Watched {
-                outcome: candidate.over.map_or(Outcome::Waits, Outcome::Ended),
+                outcome: candidate.outcome,
                 suspicions: Vec::new(),
             });
             watched.suspicions.push(id);
@@ -426,7 +484,7 @@ impl Deliveries {
                 asked: asked(*other, waiting.client, waiting.asked, &waiting.request.route),
                 route: waiting.request.route.clone(),
                 end: waiting.end,
-                over: waiting.over,
+                outcome: waiting.outcome(),
                 echo: None,
             })
             .collect();
@@ -436,6 +494,7 @@ impl Deliveries {
         let suspicion = Suspicion {
             server,
             receiver: connection,
+            index: answer.index,
             given: asked(connection, line.client, answer.asked, &answer.route),
             route: answer.route,
             form: answer.form,
@@ -595,10 +654,24 @@ impl Deliveries {
     fn settle(&mut self, id: u64) {
         let Some(suspicion) = self.suspicions.get(&id) else { return };
         let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
-        let swap = suspicion.settle(&self.profiles, &self.watched, alike);
+        let swap = suspicion.settle(&self.profiles, &self.watched, &self.wronged, alike);
+        let request = (suspicion.receiver, suspicion.index);
         self.drop_suspicion(id);
         if let Some(swap) = swap {
+            self.wrongs(request, &swap);
             self.found(swap);
+        }
+    }
+
+    /// Its own answer may have gone to another, unless it came as well.
+    fn wrongs(&mut self, request: RequestId, swap: &Swap) {
+        let closed = match swap.fate {
+            Fate::ClosedInHand(_) => true,
+            Fate::GivenAnothers { closed_in_hand, .. } => closed_in_hand,
+            Fate::Silent | Fate::ClientLeft(_) | Fate::Exchanged(_) => false,
+        };
+        if swap.own_followed.is_none() && self.wronged.len() < FOUND {
+            self.wronged.insert(request, closed);
         }
     }
 
@@ -662,16 +735,18 @@ impl Deliveries {
         for connection in lines {
             self.count_client(connection);
         }
-        // All at once, so that each is held to the same: those settled first would else count as ordinary.
+        // None is dropped before all are settled: each is held to the same, and those settled first would else count as ordinary.
         let ids: Vec<u64> = self.suspicions.keys().copied().collect();
-        let swaps: Vec<Swap> = self
-            .suspicions
-            .values()
-            .filter_map(|suspicion| {
-                let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
-                suspicion.settle(&self.profiles, &self.watched, alike)
-            })
-            .collect();
+        let mut swaps = Vec::new();
+        for id in &ids {
+            let Some(suspicion) = self.suspicions.get(id) else { continue };
+            let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
+            let request = (suspicion.receiver, suspicion.index);
+            if let Some(swap) = suspicion.settle(&self.profiles, &self.watched, &self.wronged, alike) {
+                self.wrongs(request, &swap);
+                swaps.push(swap);
+            }
+        }
         for id in ids {
             self.drop_suspicion(id);
         }

@@ -18,7 +18,7 @@ const ODDS: f64 = 100.0;
 const ODDS_WITH_ITS_OWN: f64 = 10.0;
 
 /// A form that has less than this share of a kind's answers is not that kind's.
-const USUAL: f64 = 0.2;
+pub const USUAL: f64 = 0.2;
 
 /// Other kinds that may be answered in the same form before it tells nothing: an envelope, an error with status 200.
 const SHARED: usize = 1;
@@ -34,6 +34,8 @@ pub type RequestId = (u64, u32);
 pub struct Suspicion {
     pub server: Endpoint,
     pub receiver: u64,
+    /// The number of its request.
+    pub index: u32,
     pub given: Asked,
     pub route: Route,
     pub form: u64,
@@ -58,8 +60,8 @@ pub struct Candidate {
     pub route: Route,
     /// After its last byte.
     pub end: u64,
-    /// Its connection was over by then.
-    pub over: Option<Over>,
+    /// What was known of it by then.
+    pub outcome: Outcome,
     /// A place of the receiver's request whose word the answer lacks, while it has this request's.
     pub echo: Option<Place>,
 }
@@ -80,6 +82,8 @@ pub enum Outcome {
     Answered { form: u64, at: PacketRef },
     /// Its connection ended first.
     Ended(Over),
+    /// It was answered, with what may be another's.
+    Misanswered(PacketRef),
     /// It cannot be told.
     Unknown,
 }
@@ -95,13 +99,14 @@ impl Suspicion {
         &self,
         profiles: &Profiles,
         watched: &HashMap<RequestId, Watched>,
+        wronged: &HashMap<RequestId, bool>,
         suspected_alike: u32,
     ) -> Option<Swap> {
         let mut best: Option<(&Candidate, Fate, Sign, f64)> = None;
         let mut fates: Vec<(&Candidate, Fate)> = Vec::new();
         for candidate in &self.candidates {
             let outcome = watched.get(&candidate.id).map_or(Outcome::Unknown, |watched| watched.outcome);
-            let Some(fate) = self.fate(candidate, outcome, profiles) else {
+            let Some(fate) = self.fate(candidate, outcome, wronged, profiles) else {
                 continue;
             };
             fates.push((candidate, fate));
@@ -151,10 +156,20 @@ impl Suspicion {
     }
 
     /// What became of the candidate; `None`: it is owed nothing.
-    fn fate(&self, candidate: &Candidate, outcome: Outcome, profiles: &Profiles) -> Option<Fate> {
+    fn fate(
+        &self,
+        candidate: &Candidate,
+        outcome: Outcome,
+        wronged: &HashMap<RequestId, bool>,
+        profiles: &Profiles,
+    ) -> Option<Fate> {
         match outcome {
             Outcome::Waits => Some(Fate::Silent),
             Outcome::Unknown => None,
+            Outcome::Misanswered(at) => wronged.get(&candidate.id).map(|closed| Fate::GivenAnothers {
+                at,
+                closed_in_hand: *closed,
+            }),
             Outcome::Ended(over) if over.at.number > self.answer.number => Some(Fate::Silent),
             Outcome::Ended(over) if over.by == Direction::ToServer => Some(Fate::ClientLeft(over.at)),
             // One that had not arrived when the server closed met a closed door: it is owed nothing.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bypeer_wire::app::{How, Place, Shape, Token};
 
 use super::*;
-use astray::{Fate, Sign};
+use astray::Sign;
 
 /// A server and its clients, told as a capture tells them.
 struct Play {
@@ -469,6 +469,32 @@ fn an_echo_of_another_s_id() {
     play.answer_with(2, Some(0), look(200, "text", &["request-of-1"]));
     let swap = play.swap().unwrap();
     assert!(matches!(swap.sign, Sign::Echo { of: 30, .. }), "{:?}", swap.sign);
+}
+
+#[test]
+fn a_chain_in_which_each_is_given_the_one_before() {
+    let mut play = Play::new();
+    for id in 0..30_u64 {
+        let (connection, word) = (100 + id, format!("request-{id}"));
+        play.connect(connection);
+        play.ask_with(connection, "GET /a", &[&word], 0);
+        play.answer_with(connection, Some(0), look(200, "text", &[&word]));
+    }
+    play.connect(1);
+    play.ask_with(1, "GET /a", &["request-of-1"], 0);
+    play.closed_in_hand(1);
+    for (connection, given) in [(2, "request-of-1"), (3, "request-of-2"), (4, "request-of-3")] {
+        play.wait(10);
+        play.connect(connection);
+        play.ask_with(connection, "GET /a", &[&format!("request-of-{connection}")], 0);
+        play.wait(10);
+        play.answer_with(connection, Some(0), look(200, "text", &[given]));
+    }
+    play.deliveries.finish();
+    let fate = |connection: u64| play.deliveries.given.get(&connection).unwrap().fate;
+    assert!(matches!(fate(2), Fate::ClosedInHand(_)));
+    assert!(matches!(fate(3), Fate::GivenAnothers { closed_in_hand: true, .. }));
+    assert!(matches!(fate(4), Fate::GivenAnothers { closed_in_hand: true, .. }));
 }
 
 #[test]
