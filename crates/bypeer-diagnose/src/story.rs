@@ -163,7 +163,10 @@ impl<'a> Story<'a> {
     /// answer.
     pub fn answers_are_mixed_up(&self) -> bool {
         let astray = &self.around.astray;
-        let swapped = astray.given.as_ref().is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
+        let swapped = astray
+            .given
+            .as_ref()
+            .is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
         swapped || self.client_counts_wrong() || astray.shifted.is_some() || self.refusal_of_a_body().is_some()
     }
 
