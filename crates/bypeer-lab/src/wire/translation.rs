@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -99,5 +99,49 @@ impl Translation {
         self.ports.insert((protocol, inner), port);
         self.inner.insert((protocol, port), inner);
         Some(port)
+    }
+}
+
+/// The table of a NAT behind which a server is published: a port of the NAT's address, as a container's on its machine.
+///
+/// A SYN to the public address makes an entry. Without one nothing is changed: what the server sends leaves from the
+/// server's own address, as a machine sends it whose table was flushed, and what comes for the public address stays there.
+#[derive(Debug, Default)]
+pub(super) struct Publications {
+    /// The client's end, and the server's by its own address.
+    entries: HashSet<(SocketAddrV4, SocketAddrV4)>,
+}
+
+impl Publications {
+    /// Gives a packet for the public address the server's. `false`: it has no entry, and cannot make one.
+    pub(super) fn inward(&mut self, inner: Ipv4Addr, packet: &mut Packet) -> bool {
+        let Some((source, destination)) = packet.ends().filter(|_| packet.is_tcp()) else {
+            return false;
+        };
+        let inner = SocketAddrV4::new(inner, destination.port());
+        if packet.flags() & (SYN | ACK) == SYN {
+            self.entries.insert((source, inner));
+        }
+        let known = self.entries.contains(&(source, inner));
+        if known {
+            packet.set_destination(inner);
+        }
+        known
+    }
+
+    /// Gives a packet of the server the public source. `false`: it has no entry.
+    pub(super) fn outward(&self, public: Ipv4Addr, packet: &mut Packet) -> bool {
+        let known = packet
+            .ends()
+            .filter(|(source, destination)| self.entries.contains(&(*destination, *source)));
+        if let Some((source, _)) = known {
+            packet.set_source(SocketAddrV4::new(public, source.port()));
+        }
+        known.is_some()
+    }
+
+    /// Forgets all entries of one server.
+    pub(super) fn forget(&mut self, inner: Ipv4Addr) {
+        self.entries.retain(|(_, server)| *server.ip() != inner);
     }
 }

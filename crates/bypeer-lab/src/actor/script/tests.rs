@@ -147,6 +147,13 @@ fn what_is_wrong_is_said() {
         ("request PUT / expect 100", 1, "expected `within`"),
         ("respond 99", 1, "a status is 100 to 999, not 99"),
         ("respond 200 for 0", 1, "numbered from 1"),
+        ("respond 200 over b", 1, "no connection has the name `b`"),
+        (
+            "respond 200 jason",
+            1,
+            "`jason` is not known here: did you mean `json`?",
+        ),
+        ("request POST / body \"a", 1, "no closing"),
         (
             "connect to serve",
             1,
