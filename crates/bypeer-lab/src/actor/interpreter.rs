@@ -433,6 +433,12 @@ impl Actor {
                     result => result,
                 }
             }
+            Statement::GiveUp => {
+                outcome.told = false;
+                let mut dialogue = locked(&connection.dialogue);
+                dialogue.not_kept = true;
+                dialogue.outstanding.pop_back().map(drop).ok_or(Failure::NoRequest)
+            }
             Statement::AwaitUnread(size) => {
                 outcome.expected = Some(*size);
                 outcome.bytes = connection.await_unread(*size, deadline)?;

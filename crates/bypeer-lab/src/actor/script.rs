@@ -89,6 +89,7 @@ pub enum Statement {
     /// Idle for as long; none: for as long as the last response's `Keep-Alive: timeout=` says.
     ReconnectIfIdle(Option<Duration>),
     Retry(u32),
+    GiveUp,
     CloseDescriptor(String),
     Signal {
         host: String,

@@ -211,7 +211,7 @@ impl Engine {
         self.forget_idle(now);
         let raw = (packet.destination() == self.own_address).then(|| packet.clone());
         let is_known = raw.is_none() || self.translation.inward(now, &mut packet);
-        self.enter_published(&mut packet);
+        self.enter_published(now, &mut packet);
         let to = self.routes.get(&packet.destination()).copied();
         let (met, counted, entered) = self.classify(from, to, &packet);
         let script = Arc::clone(&self.script);
@@ -251,13 +251,13 @@ impl Engine {
     }
 
     /// Gives a packet for a published server its address, as far as the table knows it.
-    fn enter_published(&mut self, packet: &mut Packet) {
+    fn enter_published(&mut self, now: Timestamp, packet: &mut Packet) {
         for (index, rule) in self.script.rules.iter().enumerate() {
             if let Action::Publish { host, at } = rule.action
                 && let (Some(host), Some(at)) = (self.hosts.get(host), self.hosts.get(at))
                 && packet.destination() == at.address
             {
-                self.states[index].used |= self.publications.inward(host.address, packet);
+                self.states[index].used |= self.publications.inward(now, host.address, packet);
             }
         }
     }
@@ -268,7 +268,9 @@ impl Engine {
             if let Action::ForgetIdle { host, after } = rule.action
                 && let Some(host) = self.hosts.get(host)
             {
-                self.states[index].used |= self.translation.forget_idle(host.address, now, after);
+                let translated = self.translation.forget_idle(host.address, now, after);
+                let published = self.publications.forget_idle(host.address, now, after);
+                self.states[index].used |= translated || published;
             }
         }
     }
@@ -528,7 +530,7 @@ impl Engine {
             _ => None,
         });
         if let Some(public) = published {
-            self.publications.outward(public.address, packet);
+            self.publications.outward(now, public.address, packet);
         }
         let rule = script
             .rules

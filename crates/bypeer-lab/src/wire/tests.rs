@@ -601,6 +601,30 @@ fn a_published_server_answers_in_its_own_name_once_it_is_forgotten() {
 }
 
 #[test]
+fn a_publication_that_is_idle_is_forgotten() {
+    // The public address is the client's own: who asks is somebody else, at another port of the wire.
+    let mut lab = Lab::new("publish server at client\nforget server idle 100ms");
+    let asker = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 9), 40_000);
+    let public = SocketAddrV4::new(*client().ip(), server().port());
+    let asked = |flags| Segment {
+        source: asker,
+        destination: public,
+        flags,
+        seq: 1000,
+        ack: 5000,
+        payload: b"",
+    };
+    assert_eq!(lab.push(FRESH, &asked(SYN).frame())[0].0, SERVER);
+    lab.at(90 * MS);
+    assert_eq!(lab.push(FRESH, &asked(ACK).frame())[0].0, SERVER, "used in time");
+    lab.at(180 * MS);
+    assert_eq!(lab.push(FRESH, &asked(ACK).frame())[0].0, SERVER);
+    lab.at(280 * MS);
+    assert_eq!(lab.push(FRESH, &asked(ACK).frame())[0].0, CLIENT);
+    assert_eq!(lab.engine.unused_rules(), [""; 0]);
+}
+
+#[test]
 fn rules_see_translated_hosts_as_themselves() {
     let mut lab = Lab::new(
         "translate client\ndrop SYN-ACK to client\nforge RST to client after mark a\nforge RST to server after mark b",

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -108,40 +108,45 @@ impl Translation {
 /// server's own address, as a machine sends it whose table was flushed, and what comes for the public address stays there.
 #[derive(Debug, Default)]
 pub(super) struct Publications {
-    /// The client's end, and the server's by its own address.
-    entries: HashSet<(SocketAddrV4, SocketAddrV4)>,
+    /// By the client's end, and the server's by its own address: when a packet last passed, in either direction.
+    entries: HashMap<(SocketAddrV4, SocketAddrV4), Timestamp>,
 }
 
 impl Publications {
     /// Gives a packet for the public address the server's. `false`: it has no entry, and cannot make one.
-    pub(super) fn inward(&mut self, inner: Ipv4Addr, packet: &mut Packet) -> bool {
+    pub(super) fn inward(&mut self, now: Timestamp, inner: Ipv4Addr, packet: &mut Packet) -> bool {
         let Some((source, destination)) = packet.ends().filter(|_| packet.is_tcp()) else {
             return false;
         };
-        let inner = SocketAddrV4::new(inner, destination.port());
-        if packet.flags() & (SYN | ACK) == SYN {
-            self.entries.insert((source, inner));
+        let ends = (source, SocketAddrV4::new(inner, destination.port()));
+        if packet.flags() & (SYN | ACK) != SYN && !self.entries.contains_key(&ends) {
+            return false;
         }
-        let known = self.entries.contains(&(source, inner));
-        if known {
-            packet.set_destination(inner);
-        }
-        known
+        self.entries.insert(ends, now);
+        packet.set_destination(ends.1);
+        true
     }
 
-    /// Gives a packet of the server the public source. `false`: it has no entry.
-    pub(super) fn outward(&self, public: Ipv4Addr, packet: &mut Packet) -> bool {
-        let known = packet
-            .ends()
-            .filter(|(source, destination)| self.entries.contains(&(*destination, *source)));
-        if let Some((source, _)) = known {
+    /// Gives a packet of the server the public source, where it has an entry.
+    pub(super) fn outward(&mut self, now: Timestamp, public: Ipv4Addr, packet: &mut Packet) {
+        if let Some((source, destination)) = packet.ends()
+            && let Some(used) = self.entries.get_mut(&(destination, source))
+        {
+            *used = now;
             packet.set_source(SocketAddrV4::new(public, source.port()));
         }
-        known.is_some()
     }
 
     /// Forgets all entries of one server.
     pub(super) fn forget(&mut self, inner: Ipv4Addr) {
-        self.entries.retain(|(_, server)| *server.ip() != inner);
+        self.entries.retain(|(_, server), _| *server.ip() != inner);
+    }
+
+    /// Forgets the entries of one server that no packet used for `idle`. Returns whether there were any.
+    pub(super) fn forget_idle(&mut self, inner: Ipv4Addr, now: Timestamp, idle: Duration) -> bool {
+        let before = self.entries.len();
+        self.entries
+            .retain(|(_, server), used| *server.ip() != inner || now.since(*used) < idle);
+        self.entries.len() < before
     }
 }

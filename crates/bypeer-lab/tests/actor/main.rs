@@ -522,3 +522,16 @@ fn a_body_of_ones_own_may_be_a_request() {
     );
     round.over();
 }
+
+#[test]
+fn a_pool_that_gives_up_on_an_answer_reads_it_as_the_next_ones() {
+    let mut round = Round::server(
+        "listen\naccept\nread request\nawait late\nrespond 200 json\nread request\nrespond 200 json\nread to end",
+    );
+    let deeds = round.client(
+        "connect\nrequest GET /orders/1 json\ntimeout 20ms\ntry await unread 1\ngive up\ntimeout 5s\n\
+         request GET /accounts/2 json\nmark late\nread response",
+    );
+    assert_eq!(counting(&deeds), [("read response", Some("another's response"))]);
+    round.over();
+}

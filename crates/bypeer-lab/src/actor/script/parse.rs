@@ -26,6 +26,7 @@ const KEYWORDS: &[&str] = &[
     "end",
     "exit",
     "forward",
+    "give",
     "keepalive",
     "kill",
     "linger",
@@ -158,6 +159,10 @@ pub(super) fn parse_statement(words: &mut Words, hosts: &[String]) -> Result<Par
             let choices = if not { &kept } else { &closed };
             words.expect(choices[0].0)?;
             choices[0].1.clone()
+        }
+        "give" => {
+            words.expect("up")?;
+            S::GiveUp
         }
         "retry" => S::Retry(words.number("how often, like `retry 2`")?),
         "kill" | "stop" | "continue" => {
