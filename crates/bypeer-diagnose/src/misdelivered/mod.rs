@@ -7,6 +7,7 @@
 //! on healthy servers all day. In place of the form an echo serves: a word of the other's request in an answer that has always
 //! repeated its own's.
 
+/// What is found, as each connection sees it.
 pub mod astray;
 mod event;
 mod line;
@@ -78,6 +79,8 @@ pub struct Deliveries {
     profiles: Profiles,
     suspicions: BTreeMap<u64, Suspicion>,
     next: u64,
+    /// How many suspicions there are of an answer in this form to this kind of request.
+    alike: HashMap<(Endpoint, u64, u64), u32>,
     watched: HashMap<RequestId, Watched>,
     /// Connections with a part in a suspicion, and in how many.
     concerned: HashMap<u64, u32>,
@@ -361,6 +364,7 @@ impl Deliveries {
             });
             watched.suspicions.push(id);
         }
+        *self.alike.entry(suspicion.kind()).or_default() += 1;
         self.suspicions.insert(id, suspicion);
         if self.suspicions.len() > SUSPICIONS
             && let Some(oldest) = self.suspicions.keys().next().copied()
@@ -590,11 +594,7 @@ impl Deliveries {
 
     fn settle(&mut self, id: u64) {
         let Some(suspicion) = self.suspicions.get(&id) else { return };
-        let same = |other: &&Suspicion| {
-            other.server == suspicion.server && other.form == suspicion.form && other.route == suspicion.route
-        };
-        let alike = self.suspicions.values().filter(same).count();
-        let alike = u32::try_from(alike).unwrap_or(u32::MAX);
+        let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
         let swap = suspicion.settle(&self.profiles, &self.watched, alike);
         self.drop_suspicion(id);
         if let Some(swap) = swap {
@@ -618,14 +618,10 @@ impl Deliveries {
         if self.receivers.get(&suspicion.receiver) == Some(&id) {
             self.receivers.remove(&suspicion.receiver);
         }
+        take_one(&mut self.alike, suspicion.kind());
         let parts = suspicion.candidates.iter().map(|candidate| candidate.id.0);
         for connection in parts.chain([suspicion.receiver]) {
-            if let Some(count) = self.concerned.get_mut(&connection) {
-                *count -= 1;
-                if *count == 0 {
-                    self.concerned.remove(&connection);
-                }
-            }
+            take_one(&mut self.concerned, connection);
         }
         for candidate in &suspicion.candidates {
             if let Some(watched) = self.watched.get_mut(&candidate.id) {
@@ -668,16 +664,11 @@ impl Deliveries {
         }
         // All at once, so that each is held to the same: those settled first would else count as ordinary.
         let ids: Vec<u64> = self.suspicions.keys().copied().collect();
-        let mut alike: HashMap<(Endpoint, u64, u64), u32> = HashMap::new();
-        for suspicion in self.suspicions.values() {
-            *alike.entry((suspicion.server, suspicion.route.key, suspicion.form)).or_default() += 1;
-        }
         let swaps: Vec<Swap> = self
             .suspicions
             .values()
             .filter_map(|suspicion| {
-                let key = (suspicion.server, suspicion.route.key, suspicion.form);
-                let alike = alike.get(&key).copied().unwrap_or(1);
+                let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
                 suspicion.settle(&self.profiles, &self.watched, alike)
             })
             .collect();
@@ -754,8 +745,7 @@ impl Deliveries {
 
     fn shifted(&self, connection: u64, server: Endpoint) -> Option<Shift> {
         let all = self.misplaced.get(&connection)?;
-        let alike = u32::try_from(all.len()).unwrap_or(u32::MAX);
-        let mut placed = all.iter().filter_map(|one| Some((one, one.settle(server, &self.profiles, alike)?)));
+        let mut placed = all.iter().filter_map(|one| Some((one, one.settle(server, &self.profiles, all)?)));
         let (first, (due, shape)) = placed.next()?;
         Some(Shift {
             given: first.given.clone(),
@@ -779,6 +769,15 @@ impl Deliveries {
     }
 }
 
+fn take_one<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, of: K) {
+    if let Some(count) = counts.get_mut(&of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&of);
+        }
+    }
+}
+
 fn later(time: Timestamp, by: Duration) -> Timestamp {
     Timestamp(time.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
 }
@@ -791,3 +790,7 @@ fn asked(connection: u64, client: Endpoint, at: PacketRef, route: &Route) -> Ask
         at,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
