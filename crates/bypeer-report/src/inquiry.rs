@@ -126,12 +126,15 @@ fn objections(inquiry: &Inquiry<'_>, mechanism: &Mechanism) -> Vec<String> {
         .against(mechanism)
         .into_iter()
         .map(|(question, answer)| format!("{}={}: {}", question.id, answer.name(), question.source));
-    let facts = inquiry.table().facts.iter().filter(|_| inquiry.has_story());
-    let facts = facts.filter_map(|fact| match mechanism.fits.get(&fact.id)? {
-        Fits(Fit::Against, _, why) => Some(format!("{}: {why}", fact.id)),
-        Fits(Fit::Needs, _, why) => Some(format!("{} needs {}", fact.id, why)),
-        _ => None,
-    });
+    let facts = [(Fit::Against, ":"), (Fit::Needs, " needs")]
+        .into_iter()
+        .flat_map(|(fit, words)| {
+            let facts = inquiry.table().facts.iter().filter(|_| inquiry.has_story());
+            facts.filter_map(move |fact| match mechanism.fits.get(&fact.id)? {
+                Fits(other, _, why) if *other == fit => Some(format!("{}{words} {why}", fact.id)),
+                _ => None,
+            })
+        });
     answers.chain(facts).collect()
 }
 
