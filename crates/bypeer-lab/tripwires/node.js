@@ -28,7 +28,13 @@ function say(kind, what, stack) {
   printed.set(kind, count);
   if (count > MOST) return;
   const last = count === MOST ? ' (the last of its kind that is printed)' : '';
-  process.stderr.write(`TRIPWIRE ${new Date().toISOString()} ${kind}: ${what}${stack ? `; at ${stack}` : ''}${last}\n`);
+  const line = `TRIPWIRE ${new Date().toISOString()} ${kind}: ${what}${stack ? `; at ${stack}` : ''}${last}\n`;
+  try {
+    // At once, for an abort may follow; and without process.stderr, whose first use opens descriptors of its own.
+    fs.writeSync(2, line);
+  } catch (error) {
+    process.stderr.write(line);
+  }
 }
 
 /** Who called, without this file and the inside of Node's http. */

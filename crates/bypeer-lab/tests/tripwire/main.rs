@@ -64,7 +64,8 @@ fn a_stray_close_is_named_before_the_swap_that_it_leads_to() {
 #[test]
 #[ignore = "needs node"]
 fn each_fault_is_named() {
-    for (fault, kind, times) in [
+    // At least so often: Node 12 and 14 come to end() where 20 has thrown in writeHead().
+    for (fault, kind, least) in [
         ("stale", "STALE-CLOSE", 2),
         ("parser", "PARSER-DOUBLE-FREE", 1),
         ("list", "PARSER-SHARED", 1),
@@ -72,7 +73,8 @@ fn each_fault_is_named() {
         ("map", "SECOND-ANSWER", 1),
     ] {
         let told = told(fault);
-        assert_eq!(kinds(&told), vec![kind; times], "{fault}: {told:#?}");
+        assert!(told.len() >= least, "{fault}: {told:#?}");
+        assert_eq!(kinds(&told), vec![kind; told.len()], "{fault}: {told:#?}");
         assert!(told[0].contains("server.js:"), "{fault}: where: {}", told[0]);
     }
 }

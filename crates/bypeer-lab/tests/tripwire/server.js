@@ -61,12 +61,6 @@ server.on('connection', (socket) => {
 });
 server.on('clientError', (error, socket) => socket.destroy());
 process.on('uncaughtException', () => {});
-if (fault === 'stale') {
-  const number = fs.openSync(__filename, 'r');
-  fs.closeSync(number);
-  try { fs.closeSync(number); } catch (error) { /* EBADF */ }
-  fs.close(number, () => {});
-}
 if (fault === 'parser') {
   const parser = parsers.alloc();
   parsers.free(parser);
@@ -110,10 +104,23 @@ const get = (path, agent, body) => new Promise((done) => {
   await Promise.all(all); agent.destroy();
 })();
 `;
-server.listen(0, '127.0.0.1', () => {
-  const clients = spawn(process.execPath, ['-e', CLIENTS, String(server.address().port), fault], { stdio: 'ignore', env: {} });
-  clients.on('exit', () => {
-    process.stdout.write('served\n');
-    process.exit(0);
+/** Closes a number twice, by either call, before anything else can be given it. */
+function stale(done) {
+  const number = fs.openSync(__filename, 'r');
+  fs.closeSync(number);
+  try { fs.closeSync(number); } catch (error) { /* EBADF */ }
+  fs.close(number, () => done());
+}
+
+function serve() {
+  server.listen(0, '127.0.0.1', () => {
+    const clients = spawn(process.execPath, ['-e', CLIENTS, String(server.address().port), fault], { stdio: 'ignore', env: {} });
+    clients.on('exit', () => {
+      process.stdout.write('served\n');
+      process.exit(0);
+    });
   });
-});
+}
+
+if (fault === 'stale') stale(serve);
+else serve();
