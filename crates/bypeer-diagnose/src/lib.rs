@@ -17,13 +17,14 @@ mod hops;
 mod inquiry;
 mod judge;
 mod ledger;
+pub mod misdelivered;
 mod story;
 pub mod testimony;
 
 pub use cause::{Cause, Strength, Weighed};
 pub use facts::{Software, clause, software};
 pub use finding::{
-    Accounts, Clause, Confidence, Evidence, Finding, Fix, Follows, Insight, Lost, NotJudged, Owner, Party, Retry,
+    Accounts, Clause, Confidence, Evidence, Finding, Fix, Follows, Insight, Lost, Misdelivered, NotJudged, Owner, Party, Retry,
     Rival, Source,
 };
 pub use habits::Habits;
