@@ -1,5 +1,7 @@
 //! `bypeer causes misdelivered --ask`, and the guide that tells of it.
 
+use std::io::Seek;
+
 use bypeer_diagnose::causes::CAUSES;
 use bypeer_diagnose::facts::misdelivered;
 
@@ -9,18 +11,18 @@ fn ask(options: &[&str]) -> Ran {
     run(&[&["causes", "misdelivered", "--ask"], options].concat())
 }
 
+/// From a file: a pipe would have to be filled while what is printed is read.
 fn ask_with_input(options: &[&str], input: &[u8]) -> Ran {
-    let mut child = command()
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input).unwrap();
+    file.rewind().unwrap();
+    command()
         .args(["causes", "misdelivered", "--ask"])
         .args(options)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may stop reading before the end.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap().into()
+        .stdin(file)
+        .output()
+        .unwrap()
+        .into()
 }
 
 fn record(ran: &Ran) -> Value {
