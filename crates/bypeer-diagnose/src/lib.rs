@@ -14,6 +14,7 @@ mod habits;
 mod heard;
 mod hearing;
 mod hops;
+mod inquiry;
 mod judge;
 mod ledger;
 pub mod misdelivered;
@@ -29,6 +30,7 @@ pub use finding::{
 pub use habits::Habits;
 pub use heard::decide as decide_heard;
 pub use hearing::{Came, Hearing, Late, Unread};
+pub use inquiry::{Agreement, Answer, Inquiry, Next, Odds};
 pub use judge::{Judge, Verdicts};
 pub use ledger::Surroundings;
 pub use story::Story;

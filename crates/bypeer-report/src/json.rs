@@ -15,8 +15,10 @@ use crate::escape::is_treacherous;
 use crate::time::epoch_seconds;
 use crate::{Exit, Summary};
 
+mod inquiry;
 mod kernel;
 
+pub use inquiry::{ASK, write_inquiry};
 use kernel::KernelRecord;
 pub use kernel::{UNEXPLAINED, WATCH_SUMMARY, write_unexplained, write_watch_summary};
 

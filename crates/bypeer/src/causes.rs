@@ -1,18 +1,36 @@
+pub(crate) mod arguments;
+mod ask;
+
 use std::io::Write;
 
 use anyhow::bail;
 use bypeer_diagnose::Cause;
 use bypeer_diagnose::causes::{CAUSES, find};
-use bypeer_report::{Exit, cause_table, manual_page};
+use bypeer_diagnose::facts::misdelivered;
+use bypeer_report::{Exit, cause_table, manual_page, mechanisms_page};
 
+use self::arguments::CausesArguments;
 use crate::cli::Color;
 use crate::output;
 
+/// What has a page and questions, and is no cause of its own: several causes and what is none of them lead to it.
+const MISDELIVERED: &str = "misdelivered";
+
 /// `bypeer causes [ID]`.
-pub(crate) fn run(id: Option<&str>, color: Color) -> anyhow::Result<Exit> {
+pub(crate) fn run(arguments: &CausesArguments, color: Color) -> anyhow::Result<Exit> {
+    if arguments.ask {
+        return match arguments.id.as_deref() {
+            Some(MISDELIVERED) => ask::run(arguments, color),
+            _ => bail!("--ask has questions about {MISDELIVERED} alone"),
+        };
+    }
     let look = output::look(color);
-    let text = match id {
-        None => cause_table(CAUSES, look),
+    let text = match arguments.id.as_deref() {
+        None => format!(
+            "{}\n  `bypeer causes {MISDELIVERED}`: an answer on the wrong request, what can do that; --ask puts questions\n",
+            cause_table(CAUSES, look)
+        ),
+        Some(MISDELIVERED) => manual_page(&mechanisms_page(misdelivered()), look),
         Some(id) => {
             let cause = named(id)?;
             manual_page(&format!("{}{}", cause.manual, standards(cause)), look)

@@ -10,6 +10,7 @@ use bypeer_report::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::causes::arguments::CausesArguments;
 use crate::chain::arguments::ChainArguments;
 use crate::guard::arguments::Guard;
 use crate::lab::arguments::Lab;
@@ -121,11 +122,7 @@ pub enum Command {
     Guard(Box<Guard>),
 
     /// List the causes, or print the manual page of one
-    #[command(after_help = "Example:\n  bypeer causes keepalive-race-unannounced-close")]
-    Causes {
-        /// A cause's id, as findings and the list show it
-        id: Option<String>,
-    },
+    Causes(CausesArguments),
 
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  bypeer completions bash > ~/.local/share/bash-completion/completions/bypeer")]

@@ -81,7 +81,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Watch(watch) => watch::run(watch, color),
         Command::Chain(chain) => chain::run(chain, color),
         Command::Guard(arguments) => guard::run(arguments, color),
-        Command::Causes { id } => causes::run(id.as_deref(), color),
+        Command::Causes(arguments) => causes::run(arguments, color),
         Command::Completions { shell } => cli::completions(*shell),
         Command::Man { page } => cli::manual_page(page),
     }

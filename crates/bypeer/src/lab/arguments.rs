@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::Format;
 
@@ -23,6 +23,7 @@ Examples:
   bypeer lab run --all
   bypeer lab run unread-request-body --server 'gunicorn --bind {addr} app'
   bypeer lab run my-scenario.toml --keep out
+  bypeer lab story 4                            an incident: what of it each scenario shows
 
 docs/lab.md is the guide to the lab, docs/scenarios.md tells how to write a scenario.";
 
@@ -78,9 +79,54 @@ pub enum Verb {
     )]
     Show(Show),
 
+    /// Tell one of the five incidents by the scenarios that show it
+    ///
+    /// Of the fourth, which was never explained, it tells each mechanism that could have done it, and which of the incident's facts it fits.
+    #[command(after_help = "Examples:\n  bypeer lab story 1\n  bypeer lab story 4 --run")]
+    Story(StoryArguments),
+
+    /// Print a script that a server loads, to name what is about to bring an answer to the wrong client
+    #[command(
+        after_help = "Example:\n  bypeer lab tripwire node > tripwire.js; node -r ./tripwire.js server.js\n\ndocs/misdelivered.md tells what its lines mean."
+    )]
+    Tripwire {
+        /// What the server runs on
+        #[arg(value_enum)]
+        runtime: Runtime,
+    },
+
     /// Be an actor: read a job from standard input and do it.
     #[command(hide = true)]
     Actor,
+}
+
+/// `bypeer lab story`.
+#[derive(Debug, Args)]
+pub struct StoryArguments {
+    /// Its number, from 1 to 5
+    #[arg(value_name = "NUMBER")]
+    pub number: u8,
+
+    /// Also run each scenario once, and say what came of it
+    #[arg(long)]
+    pub run: bool,
+
+    /// Write what was recorded into this folder, as `lab run --keep` does
+    #[arg(long, value_name = "DIR", requires = "run")]
+    pub keep: Option<PathBuf>,
+
+    /// How to print
+    ///
+    /// json: a bypeer.lab-scenario/1 record a scenario; with --run, the records of `lab run` instead.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// What a server runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// Node 12 to 20
+    Node,
 }
 
 /// What `run` and `show` have in common.

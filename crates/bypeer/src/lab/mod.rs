@@ -5,6 +5,7 @@ mod examine;
 mod run;
 mod show;
 mod signals;
+mod story;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,13 +24,13 @@ use bypeer_lab::kernel::{remove_instances_of, remove_leftovers};
 use bypeer_lab::round::{RoundError, missing};
 use bypeer_lab::scenario::{Fix, Plan, Real, Scenario, Text};
 use bypeer_lab::tally::Variant;
-use bypeer_lab::{json, remove_folders_of, remove_stale_folders, words};
+use bypeer_lab::{json, remove_folders_of, remove_stale_folders, tripwire, words};
 use bypeer_report::Exit;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use self::arguments::{Change, Lab, Verb};
+use self::arguments::{Change, Lab, Runtime, Verb};
 use crate::cli::{Color, Format};
 use crate::output;
 
@@ -40,6 +41,8 @@ const TIDY_WITHIN: Duration = Duration::from_millis(800);
 pub(crate) fn run(lab: &Lab, color: Color) -> anyhow::Result<Exit> {
     match (&lab.verb, lab.inside) {
         (Verb::List { which, format }, _) => list(which.as_deref(), *format),
+        (Verb::Tripwire { runtime: Runtime::Node }, _) => script(tripwire::NODE),
+        (Verb::Story(story), _) if !story.run => story::tell(story, color),
         (Verb::Actor, _) => {
             let code = actor::act(std::io::BufReader::new(std::io::stdin()), std::io::stdout());
             // At once, with whatever is open: how a process ends is part of what it plays.
@@ -48,6 +51,7 @@ pub(crate) fn run(lab: &Lab, color: Color) -> anyhow::Result<Exit> {
         (_, Some(number)) if !lab.staged => attended(number),
         (Verb::Run(run), Some(number)) => run::run(run, number),
         (Verb::Show(show), Some(number)) => show::run(show, number, color),
+        (Verb::Story(story), Some(number)) => story::play(story, number),
         (Verb::Run(run), None) => {
             // What is wrong with the command line is said before anything is made.
             run::choose(run)?;
@@ -55,6 +59,14 @@ pub(crate) fn run(lab: &Lab, color: Color) -> anyhow::Result<Exit> {
         }
         (Verb::Show(show), None) => {
             show::choose(show)?;
+            confined()
+        }
+        (Verb::Story(story), None) => {
+            if story.format == Format::Text {
+                story::tell(story, color)?;
+            } else {
+                story::choose(story)?;
+            }
             confined()
         }
     }
@@ -74,6 +86,13 @@ fn list(which: Option<&str>, format: Format) -> anyhow::Result<Exit> {
             }
         }
     }
+    out.flush()?;
+    Ok(Exit::Nothing)
+}
+
+fn script(text: &str) -> anyhow::Result<Exit> {
+    let mut out = output::stdout();
+    out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(Exit::Nothing)
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod ask;
 mod inputs;
 mod interfaces;
 mod selection;

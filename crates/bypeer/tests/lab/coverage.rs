@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bypeer_diagnose::causes::CAUSES;
+use bypeer_diagnose::facts::misdelivered;
 use bypeer_lab::scenario::{Scenario, Truth};
 
 use super::*;
@@ -54,6 +55,59 @@ fn scenarios_speak_of_causes_that_exist() {
         }
     }
     complaints.none();
+}
+
+#[test]
+fn mechanisms_speak_of_scenarios_that_exist() {
+    let scenarios = listed();
+    let ids: BTreeSet<&str> = scenarios
+        .iter()
+        .filter_map(|scenario| scenario["scenario"].as_str())
+        .collect();
+    let mut named = BTreeSet::new();
+    for mechanism in &misdelivered().mechanisms {
+        for id in &mechanism.scenarios {
+            assert!(
+                ids.contains(id.as_str()),
+                "{}: no scenario is called {id}",
+                mechanism.id
+            );
+            named.insert(id.as_str());
+        }
+        for command in &mechanism.settle {
+            let mut words = command.split_whitespace().skip_while(|word| *word != "show").skip(1);
+            if let Some(id) = words.next().filter(|_| command.starts_with("bypeer lab show")) {
+                assert!(ids.contains(id), "{command}");
+            }
+        }
+    }
+    let of_the_story = scenarios.iter().filter(|scenario| scenario["story"] == 4);
+    let unnamed: Vec<&Value> = of_the_story
+        .map(|scenario| &scenario["scenario"])
+        .filter(|id| !named.contains(id.as_str().unwrap()))
+        .collect();
+    assert!(unnamed.is_empty(), "no mechanism has the scenarios {unnamed:?}");
+}
+
+#[test]
+fn stories_are_told_by_their_scenarios() {
+    for number in ["1", "2", "3", "4", "5"] {
+        let ran = Place::new().lab(As::Oneself, &["story", number]).out;
+        let of_it = listed();
+        let of_it = of_it.iter().filter(|scenario| scenario["story"].to_string() == number);
+        for id in of_it.filter_map(|scenario| scenario["scenario"].as_str()) {
+            assert!(ran.contains(&format!("\n  {id}\n")), "{id} in\n{ran}");
+        }
+    }
+    let story = Place::new().lab(As::Oneself, &["story", "4"]).out;
+    for part in [
+        "descriptor-closed-twice  fits    against fits",
+        "F10",
+        "It alone predicts",
+        "against F2: ",
+    ] {
+        assert!(story.contains(part), "{part} in\n{story}");
+    }
 }
 
 #[test]
