@@ -335,6 +335,15 @@ impl Unread<'_> {
         self.by.since_received.is_some_and(|since| since > limit)
     }
 
+    /// The first request, on a connection that had been open for a while, and the close came right behind it: a limit may have run out that
+    /// did not know of it. Until something is sent, the kernel counts from the handshake.
+    pub fn may_have_met_a_close(&self) -> bool {
+        let at_once = self.by.round_trip.unwrap_or_default() * 2 + Duration::from_millis(100) + self.by.tick;
+        let open = self.by.since_sent.zip(self.by.since_received);
+        let came_at_once = open.is_some_and(|(open, received)| open.saturating_sub(received) <= at_once);
+        self.never_looked() && self.is_one_segment() && !self.waited() && !came_at_once
+    }
+
     /// It may have come in one segment.
     pub fn is_one_segment(&self) -> bool {
         self.bytes <= u64::from(self.by.segment_size.unwrap_or(1460).max(536))

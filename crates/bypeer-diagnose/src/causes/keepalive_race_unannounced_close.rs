@@ -86,8 +86,20 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
 
 /// A request that lay unread when the server closed.
 fn unread_race(hearing: &Hearing) -> Option<(Strength, String)> {
-    let unread = hearing.closed_unread().filter(|unread| unread.side == Side::Server && unread.read > 0)?;
+    let unread = hearing.closed_unread().filter(|unread| unread.side == Side::Server)?;
     if unread.by.linger == Some(Some(Duration::ZERO)) {
+        return None;
+    }
+    if unread.may_have_met_a_close() {
+        let open = unread.by.since_sent.map(|open| format!(" after {}", proof::time(open)));
+        let verdict = format!(
+            "the server closed the unused connection{} while its first request ({} bytes) lay unread",
+            open.unwrap_or_default(),
+            unread.bytes
+        );
+        return Some((Strength::Fits, verdict));
+    }
+    if unread.read == 0 {
         return None;
     }
     let idle = match unread.came {

@@ -140,6 +140,7 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         (Came::After(_), Some(_)) if unread.waited() => Strength::Fits,
         // The program had read the whole request: what lies there is something else.
         (_, Some(_)) if unread.wrote > 0 => return None,
+        (Came::NothingSent, _) if unread.may_have_met_a_close() => Strength::Fits,
         (Came::NothingSent, _) => Strength::Proven,
         (Came::Before, _) if unread.bytes <= 2 => Strength::Possible,
         // Nobody came to read it for so long: it met no close, it was not looked at.
