@@ -159,15 +159,20 @@ impl<'a> Story<'a> {
         self.around.astray.reused.as_ref().is_some_and(|reuse| reuse.is_clear())
     }
 
+    /// An answer on this connection is that to another connection's request: what else came may be its own.
+    pub fn was_given_anothers_answer(&self) -> bool {
+        let given = self.around.astray.given.as_ref();
+        given.is_some_and(|swap| !matches!(swap.sign, Sign::Surplus))
+    }
+
     /// More than its request had asked for came from the server because of how it matched requests and answers: what came is somebody's
     /// answer.
     pub fn answers_are_mixed_up(&self) -> bool {
         let astray = &self.around.astray;
-        let swapped = astray
-            .given
-            .as_ref()
-            .is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
-        swapped || self.client_counts_wrong() || astray.shifted.is_some() || self.refusal_of_a_body().is_some()
+        self.was_given_anothers_answer()
+            || self.client_counts_wrong()
+            || astray.shifted.is_some()
+            || self.refusal_of_a_body().is_some()
     }
 
     /// A request with a body and its answer, and then, at once, another answer (with its status) that no request had asked for.

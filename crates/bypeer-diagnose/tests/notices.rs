@@ -156,6 +156,7 @@ fn answers_left_after_their_requests_came() {
         unasked.into_iter().collect::<Vec<_>>(),
         [
             "swap-filehandle-node14",
+            "swap-stray-close-node14",
             "swap-temp-file-node14",
             "unread-body-as-request",
             "uwsgi-wrong-length"

@@ -14,7 +14,7 @@ pub static CAUSE: Cause = Cause {
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
-    if !story.connection.seen_from_start() || story.heads_were_cut() {
+    if !story.connection.seen_from_start() || story.heads_were_cut() || story.was_given_anothers_answer() {
         return None;
     }
     if let Some((body, second, status)) = story.second_answer_to_a_body() {
