@@ -91,10 +91,10 @@ fn mechanisms_speak_of_scenarios_that_exist() {
 
 #[test]
 fn stories_are_told_by_their_scenarios() {
-    for number in ["1", "2", "3", "4", "5"] {
-        let ran = Place::new().lab(As::Oneself, &["story", number]).out;
+    for number in 1..=5 {
+        let ran = Place::new().lab(As::Oneself, &["story", &number.to_string()]).out;
         let of_it = listed();
-        let of_it = of_it.iter().filter(|scenario| scenario["story"].to_string() == number);
+        let of_it = of_it.iter().filter(|scenario| scenario["story"] == number);
         for id in of_it.filter_map(|scenario| scenario["scenario"].as_str()) {
             assert!(ran.contains(&format!("\n  {id}\n")), "{id} in\n{ran}");
         }
