@@ -33,8 +33,8 @@ fn strength(swap: &Swap) -> Option<Strength> {
         (_, Fate::Exchanged(_) | Fate::ClientLeft(_)) => Some(Strength::Fits),
         (_, Fate::GivenAnothers { closed_in_hand: true, .. }) => Some(Strength::Possible),
         (_, Fate::GivenAnothers { .. }) => Some(Strength::Fits),
-        // Both answers on one connection: the program wrote each where it had read its request.
-        (_, Fate::Silent) => swap.own_followed.is_none().then_some(Strength::Fits),
+        // Also with both answers on one connection: a parser that two share belongs to the later for both of its requests.
+        (_, Fate::Silent) => Some(Strength::Fits),
         (_, Fate::ClosedInHand(_)) if swap.receiver_was_served => Some(Strength::Fits),
         (_, Fate::ClosedInHand(_)) => Some(Strength::Possible),
     }

@@ -140,6 +140,8 @@ pub struct Reuse {
     pub alone: u32,
     /// Those that it sent while something was owed, at other times.
     pub late: u32,
+    /// Requests that it sent while two answers or more were owed: it does not wait for answers at all.
+    pub deep: u32,
 }
 
 /// Commands that a client of Redis sent one at a time before it is believed to do so by design: those that share a connection among
@@ -147,9 +149,13 @@ pub struct Reuse {
 const ONE_AT_A_TIME: u32 = 10;
 
 impl Reuse {
-    /// It is no pipelining: with HTTP hardly anybody sends late and in spite of an answer that is owed; with Redis many do.
+    /// It is no pipelining: with HTTP who sends in spite of an answer that is owed sends at one go, or (undici) whenever he is asked to, and
+    /// then several before an answer comes. With Redis many share a connection that is seldom busy.
     pub fn is_clear(&self) -> bool {
-        self.protocol != Protocol::Redis || self.alone >= ONE_AT_A_TIME && self.late == 0
+        match self.protocol {
+            Protocol::Redis => self.alone >= ONE_AT_A_TIME && self.late == 0,
+            _ => self.deep == 0,
+        }
     }
 }
 

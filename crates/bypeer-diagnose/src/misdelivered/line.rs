@@ -91,6 +91,8 @@ pub struct Sends {
     pub at_one_go: u32,
     /// While something was, later.
     pub late: u32,
+    /// Of those, while two answers or more were owed, none of which had come since the last request.
+    pub deep: u32,
 }
 
 impl Sends {
@@ -98,6 +100,7 @@ impl Sends {
         self.alone = self.alone.saturating_add(other.alone);
         self.at_one_go = self.at_one_go.saturating_add(other.at_one_go);
         self.late = self.late.saturating_add(other.late);
+        self.deep = self.deep.saturating_add(other.deep);
     }
 }
 
@@ -171,6 +174,7 @@ impl Line {
             return;
         };
         self.sends.late = self.sends.late.saturating_add(1);
+        self.sends.deep = self.sends.deep.saturating_add(u32::from(self.owed.len() > 1));
         let may_wait = before.request.as_ref().is_none_or(|request| request.blocking);
         if self.reuse.is_none()
             && !may_wait
@@ -289,6 +293,7 @@ impl Line {
             answer: slip.answer?,
             alone: all.alone,
             late: all.late.saturating_sub(self.sends.late),
+            deep: all.deep,
         })
     }
 }

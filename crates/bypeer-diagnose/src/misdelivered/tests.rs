@@ -704,6 +704,20 @@ fn a_connection_used_again_while_an_answer_was_owed() {
     let reuse = play.reused(2).unwrap();
     assert_eq!((&*reuse.owed.route, &*reuse.next.route), ("GET /slow", "GET /next"));
     assert_eq!(reuse.gap, Duration::from_millis(200));
+    assert!(reuse.is_clear());
+}
+
+#[test]
+fn a_client_that_pipelines_whenever_it_is_asked_to() {
+    let mut play = Play::new();
+    play.connect(2);
+    for path in ["GET /a", "GET /b", "GET /c"] {
+        play.ask(2, path);
+        play.wait(50);
+    }
+    play.answer(2, 0, "{a}");
+    play.answer(2, 1, "{b}");
+    assert!(play.reused(2).is_none_or(|reuse| !reuse.is_clear()));
 }
 
 #[test]
