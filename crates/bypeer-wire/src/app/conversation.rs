@@ -75,8 +75,8 @@ impl Conversation {
 
     /// Somebody listens: what is said from now on is told ([`Conversation::take_told`]). To be called before each `data` and
     /// `skip`, with how much of the other side's stream the packet acknowledged that carries what follows. `key`: of hashes of words;
-    /// `whole`: the connection was seen from its beginning.
-    pub(crate) fn listen(&mut self, key: u64, whole: bool, acked: Option<u64>) {
+    /// `whole`: the connection was seen from its beginning; `spare`: memory for what is told, borrowed until that is taken.
+    pub(crate) fn listen(&mut self, key: u64, whole: bool, acked: Option<u64>, spare: &mut Vec<(PacketRef, Noticed)>) {
         let told = self.told.get_or_insert_with(|| {
             let mut told = Box::<Told>::default();
             told.record.ear = Some(Box::new(Ear::new(key, whole)));
@@ -85,6 +85,7 @@ impl Conversation {
         let unlike = told.unlike.as_mut().and_then(|unlike| unlike.record.ear.as_mut());
         for ear in [told.record.ear.as_mut(), unlike].into_iter().flatten() {
             ear.carried(acked);
+            ear.lend(spare);
         }
     }
 

@@ -3,6 +3,7 @@ use super::notice::{How, Look, Noticed, Place, Request, Route, Shape, Token};
 use super::redis::Redis;
 use super::route;
 use super::sample::{Expected, Sampler};
+use super::short::Short;
 use super::words::{Words, plain_hash};
 use super::{Method, Protocol};
 use crate::{Direction, PacketRef};
@@ -61,7 +62,7 @@ struct Answer {
     status: Option<u16>,
     is_error: bool,
     date: Option<i64>,
-    kind: Box<str>,
+    kind: Short<64>,
     sampler: Sampler,
 }
 
@@ -229,7 +230,7 @@ impl Ear {
             status: None,
             is_error: false,
             date: None,
-            kind: Box::default(),
+            kind: Short::default(),
             sampler: Sampler::new(self.key),
         }));
     }
@@ -271,7 +272,7 @@ impl Ear {
             () if is_json(kind) => Expected::Json,
             () => Expected::Anything,
         });
-        answer.kind = kind.into();
+        answer.kind = Short::of(kind);
         for (_, value) in facts.named.iter() {
             Words::of(key, value).for_each(|word| answer.sampler.found.add(Some(word)));
         }
@@ -281,7 +282,7 @@ impl Ear {
     pub(super) fn reply_is(&mut self, kind: &str, is_error: bool, expected: Expected) {
         if let Some(answer) = &mut self.answer {
             answer.is_error = is_error;
-            answer.kind = kind.into();
+            answer.kind = Short::of(kind);
             answer.sampler.expect(expected);
         }
     }
@@ -328,7 +329,9 @@ impl Ear {
             return;
         };
         let answer = *answer;
-        let (shape, tokens, tokens_cut) = answer.sampler.finish(&answer.kind, complete, self.shape.as_ref());
+        let (shape, tokens, tokens_cut) = answer
+            .sampler
+            .finish(answer.kind.as_str(), complete, self.shape.as_ref());
         self.shape = Some(shape.clone());
         self.tell(Noticed::Answered {
             index: answer.index,
@@ -383,6 +386,13 @@ impl Ear {
     /// What was told since the last time.
     pub(super) fn take_told(&mut self) -> Vec<(PacketRef, Noticed)> {
         std::mem::take(&mut self.told)
+    }
+
+    /// Lends memory for what is told next.
+    pub(super) fn lend(&mut self, spare: &mut Vec<(PacketRef, Noticed)>) {
+        if self.told.capacity() == 0 {
+            std::mem::swap(&mut self.told, spare);
+        }
     }
 
     fn tell(&mut self, what: Noticed) {

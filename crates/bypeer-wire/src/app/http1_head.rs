@@ -147,10 +147,13 @@ impl<'a> Named<'a> {
     }
 
     fn take(&mut self, name: &'a [u8], value: &'a [u8]) {
-        let known = NAMED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-        let own = !known && name.get(..2).is_some_and(|x| x.eq_ignore_ascii_case(b"x-")) && !is_of_the_way(name);
+        let own = name.get(..2).is_some_and(|x| x.eq_ignore_ascii_case(b"x-"));
+        let known = match own {
+            true => !is_of_the_way(name),
+            false => NAMED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())),
+        };
         let free = self.0.iter_mut().find(|place| place.is_none());
-        if let Some(place) = free.filter(|_| known || own) {
+        if let Some(place) = free.filter(|_| known) {
             *place = Some((name, value.trim_ascii()));
         }
     }

@@ -1,4 +1,5 @@
 use super::route::looks_like_value;
+use super::short::Short;
 use super::words::{Found, Words, mixed, plain_hash_on};
 
 /// The form of a JSON text, read as it comes: names of two levels with the types of their values. Arrays are opaque.
@@ -19,7 +20,7 @@ pub(super) struct Json {
     /// Names with types, hashed.
     seen: Vec<u64>,
     /// The first level's names, for people.
-    outline: String,
+    outline: Short<{ Json::OUTLINE }>,
     /// The type of the whole.
     whole: Option<Type>,
     words: Words,
@@ -114,8 +115,8 @@ impl Json {
             escaped: false,
             name: Name::new(),
             parent: 0,
-            seen: Vec::new(),
-            outline: String::new(),
+            seen: Vec::with_capacity(16),
+            outline: Short::default(),
             whole: None,
             words: Words::new(key),
         }
@@ -125,7 +126,7 @@ impl Json {
     pub(super) fn read(&mut self, bytes: &[u8], found: &mut Found) {
         for &byte in bytes {
             match self.place {
-                Place::Text | Place::OpaqueText => self.text(byte, found),
+                Place::Text | Place::OpaqueText => self.in_text(byte, found),
                 Place::Opaque => self.opaque(byte, found),
                 Place::InName => self.name(byte),
                 Place::Scalar => self.scalar(byte, found),
@@ -143,8 +144,8 @@ impl Json {
         }
     }
 
-    /// What it looked like: key, words for people, and whether there were names. `None`: it is no JSON.
-    pub(super) fn into_form(mut self) -> Option<(u64, String, bool)> {
+    /// What it looked like: key, and whether there were names. `None`: it is no JSON.
+    pub(super) fn form(&mut self) -> Option<(u64, bool)> {
         if self.place == Place::Invalid {
             return None;
         }
@@ -152,12 +153,16 @@ impl Json {
         self.seen.sort_unstable();
         self.seen.dedup();
         let key = self.seen.iter().fold(whole as u64, |key, name| mixed(key ^ *name));
-        let text = match whole {
-            Type::Object => format!("{{{}}}", self.outline),
-            Type::Array => "[]".to_owned(),
-            other => other.name().to_owned(),
-        };
-        Some((key, text, !self.seen.is_empty()))
+        Some((key, !self.seen.is_empty()))
+    }
+
+    /// The same for people.
+    pub(super) fn text(&self) -> String {
+        match self.whole {
+            Some(Type::Object) => format!("{{{}}}", self.outline.as_str()),
+            Some(Type::Array) => "[]".to_owned(),
+            other => other.map_or("nothing", Type::name).to_owned(),
+        }
     }
 
     /// The text ended where a JSON text may end.
@@ -165,7 +170,7 @@ impl Json {
         self.place == Place::Done || (self.place == Place::Scalar && self.depth == 0)
     }
 
-    fn text(&mut self, byte: u8, found: &mut Found) {
+    fn in_text(&mut self, byte: u8, found: &mut Found) {
         if self.escaped {
             self.escaped = false;
             return;
@@ -291,12 +296,10 @@ impl Json {
         }
         self.seen.push(hash);
         if self.depth == 1 && self.outline.len() + name.len() + 8 <= Json::OUTLINE {
-            if !self.outline.is_empty() {
-                self.outline.push_str(", ");
+            let before: &[u8] = if self.outline.len() == 0 { b"" } else { b", " };
+            for part in [before, name, b":", kind.letter().as_bytes()] {
+                self.outline.push(part);
             }
-            self.outline.extend(name.iter().copied().map(char::from));
-            self.outline.push(':');
-            self.outline.push_str(kind.letter());
         }
     }
 }
@@ -346,7 +349,8 @@ mod tests {
     fn form(text: &str) -> Option<(u64, String, bool)> {
         let mut json = Json::new(1);
         json.read(text.as_bytes(), &mut Found::default());
-        json.into_form()
+        let (key, named) = json.form()?;
+        Some((key, json.text(), named))
     }
 
     fn key(text: &str) -> u64 {
@@ -405,10 +409,10 @@ mod tests {
             json.read(&text.as_bytes()[..cut], &mut found);
             json.read(&text.as_bytes()[cut..], &mut found);
             assert!(json.is_whole());
-            (json.into_form().unwrap(), found.into_tokens())
+            (json.form().unwrap(), json.text(), found.into_tokens())
         };
         let whole = read(0);
-        assert_eq!(whole.1.0.len(), 3);
+        assert_eq!(whole.2.0.len(), 3);
         for cut in 1..=text.len() {
             assert_eq!(read(cut), whole, "{cut}");
         }

@@ -21,6 +21,7 @@ mod redis;
 mod resp;
 mod route;
 mod sample;
+mod short;
 mod texts;
 mod tls;
 mod tls_hello;

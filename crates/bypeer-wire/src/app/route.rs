@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::notice::Route;
+use super::short::Short;
 use super::words::plain_hash;
 
 /// Most bytes of a route's text.
@@ -30,36 +31,35 @@ impl Route {
 
     /// Of an HTTP request, by method and target.
     pub(super) fn of_request(method: &str, target: &str, last: Option<&Route>) -> Route {
-        let mut text = String::with_capacity(TEXT_MAX);
-        text.push_str(method.get(..method.len().min(24)).unwrap_or("?"));
-        text.push(' ');
+        let mut text = Short::<TEXT_MAX>::of(method.get(..method.len().min(24)).unwrap_or("?"));
+        text.push(b" ");
         for (index, segment) in segments(target).enumerate() {
             if index > 0 {
-                text.push('/');
+                text.push(b"/");
             }
             let room = TEXT_MAX.saturating_sub(text.len() + 2);
             if index > SEGMENTS || room == 0 {
-                text.push('*');
+                text.push(b"*");
                 break;
             }
             push_template(&mut text, segment, room);
         }
-        Route::or(&text, last)
+        Route::or(text.as_str(), last)
     }
 
     /// Of a Redis command: its name, and that of the subcommand where it has one.
     pub(super) fn of_command(name: &[u8], subcommand: Option<&[u8]>, last: Option<&Route>) -> Route {
-        let mut text = String::with_capacity(32);
+        let mut text = Short::<64>::default();
         for word in [Some(name), subcommand].into_iter().flatten() {
-            if !text.is_empty() {
-                text.push(' ');
+            if text.len() > 0 {
+                text.push(b" ");
             }
             match is_command_word(word) {
-                true => text.extend(word.iter().map(|byte| char::from(byte.to_ascii_uppercase()))),
-                false => text.push('*'),
+                true => text.push(&word.to_ascii_uppercase()),
+                false => text.push(b"*"),
             }
         }
-        Route::or(&text, last)
+        Route::or(text.as_str(), last)
     }
 }
 
@@ -87,28 +87,28 @@ pub(super) fn query(target: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter_map(|parameter| parameter.split_once('='))
 }
 
-fn push_template(text: &mut String, segment: &str, room: usize) {
+fn push_template(text: &mut Short<TEXT_MAX>, segment: &str, room: usize) {
     // RFC 3986 §3.3: parameters of a segment, of which session ids are one.
     let segment = segment.split(';').next().unwrap_or_default();
     if is_plain(segment) && segment.len() <= room.min(SEGMENT_MAX) {
         if !looks_like_value(segment.as_bytes()) {
             return match segment.rsplit_once('.') {
                 Some((stem, extension)) if is_extension(extension) && looks_like_value(stem.as_bytes()) => {
-                    text.push_str("*.");
-                    text.push_str(extension);
+                    text.push(b"*.");
+                    text.push(extension.as_bytes());
                 }
-                _ => text.push_str(segment),
+                _ => text.push(segment.as_bytes()),
             };
         }
         if let Some((_, extension)) = segment.rsplit_once('.')
             && is_extension(extension)
             && extension.len() + 2 <= room
         {
-            text.push_str("*.");
-            return text.push_str(extension);
+            text.push(b"*.");
+            return text.push(extension.as_bytes());
         }
     }
-    text.push('*');
+    text.push(b"*");
 }
 
 fn is_extension(text: &str) -> bool {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::json::Json;
 use super::notice::{Look, Shape};
+use super::short::Short;
 use super::words::{Found, Words, mixed, plain_hash};
 
 /// Looks at the beginning of a body, as it comes, and keeps its form and its distinctive words, but none of its bytes.
@@ -152,34 +153,23 @@ impl Sampler {
         }
         let mut is_cut = self.cut || !complete;
         let is_bodiless = matches!(self.body, Body::None);
-        let mut has_form = false;
-        let (key, text, is_detailed) = match self.body {
-            Body::Empty => (10, "nothing".to_owned(), false),
-            Body::None => (11, "no body".to_owned(), false),
-            Body::Encoded => (12, "encoded".to_owned(), false),
-            Body::Told { detailed } => (14, String::new(), detailed),
-            Body::Binary => (13, First::Binary.name().to_owned(), false),
-            Body::Text(_, first) => (20 + first as u64, first.name().to_owned(), false),
-            Body::Json(json, first) => {
+        let form = match &mut self.body {
+            Body::Json(json, _) => {
                 is_cut |= !json.is_whole();
-                match json.into_form() {
-                    Some(form) => {
-                        has_form = true;
-                        form
-                    }
-                    None => (20 + first as u64, first.name().to_owned(), false),
-                }
+                json.form()
             }
+            _ => None,
         };
+        let (key, is_detailed) = form.unwrap_or_else(|| self.body.kind());
         // Of prose, or what cannot be read, words are not all there: a body that is not JSON tells by its first byte, cut or not.
         let words_cut = is_cut || self.left == 0;
-        let is_cut = is_cut && has_form;
+        let is_cut = is_cut && form.is_some();
         let key = mixed(plain_hash(before.as_bytes()) ^ mixed(key.wrapping_add(u64::from(is_cut))));
         let shape = match last.filter(|last| last.key == key) {
             Some(last) => last.clone(),
             None => Shape {
                 key,
-                text: text_of(before, &text, is_cut),
+                text: text_of(before, &self.body.text(form.is_some()), is_cut),
                 is_detailed,
                 is_cut,
                 is_bodiless,
@@ -190,22 +180,42 @@ impl Sampler {
     }
 }
 
+impl Body {
+    /// A key for what has no form, and whether that says much.
+    fn kind(&self) -> (u64, bool) {
+        match self {
+            Body::Empty => (10, false),
+            Body::None => (11, false),
+            Body::Encoded => (12, false),
+            Body::Binary => (13, false),
+            Body::Told { detailed } => (14, *detailed),
+            Body::Text(_, first) | Body::Json(_, first) => (20 + *first as u64, false),
+        }
+    }
+
+    fn text(&self, has_form: bool) -> String {
+        match self {
+            Body::Json(json, _) if has_form => json.text(),
+            Body::Empty => "nothing".to_owned(),
+            Body::None => "no body".to_owned(),
+            Body::Encoded => "encoded".to_owned(),
+            Body::Told { .. } => String::new(),
+            Body::Binary => First::Binary.name().to_owned(),
+            Body::Text(_, first) | Body::Json(_, first) => first.name().to_owned(),
+        }
+    }
+}
+
 fn text_of(before: &str, form: &str, is_cut: bool) -> Arc<str> {
-    let mut text = String::with_capacity(before.len() + form.len() + 5);
-    text.extend(
-        before
-            .chars()
-            .map(|c| if c.is_ascii_graphic() { c } else { '?' })
-            .take(40),
-    );
-    if !text.is_empty() && !form.is_empty() {
-        text.push(' ');
+    let mut text = Short::<200>::of(before.get(..before.len().min(40)).unwrap_or_default());
+    if text.len() > 0 && !form.is_empty() {
+        text.push(b" ");
     }
-    text.push_str(form);
+    text.push(form.as_bytes());
     if is_cut {
-        text.push_str(" ...");
+        text.push(b" ...");
     }
-    text.into()
+    text.as_str().into()
 }
 
 impl First {

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::delivery::Carrier;
+use crate::PacketRef;
+use crate::app::Noticed;
 
 /// Payload of one direction that came before the bytes in front of it. Ranges never overlap: what was held first stays.
 ///
@@ -22,7 +24,7 @@ pub(super) struct Range {
     pub(super) carrier: Carrier,
 }
 
-/// The memory that all assemblers of a table share.
+/// The memory that all connections of a table share.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// Most bytes that one direction may hold.
@@ -31,6 +33,8 @@ pub(super) struct Budget {
     pub(super) total: usize,
     /// Bytes held now. `used <= total`
     pub(super) used: usize,
+    /// For what one of them tells.
+    pub(super) told: Vec<(PacketRef, Noticed)>,
 }
 
 impl Assembler {

@@ -119,7 +119,7 @@ impl Tracker {
             half.disorder().assembler.insert(offset, len, bytes, carrier, budget);
             return;
         }
-        self.hand_on(direction, offset, len, bytes, carrier);
+        self.hand_on(direction, offset, len, bytes, carrier, budget);
         self.drain(direction, budget);
         // Normally nothing of it can be acknowledged yet; where packets were captured out of order it is.
         if self.halves[direction.index()].acked > offset as i64 {
@@ -127,10 +127,18 @@ impl Tracker {
         }
     }
 
-    fn hand_on(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], carrier: Carrier) {
+    fn hand_on(
+        &mut self,
+        direction: Direction,
+        offset: u64,
+        len: u64,
+        bytes: &[u8],
+        carrier: Carrier,
+        budget: &mut Budget,
+    ) {
         let Carrier { at, acked } = carrier;
         self.halves[direction.index()].delivered = offset + len;
-        self.listen(acked);
+        self.listen(acked, budget);
         let unwanted = self.app.unwanted(direction).min(len);
         if unwanted > 0 {
             self.app.skip(direction, offset, unwanted, at);
@@ -146,10 +154,10 @@ impl Tracker {
     }
 
     /// Says to who listens what carries the next bytes.
-    fn listen(&mut self, acked: Option<u64>) {
+    fn listen(&mut self, acked: Option<u64>, budget: &mut Budget) {
         if let Some(key) = self.listening {
             let whole = self.halves.iter().any(|half| half.syn_seen);
-            self.app.listen(key.get(), whole, acked);
+            self.app.listen(key.get(), whole, acked, &mut budget.told);
         }
     }
 
@@ -165,7 +173,7 @@ impl Tracker {
             let end = start + range.len;
             if end > delivered {
                 let bytes = after(&range.bytes, delivered - start, end - delivered);
-                self.hand_on(direction, delivered, end - delivered, bytes, range.carrier);
+                self.hand_on(direction, delivered, end - delivered, bytes, range.carrier, budget);
             }
         }
     }
@@ -180,7 +188,7 @@ impl Tracker {
             disorder.missed += acked.min(until).saturating_sub(delivered);
             if until > delivered {
                 half.delivered = until;
-                self.listen(None);
+                self.listen(None, budget);
                 self.app.skip(direction, delivered, until - delivered, at);
             }
             self.drain(direction, budget);

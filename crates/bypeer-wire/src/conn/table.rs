@@ -90,6 +90,7 @@ impl Table {
             per_direction: limits.reassembly_bytes_per_direction,
             total: limits.reassembly_bytes_total,
             used: 0,
+            told: Vec::new(),
         };
         let hasher = DefaultHashBuilder::default();
         let listening = limits.notices.then(|| hasher.hash_one(limits.connections) | 1);
@@ -164,7 +165,7 @@ impl Table {
         }
         let taken = tracker.push(at, segment, &mut self.budget);
         if self.listening.is_some() {
-            tracker.tell(&mut self.notices);
+            tracker.tell(&mut self.budget, &mut self.notices);
         }
         if taken == Taken::Copy {
             self.issues.note(Issue::Duplicate);

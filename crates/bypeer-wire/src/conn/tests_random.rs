@@ -38,6 +38,7 @@ fn budget(total: usize) -> Budget {
         per_direction: total,
         total,
         used: 0,
+        told: Vec::new(),
     }
 }
 

@@ -87,6 +87,8 @@ impl Tracker {
     const RESETS: usize = 16;
     /// ICMP errors kept.
     const ICMP: usize = 8;
+    /// Notices for which memory is kept from one packet to the next.
+    const SPARE: usize = 1024;
     /// Packets from other interfaces whose interface is kept.
     const FROM_ELSEWHERE: usize = 32;
 
@@ -696,8 +698,9 @@ impl Tracker {
     }
 
     /// What was said since this was called last goes to `notices`.
-    pub(super) fn tell(&mut self, notices: &mut Vec<Notice>) {
-        for (at, what) in self.app.take_told() {
+    pub(super) fn tell(&mut self, budget: &mut Budget, notices: &mut Vec<Notice>) {
+        let mut told = self.app.take_told();
+        for (at, what) in told.drain(..) {
             notices.push(Notice {
                 stream: self.lineage.stream,
                 client: self.client,
@@ -705,6 +708,9 @@ impl Tracker {
                 at,
                 what,
             });
+        }
+        if told.capacity() > budget.told.capacity() && told.capacity() <= Self::SPARE {
+            budget.told = told;
         }
     }
 
@@ -718,7 +724,7 @@ impl Tracker {
             return;
         }
         let told = self.app.close_ear(self.newest);
-        self.tell(notices);
+        self.tell(budget, notices);
         if told && gone {
             notices.push(Notice {
                 stream: self.lineage.stream,

@@ -113,7 +113,7 @@ impl Feeder {
     fn listen(&mut self, direction: Direction) {
         if self.listens {
             let acked = self.acks.unwrap_or(self.offsets[direction.reverse().index()]);
-            self.conversation.listen(7, true, Some(acked));
+            self.conversation.listen(7, true, Some(acked), &mut Vec::new());
         }
     }
 
