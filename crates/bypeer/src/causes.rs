@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &CausesArguments, color: Color) -> anyhow::Result<E
     let look = output::look(color);
     let text = match arguments.id.as_deref() {
         None => format!(
-            "{}\n  `bypeer causes {MISDELIVERED}`: an answer on the wrong request, what can do that; --ask puts questions\n",
+            "{}  `bypeer causes {MISDELIVERED}`: an answer on the wrong request, what can do that; --ask puts questions\n",
             cause_table(CAUSES, look)
         ),
         Some(MISDELIVERED) => manual_page(&mechanisms_page(misdelivered()), look),
