@@ -317,6 +317,7 @@ impl Meeting<'_> {
             done
         })?;
         drop(loss);
+        server.lives()?;
         let missed = capture.end()?;
         let mut clients: Vec<&str> = scene.clients.iter().map(|client| client.name).collect();
         if scene.own > 0 {

@@ -71,14 +71,14 @@ pub const PYTHON: Client = Client {
     line: "python3 {dir}/client.py {url} {requests}",
 };
 
-/// As many as it can in a second and a half: no option of wrk counts requests.
+/// As many as it can in this time: no option of wrk counts requests.
 pub const WRK: Client = Client {
     name: "wrk",
     needs: &["wrk"],
     modules: "",
     files: &[],
     made_by: None,
-    line: "wrk -t1 -c12 -d1s {url}account/1",
+    line: "timeout -s INT 0.4 wrk -t1 -c12 -d1s {url}account/1",
 };
 
 pub const WRK_PIPELINING: Client = Client {
@@ -93,6 +93,7 @@ pub const WRK_PIPELINING: Client = Client {
   pipeline = table.concat(all)
 end
 request = function() return pipeline end
+delay = function() return math.random(0, 30) end
 "#,
     )],
     made_by: None,

@@ -66,6 +66,7 @@ pub struct Software {
     pub name: &'static str,
     /// Commands that it takes.
     pub needs: &'static [&'static str],
+    /// A name in capitals is that of a part of the others.
     pub files: &'static [(&'static str, &'static str)],
     /// To be run before it is started.
     pub made_by: Option<&'static str>,
@@ -127,7 +128,6 @@ const CADDY: &str = "
 {
     admin off
     auto_https off
-    persist_config off
     servers {
         timeouts {
             idle 1s
@@ -415,15 +415,10 @@ impl Server {
             software,
             children: Vec::new(),
         };
-        for (name, text) in software.files {
-            // A part of another file.
-            if name.chars().all(char::is_uppercase) {
-                continue;
-            }
-            let text = software
-                .files
-                .iter()
-                .fold((*text).to_owned(), |text, (part, of_it)| text.replace(part, of_it));
+        let is_part = |name: &str| name.chars().all(char::is_uppercase);
+        for (name, text) in software.files.iter().filter(|(name, _)| !is_part(name)) {
+            let parts = software.files.iter().filter(|(name, _)| is_part(name));
+            let text = parts.fold((*text).to_owned(), |text, (part, of_it)| text.replace(part, of_it));
             let path = server.folder.path().join(name);
             fs::create_dir_all(path.parent().context("a folder")?)?;
             fs::write(path, server.filled(&text))?;
@@ -481,7 +476,29 @@ impl Server {
     /// When it does not listen again.
     pub fn restart(&mut self, politely: bool) -> Result<()> {
         self.end(politely);
+        // Those that it had started may take a moment longer to die, and hold the socket.
+        let began = Instant::now();
+        while TcpStream::connect(self.address).is_ok() && began.elapsed() < ENDS_WITHIN {
+            thread::sleep(Duration::from_millis(10));
+        }
         self.launch()
+    }
+
+    /// Fails when it, or one behind it, has ended by itself.
+    ///
+    /// # Errors
+    /// With what it printed.
+    pub fn lives(&mut self) -> Result<()> {
+        for child in &mut self.children {
+            let ended = child.try_wait()?;
+            ensure!(
+                ended.is_none(),
+                "{} has ended: {}",
+                self.software.name,
+                fs::read_to_string(self.folder.path().join("printed.log")).unwrap_or_default()
+            );
+        }
+        Ok(())
     }
 
     fn end(&mut self, politely: bool) {
