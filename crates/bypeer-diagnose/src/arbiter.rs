@@ -7,9 +7,10 @@ use bypeer_wire::conn::ResetShape;
 use crate::causes::CAUSES;
 use crate::causes::proof;
 use crate::causes::reuse;
+use crate::causes::swap;
 use crate::facts::{self, Situation};
 use crate::story::{Stand, has_body, request_head, response_head};
-use crate::{Cause, Confidence, Evidence, Finding, Lost, Retry, Rival, Source, Story, Strength, Weighed};
+use crate::{Cause, Confidence, Evidence, Finding, Lost, Misdelivered, Retry, Rival, Source, Story, Strength, Weighed};
 
 /// The finding about a story; `None` when no cause has anything to say.
 pub fn decide(story: &Story<'_>) -> Option<Finding> {
@@ -118,12 +119,13 @@ fn finding(
         server_software: software,
         opened: Some(connection.opened.time),
         ended: connection.ended.time,
-        lost: lost(story, weighed.harmless),
+        lost: lost(story, cause, weighed.harmless),
         retry,
         retry_reason,
         evidence,
         clauses: facts::clauses(cause.clauses, &situation),
         follows: None,
+        misdelivered: misdelivered(story, cause),
         settle: weighed.settle.filter(|_| confidence != Confidence::Certain),
         heard: None,
     }
@@ -233,7 +235,27 @@ fn closing(story: &Story<'_>) -> String {
     }
 }
 
-fn lost(story: &Story<'_>, harmless: bool) -> Lost {
+/// Whose answer went to whom, where the cause is about that.
+fn misdelivered(story: &Story<'_>, cause: &Cause) -> Option<Box<Misdelivered>> {
+    if !cause.is_of_mixed_up_answers() {
+        return None;
+    }
+    let astray = &story.around.astray;
+    let (due, given, answer) = match (swap::of(story), &astray.reused, &astray.shifted) {
+        (_, Some(reuse), _) => (&reuse.owed, &reuse.next, reuse.answer),
+        (Some(swap), ..) => (&swap.due, &swap.given, swap.answer),
+        (_, _, Some(shift)) => (&shift.due, &shift.given, shift.answer),
+        _ => return None,
+    };
+    Some(Box::new(Misdelivered {
+        due: due.clone(),
+        given: given.clone(),
+        answer,
+        disclosed: swap::disclosed(due, given),
+    }))
+}
+
+fn lost(story: &Story<'_>, cause: &Cause, harmless: bool) -> Lost {
     if harmless {
         return Lost {
             response_bytes: Some(0),
@@ -242,6 +264,16 @@ fn lost(story: &Story<'_>, harmless: bool) -> Lost {
         };
     }
     let connection = story.connection;
+    if let Some(swap) = swap::of(story).filter(|_| cause.is_of_mixed_up_answers())
+        && swap.given.stream == connection.stream
+    {
+        let own = if swap.own_followed.is_some() { "its own came behind it" } else { "it never got its own" };
+        return Lost {
+            response_bytes: None,
+            requests: 1,
+            what: format!("the right answer to {}: it was given another's, and {own}", swap.given.route),
+        };
+    }
     if !connection.established() || (connection.to_server.sent == 0 && connection.to_client.sent == 0) {
         return Lost {
             response_bytes: Some(0),
@@ -313,7 +345,7 @@ fn retry(story: &Story<'_>, cause: &Cause, harmless: bool) -> (Retry, String) {
         return because(Retry::NotNeeded, "nothing was lost");
     }
     let connection = story.connection;
-    if cause.id == "desync-unsolicited-response" {
+    if cause.is_of_mixed_up_answers() {
         return because(
             Retry::Unknown,
             "answers may belong to other requests: distrust all on this connection",

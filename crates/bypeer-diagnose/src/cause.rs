@@ -18,6 +18,13 @@ pub struct Cause {
     pub hear: fn(&Hearing) -> Option<Weighed>,
 }
 
+impl Cause {
+    /// It is about answers that stand for the wrong requests: none on the connection can be trusted.
+    pub fn is_of_mixed_up_answers(&self) -> bool {
+        self.id.starts_with("desync-")
+    }
+}
+
 impl fmt::Debug for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cause({})", self.id)

@@ -2,6 +2,7 @@ use std::fmt;
 
 use bypeer_wire::{Endpoint, PacketRef, Timestamp};
 
+use crate::misdelivered::astray::Asked;
 use crate::{Cause, Hearing};
 
 /// What bypeer says about one connection: the cause, how sure it is, and why.
@@ -51,6 +52,8 @@ pub struct Finding {
     pub follows: Option<Follows>,
     /// The one observation that would decide between the rivals, or make a likely finding certain.
     pub settle: Option<String>,
+    /// It is about an answer that went to the wrong request: whose it was, and who was given it.
+    pub misdelivered: Option<Box<Misdelivered>>,
     /// What the kernels said, when it was judged by that and not by packets. `stream` is then the connection's number in the order of
     /// telling.
     pub heard: Option<Box<Hearing>>,
@@ -61,6 +64,19 @@ impl Finding {
     pub fn began(&self) -> Timestamp {
         self.opened.unwrap_or(self.ended)
     }
+}
+
+/// An answer on the wrong request: both sides of it, in the finding about either.
+#[derive(Clone, Debug)]
+pub struct Misdelivered {
+    /// The request that it was the answer to.
+    pub due: Asked,
+    /// The request that was given it.
+    pub given: Asked,
+    /// Its first byte.
+    pub answer: PacketRef,
+    /// What was disclosed, and to whom: one line.
+    pub disclosed: String,
 }
 
 /// The connection behind a proxy whose end brought this one down.

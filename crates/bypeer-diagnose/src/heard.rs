@@ -86,6 +86,7 @@ pub fn decide(hearing: &Hearing) -> Option<Finding> {
         retry_reason,
         evidence,
         follows: None,
+        misdelivered: None,
         settle: weighed.settle.filter(|_| confidence != Confidence::Certain),
         heard: Some(Box::new(hearing.clone())),
     })
@@ -265,7 +266,7 @@ fn retry(hearing: &Hearing, cause: &Cause, harmless: bool) -> (Retry, String) {
     if harmless {
         return because(Retry::NotNeeded, "nothing was lost");
     }
-    if cause.id == "desync-unsolicited-response" {
+    if cause.is_of_mixed_up_answers() {
         return because(
             Retry::Unknown,
             "answers may belong to other requests: distrust all of this process",

@@ -2,10 +2,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bypeer_wire::Timestamp;
+use bypeer_wire::app::Notice;
 use bypeer_wire::conn::{Connection, Ending};
 
 use crate::accounts::Counter;
 use crate::ledger::Ledger;
+use crate::misdelivered::Deliveries;
 use crate::story::{Stand, tls_closed_silently};
 use crate::{Accounts, Finding, Insight, NotJudged, Story, Surroundings, arbiter, groups, hops};
 
@@ -17,6 +19,9 @@ use crate::{Accounts, Finding, Insight, NotJudged, Story, Surroundings, arbiter,
 pub struct Judge {
     ledger: Ledger,
     waiting: VecDeque<Box<Connection>>,
+    /// Those with a part in a suspicion that is not settled: they wait longer.
+    suspected: VecDeque<Box<Connection>>,
+    deliveries: Deliveries,
     overflow: Vec<Finding>,
     counter: Counter,
     groups: groups::Groups,
@@ -42,6 +47,9 @@ pub const UNEXPLAINED: usize = 100;
 /// How long a live finding waits for its surroundings.
 const RIPE: Duration = Duration::from_secs(3);
 
+/// Connections held at once because an answer on them may be another's. About 4 kB each.
+const SUSPECTED: usize = 4096;
+
 /// Suspicious connections held at once; beyond this the oldest is judged with what is known. About 4 kB each.
 const HELD: usize = 4096;
 
@@ -51,17 +59,33 @@ impl Judge {
         Judge::default()
     }
 
+    /// Takes what was said on a connection, before its record comes, in the order of [`bypeer_wire::conn::Table::notices`].
+    pub fn notice(&mut self, notice: &Notice) {
+        self.deliveries.take(&notice.into());
+    }
+
     /// Takes a connection that has ended, or that the capture's end cut off.
     pub fn push(&mut self, connection: Connection) {
         self.ledger.note(&connection);
+        self.deliveries.note(&connection);
         self.counter.seen();
-        if ended_well(&connection) {
+        if self.deliveries.is_open(connection.stream) {
+            self.suspected.push_back(Box::new(connection));
+            self.hold_few(SUSPECTED, |judge| &mut judge.suspected);
+            return;
+        }
+        if ended_well(&connection) && !self.deliveries.concerns(connection.stream) {
             self.counter.well(&connection);
             return;
         }
         self.waiting.push_back(Box::new(connection));
-        if self.waiting.len() > HELD
-            && let Some(oldest) = self.waiting.pop_front()
+        self.hold_few(HELD, |judge| &mut judge.waiting);
+    }
+
+    /// Judges the oldest with what is known, when there are too many.
+    fn hold_few(&mut self, most: usize, queue: fn(&mut Judge) -> &mut VecDeque<Box<Connection>>) {
+        if queue(self).len() > most
+            && let Some(oldest) = queue(self).pop_front()
             && let Some(finding) = self.judge(&oldest)
         {
             self.overflow.push(finding);
@@ -73,6 +97,15 @@ impl Judge {
     /// except that memory is bounded: when too many are held, the oldest are handed out here, whatever `now` is.
     pub fn ripe(&mut self, now: Timestamp) -> Vec<Finding> {
         let mut findings = std::mem::take(&mut self.overflow);
+        self.deliveries.advance(now);
+        let (settled, suspected) = std::mem::take(&mut self.suspected)
+            .into_iter()
+            .partition(|connection| now.since(connection.ended.time) >= RIPE && !self.deliveries.is_open(connection.stream));
+        self.suspected = suspected;
+        let settled: VecDeque<Box<Connection>> = settled;
+        for connection in settled {
+            findings.extend(self.judge(&connection));
+        }
         while self
             .waiting
             .front()
@@ -89,7 +122,10 @@ impl Judge {
     /// The capture is over.
     pub fn finish(mut self) -> Verdicts {
         let mut findings = std::mem::take(&mut self.overflow);
-        while let Some(connection) = self.waiting.pop_front() {
+        self.deliveries.finish();
+        let mut left: Vec<Box<Connection>> = self.waiting.drain(..).chain(self.suspected.drain(..)).collect();
+        left.sort_by_key(|connection| connection.ended.number);
+        for connection in left {
             findings.extend(self.judge(&connection));
         }
         hops::link(&mut findings);
@@ -103,7 +139,13 @@ impl Judge {
     }
 
     fn judge(&mut self, connection: &Connection) -> Option<Finding> {
-        let around = self.ledger.around(connection);
+        let mut around = self.ledger.around(connection);
+        around.astray = self.deliveries.astray(connection);
+        self.deliveries.forget(connection.stream);
+        if around.astray.is_empty() && ended_well(connection) {
+            self.counter.well(connection);
+            return None;
+        }
         let story = Story {
             connection,
             around: &around,

@@ -5,6 +5,7 @@ use bypeer_wire::app::Protocol;
 use bypeer_wire::conn::{Connection, Ending, ResetShape};
 use bypeer_wire::{Direction, Endpoint, Timestamp};
 
+use crate::misdelivered::astray::Astray;
 use crate::story::{RIGHT_AFTER, Stand, Story, response_head, tls_closed_silently};
 
 /// What other connections of the same server did around a connection: what a single story cannot know.
@@ -46,6 +47,8 @@ pub struct Surroundings {
     pub software: Option<String>,
     /// TLS connections on which this server said close_notify.
     pub tls_good_byes: u32,
+    /// What is known of answers that went to the wrong request.
+    pub astray: Astray,
 }
 
 /// Values that several connections agree on.

@@ -16,13 +16,14 @@ mod hearing;
 mod hops;
 mod judge;
 mod ledger;
+pub mod misdelivered;
 mod story;
 pub mod testimony;
 
 pub use cause::{Cause, Strength, Weighed};
 pub use facts::{Software, clause, software};
 pub use finding::{
-    Accounts, Clause, Confidence, Evidence, Finding, Fix, Follows, Insight, Lost, NotJudged, Owner, Party, Retry,
+    Accounts, Clause, Confidence, Evidence, Finding, Fix, Follows, Insight, Lost, Misdelivered, NotJudged, Owner, Party, Retry,
     Rival, Source,
 };
 pub use habits::Habits;

@@ -8,6 +8,7 @@ use bypeer_wire::packet::Checksum;
 use bypeer_wire::{Direction, PacketRef};
 
 use crate::Surroundings;
+use crate::misdelivered::astray::Sign;
 
 /// One connection, all that was seen of it, and what is known of its surroundings.
 ///
@@ -32,6 +33,9 @@ pub enum Stand<'a> {
     /// The answer was complete, but its request was not: the client was still sending the body.
     AnsweredEarly(&'a Exchange),
 }
+
+/// A server answers what it takes for a request within this.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A close within this after an answer belongs to the answer, not to an idle limit.
 pub const RIGHT_AFTER: Duration = Duration::from_millis(100);
@@ -143,6 +147,36 @@ impl<'a> Story<'a> {
         let client_only = down.last_packet.is_none() && (down.acked > 0 || down.missed > 0);
         let server_only = up.last_packet.is_none() && (up.acked > 0 || up.missed > 0 || down.sent > 0);
         client_only || server_only
+    }
+
+    /// The server made an answer to a request of this connection, and gave it to another.
+    pub fn answer_was_given_away(&self) -> bool {
+        self.around.astray.taken.is_some()
+    }
+
+    /// More than its request had asked for came from the server because of how it matched requests and answers: what came is somebody's
+    /// answer.
+    pub fn answers_are_mixed_up(&self) -> bool {
+        let astray = &self.around.astray;
+        let swapped = astray.given.as_ref().is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
+        swapped || astray.reused.is_some() || astray.shifted.is_some() || self.refusal_of_a_body().is_some()
+    }
+
+    /// A request with a body and its answer, and then, at once, a refusal (with its status) that no request had asked for.
+    pub fn refusal_of_a_body(&self) -> Option<(&'a Exchange, &'a Exchange, u16)> {
+        let app = &self.connection.app;
+        if app.trailing_request_len > 0 {
+            return None;
+        }
+        let refusal = app.exchanges.iter().find(|exchange| exchange.request.is_none() && exchange.response.is_some())?;
+        let answer = refusal.response.as_ref()?;
+        let status = response_head(answer)?.status;
+        let body = self.before(refusal)?;
+        let (request, before) = (body.request.as_ref()?, body.response.as_ref()?);
+        let kept = response_head(before).is_some_and(|head| !head.connection.closes());
+        let since = answer.begun.time.since(request.last.time.max(before.last.time));
+        let refuses = matches!(status, 400 | 405 | 411 | 414 | 431 | 501 | 505);
+        (refuses && kept && has_body(request) && since <= AT_ONCE).then_some((body, refusal, status))
     }
 
     /// What the server sent.

@@ -586,7 +586,7 @@ fn an_answer_under_another_connection_s_descriptor() {
         path: None,
         ..closed_unread(0, 100, 90, 9, 0)
     };
-    assert_eq!(verdict(swapped), "certain desync-unsolicited-response");
+    assert_eq!(verdict(swapped), "certain desync-fd-reuse-double-close");
 }
 
 /// The server closed right after its answer, and the next request met the close.

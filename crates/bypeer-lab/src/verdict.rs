@@ -282,10 +282,10 @@ fn not_told(claim: &KernelClaim, event: &crate::kernel::ResetEvent) -> Vec<&'sta
         .collect()
 }
 
-/// `read response`, or `read SIZE` where the protocol is none of ours.
+/// `read response`, or `read SIZE` or `read "TEXT"` where the protocol is none of ours.
 fn reads_an_answer(deed: &Deed) -> bool {
     let read = deed.what.split("read ").nth(1).unwrap_or_default();
-    read == "response" || read.starts_with(|first: char| first.is_ascii_digit())
+    read == "response" || read.starts_with(|first: char| first.is_ascii_digit() || first == '"')
 }
 
 /// The exit status of a program that failed where the truth names the errno of an actor: which one it met cannot be told.

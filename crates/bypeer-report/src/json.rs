@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use bypeer_diagnose::misdelivered::astray::Asked;
 use bypeer_diagnose::{Confidence, Finding, Insight, NotJudged, Source};
 use bypeer_wire::{Endpoint, Issue};
 use serde::Serialize;
@@ -89,6 +90,7 @@ struct FindingRecord<'a> {
     clauses: Vec<&'a str>,
     fixes: Vec<FixRecord<'a>>,
     settle: Option<&'a str>,
+    misdelivered: Option<MisdeliveredRecord<'a>>,
     kernel: Option<KernelRecord<'a>>,
 }
 
@@ -103,6 +105,36 @@ struct FollowsRecord<'a> {
     stream: u32,
     server: String,
     cause: &'a str,
+}
+
+#[derive(Serialize)]
+struct MisdeliveredRecord<'a> {
+    due: AskedRecord<'a>,
+    given: AskedRecord<'a>,
+    packet: u64,
+    time: f64,
+    disclosed: &'a str,
+}
+
+#[derive(Serialize)]
+struct AskedRecord<'a> {
+    stream: u32,
+    client: String,
+    request: &'a str,
+    packet: u64,
+    time: f64,
+}
+
+impl AskedRecord<'_> {
+    fn of(asked: &Asked) -> AskedRecord<'_> {
+        AskedRecord {
+            stream: asked.stream,
+            client: asked.client.to_string(),
+            request: &asked.route,
+            packet: asked.at.number,
+            time: epoch_seconds(asked.at.time),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -192,6 +224,13 @@ impl FindingRecord<'_> {
                 })
                 .collect(),
             settle: finding.settle.as_deref(),
+            misdelivered: finding.misdelivered.as_deref().map(|astray| MisdeliveredRecord {
+                due: AskedRecord::of(&astray.due),
+                given: AskedRecord::of(&astray.given),
+                packet: astray.answer.number,
+                time: epoch_seconds(astray.answer.time),
+                disclosed: &astray.disclosed,
+            }),
             kernel: finding.heard.as_deref().map(KernelRecord::of),
         }
     }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use bypeer_diagnose::misdelivered::astray::Asked;
 use bypeer_diagnose::{Confidence, Evidence, Finding, Insight, NotJudged, Owner, Retry, Source};
 
 use crate::Look;
@@ -254,6 +255,7 @@ fn write_group(
     page.field("closed", &escape(&finding.closing));
     heard::write_process(page, finding);
     write_rivals(page, finding);
+    write_misdelivered(page, finding);
     page.field("lost", &lost(group));
     page.field("retry", &retry(group));
     match before.filter(|before| before.fixes == finding.fixes) {
@@ -272,6 +274,19 @@ fn write_group(
     if !before.is_some_and(same_clauses) {
         write_clauses(page, finding);
     }
+}
+
+/// Whose answer went to whom: both connections, whichever of them the finding is about.
+fn write_misdelivered(page: &mut Page, finding: &Finding) {
+    let Some(astray) = finding.misdelivered.as_deref() else {
+        return;
+    };
+    let side = |asked: &Asked| {
+        let (stream, packet) = (asked.stream, asked.at.number);
+        format!("{} from {} (stream {stream}, packet {packet})", escape(&asked.route), asked.client)
+    };
+    page.field("whose", &format!("the answer to {}", side(&astray.due)));
+    page.field("given", &format!("to {}, in packet {}", side(&astray.given), astray.answer.number));
 }
 
 /// `unread-request-body at 127.0.0.1:8000 (gunicorn) · 7 of 42 connections · to change: the server program`

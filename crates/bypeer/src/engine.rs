@@ -78,7 +78,11 @@ impl Engine {
             interfaces: Interfaces::new(selection.interface()),
             decoder: Decoder::new(),
             passing: Decoder::new(),
-            table: Table::new(Limits { settle, ..limits }),
+            table: Table::new(Limits {
+                settle,
+                notices: true,
+                ..limits
+            }),
             desk: Desk {
                 selection,
                 judge: Judge::new(),
@@ -121,6 +125,7 @@ impl Engine {
                     .push_from(frame.at, frame.interface, &segment, &mut |connection| {
                         self.desk.take(connection)
                     });
+                self.hear();
             }
             Decoded::IcmpError(error) => {
                 self.tcp_packets += 1;
@@ -143,9 +148,19 @@ impl Engine {
             .passing
             .decode(frame.link, frame.data, frame.original_len, frame.at.time)
         {
-            Decoded::Tcp(segment) => self.table.pass(&segment, &mut |connection| self.desk.take(connection)),
+            Decoded::Tcp(segment) => {
+                self.table.pass(&segment, &mut |connection| self.desk.take(connection));
+                self.hear();
+            }
             Decoded::IcmpError(error) => self.table.pass_icmp(&error),
             Decoded::Held | Decoded::Unusable(_) => {}
+        }
+    }
+
+    /// Hands on what was said.
+    fn hear(&mut self) {
+        for notice in self.table.notices() {
+            self.desk.judge.notice(&notice);
         }
     }
 
@@ -162,6 +177,7 @@ impl Engine {
     /// Findings that wait no longer, when it is `now` in the capture: of a pipe, now and then.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Finding> {
         self.table.advance(now, &mut |connection| self.desk.take(connection));
+        self.hear();
         self.desk.ripe(now)
     }
 
@@ -174,6 +190,7 @@ impl Engine {
     pub fn finish(mut self) -> Outcome {
         self.decoder.end();
         self.table.finish(&mut |connection| self.desk.take(connection));
+        self.hear();
         self.issues.merge(self.decoder.issues());
         self.issues.merge(self.table.issues());
         let mut desk = self.desk;

@@ -1,8 +1,7 @@
-use crate::heard;
-use crate::testimony::Told;
-use crate::causes::proof;
+use crate::causes::{cannot_be_heard, proof};
+use crate::misdelivered::astray::Early;
 use crate::story::{Story, request_head, response_head};
-use crate::{Cause, Hearing, Party, Strength, Weighed};
+use crate::{Cause, Party, Strength, Weighed};
 use bypeer_wire::app::{Method, Protocol};
 
 pub static CAUSE: Cause = Cause {
@@ -11,7 +10,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("desync_unsolicited_response.md"),
     clauses: &["RFC 9112 §9.2", "RFC 9112 §6.3", "RFC 9112 §11.2", "RFC 9110 §15.5.9"],
     weigh,
-    hear,
+    hear: cannot_be_heard,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -21,6 +20,12 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     }
     if story.request_flow().missed > 0 || story.heads_were_cut() {
         return None;
+    }
+    if story.answers_are_mixed_up() {
+        return None;
+    }
+    if let Some(early) = story.around.astray.early {
+        return Some(before_its_request(story, early));
     }
     let unasked = app.exchanges.iter().find(|exchange| exchange.request.is_none() && exchange.response.is_some());
     let status = unasked.and_then(|exchange| exchange.response.as_ref()).and_then(response_head).map(|head| head.status);
@@ -42,14 +47,17 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     Some(weighed.and(proof::ending(story, exchange)))
 }
 
-fn hear(hearing: &Hearing) -> Option<Weighed> {
-    (hearing.deciding.told == Told::Swapped).then(|| {
-        Weighed::of(
-            Strength::Proven,
-            Party::ServerProgram,
-            "the server wrote an answer to another connection than the one that it had read the request from: the descriptor's number had \
-             been closed and given away in between",
-        )
-        .and(heard::proof(hearing))
-    })
+/// An ACK is cumulative: what it does not cover, its sender had not received when it sent this.
+fn before_its_request(story: &Story<'_>, early: Early) -> Weighed {
+    let verdict = format!(
+        "an answer left the server before its kernel had received the request that it stands for: it had {} of the {} bytes up to the end of \
+         that request's head",
+        early.acked, early.head_end
+    );
+    let exchange = story.connection.app.exchanges.iter().find(|exchange| exchange.index == early.index);
+    let request = exchange.map(|exchange| proof::request(story, exchange)).unwrap_or_default();
+    Weighed::of(Strength::Proven, Party::ServerProgram, verdict)
+        .and(request)
+        .because(early.at, format!("the answer's first byte; this segment acknowledges {} bytes of the client's", early.acked))
+        .and(proof::ending(story, None))
 }

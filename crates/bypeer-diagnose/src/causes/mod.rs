@@ -4,6 +4,7 @@ use crate::{Cause, Hearing, Weighed};
 
 pub(crate) mod proof;
 pub(crate) mod reuse;
+pub(crate) mod swap;
 
 /// Declares the modules and the table in one go: a cause is listed once.
 macro_rules! causes {
@@ -44,6 +45,12 @@ causes![
     icmp_error_abort,
     tls_close_notify_answer_rst,
     deliberate_pool_rst,
+    nat_entry_lost,
+    desync_fd_reuse_double_close,
+    desync_shared_state,
+    desync_pool_unread_response,
+    desync_pipeline_off_by_one,
+    desync_unread_body_as_request,
     desync_unsolicited_response,
 ];
 

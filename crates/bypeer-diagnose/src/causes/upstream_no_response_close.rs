@@ -17,6 +17,9 @@ pub static CAUSE: Cause = Cause {
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let Stand::Unanswered(exchange) = story.stand() else { return None };
     let fin = story.server_closed_first()?;
+    if story.answer_was_given_away() {
+        return None;
+    }
     if story.reset().is_some_and(|reset| reset.at.number < fin.at.number) || story.active_reset_by_server().is_some() {
         return None;
     }

@@ -15,7 +15,7 @@ pub(super) enum Failure {
     Timeout,
     /// A gateway answered, because the server did not: 502, 503, 504.
     Gateway(u16),
-    /// The response is of a path that was not asked for.
+    /// The response is of a path that was not asked for, or other bytes came than the script wants.
     AnothersResponse,
     /// What was read is no HTTP, or the body that came is another than the head announced.
     Malformed,

@@ -244,17 +244,19 @@ pub(super) fn request_head(request: &Request, server: SocketAddrV4) -> Vec<u8> {
     )
 }
 
-/// The head of a response to a request for `path`.
-pub(super) fn response_head(respond: &Respond, path: Option<&str>) -> Vec<u8> {
+/// The head of a response with `size` bytes of body to a request for `path`.
+pub(super) fn response_head(respond: &Respond, size: u64, path: Option<&str>) -> Vec<u8> {
     let version = if respond.old { "1.0" } else { "1.1" };
     let mut own = vec![];
     match respond.framing {
-        Declared::Truly if has_body(respond.status) => own.push(("Content-Length", respond.size.to_string())),
+        Declared::Truly if has_body(respond.status) => own.push(("Content-Length", size.to_string())),
         Declared::Length(length) => own.push(("Content-Length", length.to_string())),
         Declared::Chunked => own.push(("Transfer-Encoding", "chunked".to_owned())),
         Declared::Truly | Declared::Nothing => {}
     }
-    if let Some(path) = path {
+    if respond.json {
+        own.push(("Content-Type", "application/json".to_owned()));
+    } else if let Some(path) = path {
         own.push(("X-Path", path.to_owned()));
     }
     head(

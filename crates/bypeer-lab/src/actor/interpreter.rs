@@ -359,7 +359,12 @@ impl Actor {
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
         match statement {
-            Statement::Respond(respond) => write_response(connection, respond, deadline, outcome),
+            Statement::Respond(respond) => {
+                let over = respond.over.as_ref().map(|name| self.named(name)).transpose()?;
+                let over = over.as_ref().unwrap_or(connection);
+                outcome.ends = Some((over.local, over.peer));
+                write_response(connection, over, respond, deadline, outcome)
+            }
             Statement::WriteSize(size) => {
                 outcome.expected = Some(*size);
                 let mut body = Body::new(b"0123456789abcdef", *size, false);
@@ -394,6 +399,23 @@ impl Actor {
                 outcome.expected = Some(*size);
                 counted(connection.read(*size, deadline, &mut |_| {}), outcome)
             }
+            Statement::ReadText(text) => {
+                outcome.expected = Some(text.len() as u64);
+                // Another answer may be shorter: it is told from the first byte that differs.
+                while outcome.bytes < text.len() as u64 {
+                    let rest = &text[outcome.bytes as usize..];
+                    let mut came = vec![0; rest.len()];
+                    let count = connection.receive(&mut came, deadline)?;
+                    outcome.bytes += count as u64;
+                    if count == 0 {
+                        return Err(Failure::EndOfFile);
+                    }
+                    if !rest.starts_with(&came[..count]) {
+                        return Err(Failure::AnothersResponse);
+                    }
+                }
+                Ok(())
+            }
             Statement::Receive(size) => {
                 let mut buffer = vec![0; (*size).min(64 << 20) as usize];
                 outcome.bytes = connection.receive(&mut buffer, deadline)? as u64;
@@ -410,6 +432,12 @@ impl Actor {
                     Err(Failure::EndOfFile | Failure::Timeout) => Ok(()),
                     result => result,
                 }
+            }
+            Statement::GiveUp => {
+                outcome.told = false;
+                let mut dialogue = locked(&connection.dialogue);
+                dialogue.not_kept = true;
+                dialogue.outstanding.pop_back().map(drop).ok_or(Failure::NoRequest)
             }
             Statement::AwaitUnread(size) => {
                 outcome.expected = Some(*size);

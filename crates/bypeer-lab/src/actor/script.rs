@@ -57,6 +57,8 @@ pub enum Statement {
     ReadRequest,
     ReadResponse,
     Read(u64),
+    /// As many bytes, which must be these.
+    ReadText(Vec<u8>),
     Receive(u64),
     ReadToEnd,
     Drain {
@@ -87,6 +89,7 @@ pub enum Statement {
     /// Idle for as long; none: for as long as the last response's `Keep-Alive: timeout=` says.
     ReconnectIfIdle(Option<Duration>),
     Retry(u32),
+    GiveUp,
     CloseDescriptor(String),
     Signal {
         host: String,
@@ -134,6 +137,10 @@ pub struct Request {
     pub headers: Vec<String>,
     /// Bytes of body that are sent.
     pub body: u64,
+    /// The body itself, `body` bytes of it; none: a line with the path, again and again.
+    pub text: Option<Vec<u8>>,
+    /// The answer is an object whose first key is the path's first part: another one is somebody else's.
+    pub json: bool,
     /// How the head says where the body ends.
     pub framing: Declared,
     /// Head and body in two writes, this long apart.
@@ -161,6 +168,10 @@ pub struct Respond {
     pub to: Option<usize>,
     /// Only if a request that was read has no answer.
     pub if_unanswered: bool,
+    /// The body is an object whose first key is the path's first part, and no field names the path.
+    pub json: bool,
+    /// It is written to the connection of this name, whoever's request it answers.
+    pub over: Option<String>,
 }
 
 /// How a head says where its body ends.
@@ -367,6 +378,7 @@ fn names(statement: &Statement) -> Option<String> {
 fn wanted(statement: &Statement) -> Vec<String> {
     match statement {
         Statement::Use(name) | Statement::CloseDescriptor(name) => vec![name.clone()],
+        Statement::Respond(respond) => respond.over.iter().cloned().collect(),
         Statement::Forward { from, to, .. } => vec![from.clone(), to.clone()],
         _ => vec![],
     }

@@ -10,7 +10,7 @@ use super::packet::Packet;
 use super::path::{InFlight, Path, later};
 use super::rule::{Action, Event, EventId, Match, Refusal, Release};
 use super::script::Script;
-use super::translation::Translation;
+use super::translation::{Publications, Translation};
 use crate::random::Random;
 
 /// Bytes that all rules together hold back; beyond it packets are dropped and counted.
@@ -64,6 +64,7 @@ pub(super) struct Engine {
     happened: Vec<bool>,
     connections: Connections,
     translation: Translation,
+    publications: Publications,
     /// Which port has an address that several share.
     routes: HashMap<Ipv4Addr, usize>,
     /// One for each port that sends.
@@ -119,6 +120,7 @@ impl Engine {
             happened: vec![false; script.events.len()],
             connections: Connections::default(),
             translation: Translation::new(own_address),
+            publications: Publications::default(),
             paths: vec![Path::default(); hosts.len()],
             random: Random::new(seed),
             script: Arc::new(script),
@@ -209,6 +211,7 @@ impl Engine {
         self.forget_idle(now);
         let raw = (packet.destination() == self.own_address).then(|| packet.clone());
         let is_known = raw.is_none() || self.translation.inward(now, &mut packet);
+        self.enter_published(now, &mut packet);
         let to = self.routes.get(&packet.destination()).copied();
         let (met, counted, entered) = self.classify(from, to, &packet);
         let script = Arc::clone(&self.script);
@@ -247,13 +250,27 @@ impl Engine {
         }
     }
 
+    /// Gives a packet for a published server its address, as far as the table knows it.
+    fn enter_published(&mut self, now: Timestamp, packet: &mut Packet) {
+        for (index, rule) in self.script.rules.iter().enumerate() {
+            if let Action::Publish { host, at } = rule.action
+                && let (Some(host), Some(at)) = (self.hosts.get(host), self.hosts.get(at))
+                && packet.destination() == at.address
+            {
+                self.states[index].used |= self.publications.inward(now, host.address, packet);
+            }
+        }
+    }
+
     /// Empties translations that were idle for too long.
     fn forget_idle(&mut self, now: Timestamp) {
         for (index, rule) in self.script.rules.iter().enumerate() {
             if let Action::ForgetIdle { host, after } = rule.action
                 && let Some(host) = self.hosts.get(host)
             {
-                self.states[index].used |= self.translation.forget_idle(host.address, now, after);
+                let translated = self.translation.forget_idle(host.address, now, after);
+                let published = self.publications.forget_idle(host.address, now, after);
+                self.states[index].used |= translated || published;
             }
         }
     }
@@ -378,6 +395,7 @@ impl Engine {
                     self.states[index].used = true;
                     if let Some(host) = self.hosts.get(host) {
                         self.translation.forget(host.address);
+                        self.publications.forget(host.address);
                     }
                 }
                 Action::Redirect { from, to, after } if events.contains(&after) => {
@@ -507,6 +525,13 @@ impl Engine {
     /// Gives a packet its outer source, where a rule wants that. `false`: it must not go on.
     fn translate(&mut self, now: Timestamp, from: usize, packet: &mut Packet) -> bool {
         let script = Arc::clone(&self.script);
+        let published = script.rules.iter().find_map(|rule| match rule.action {
+            Action::Publish { host, at } if host == from => self.hosts.get(at),
+            _ => None,
+        });
+        if let Some(public) = published {
+            self.publications.outward(now, public.address, packet);
+        }
         let rule = script
             .rules
             .iter()

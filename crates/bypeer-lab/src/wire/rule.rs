@@ -59,6 +59,10 @@ pub(super) enum Action {
     Translate {
         host: usize,
     },
+    Publish {
+        host: usize,
+        at: usize,
+    },
     Forget {
         host: usize,
         after: EventId,

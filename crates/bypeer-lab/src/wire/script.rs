@@ -1,5 +1,7 @@
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::engine::Host;
 use super::rule::{Action, Event, EventId, Kind, MOST_MATCHES, Match, MatchId, Refusal, Release, Rule};
 use crate::{ScriptError, quantity};
 
@@ -15,6 +17,15 @@ pub struct Script {
 }
 
 impl Script {
+    /// Public addresses, and the servers' own that are published there.
+    pub(super) fn published(&self, hosts: &[Host]) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+        let rules = self.rules.iter().filter_map(|rule| match rule.action {
+            Action::Publish { host, at } => Some((hosts.get(at)?.address, hosts.get(host)?.address)),
+            _ => None,
+        });
+        rules.collect()
+    }
+
     /// Reads a script. `hosts` are the names that rules may use, in the order of the wire's ports.
     ///
     /// # Errors
@@ -66,7 +77,7 @@ struct Form {
     read: fn(&mut Words<'_>) -> Result<Action, String>,
 }
 
-const FORMS: [Form; 13] = [
+const FORMS: [Form; 14] = [
     Form {
         usage: "delay TIME [to TIME] [from HOST]",
         read: delay,
@@ -110,6 +121,18 @@ const FORMS: [Form; 13] = [
     Form {
         usage: "translate HOST",
         read: |words| Ok(Action::Translate { host: words.host()? }),
+    },
+    Form {
+        usage: "publish HOST at HOST",
+        read: |words| {
+            let host = words.host()?;
+            words.expect("at")?;
+            let at = words.host()?;
+            if host == at {
+                return Err("a host is at its own address anyway".to_owned());
+            }
+            Ok(Action::Publish { host, at })
+        },
     },
     Form {
         usage: "forget HOST after EVENT|idle TIME",
@@ -407,13 +430,14 @@ mod tests {
             forge RST,ACK to server after mark now
             refuse SYN to server with port-unreachable after mark now
             translate client
+            publish server at client
             forget client after 11th data
             forget client idle 1s
             redirect server to client after mark moved
             mark closed when FIN from server
         ";
         let script = parse(text).unwrap();
-        assert_eq!(script.rules.len(), 20);
+        assert_eq!(script.rules.len(), 21);
         let forge = &script.rules[12].action;
         let Action::Forge {
             to: 0,
@@ -467,6 +491,8 @@ mod tests {
             ("forge RST to client ttl 0 after mark x", "a time to live from 1 to 255"),
             ("refuse SYN with tears", "an ICMP error is wanted (net-unreachable"),
             ("redirect server to nobody after mark x", "the name of a host"),
+            ("publish server", "`at` is wanted"),
+            ("publish server at server", "at its own address anyway"),
             ("mark", "the name of a mark is wanted"),
         ] {
             let error = parse(&format!("\n{line}")).unwrap_err();

@@ -14,13 +14,16 @@ pub(super) struct Strangers {
     known: HashSet<(SocketAddrV4, SocketAddrV4)>,
     /// What a NAT translates is for the wire's own address, where the ends of a connection have other names.
     own_address: Ipv4Addr,
+    /// Public addresses, and the servers' own that are published there: a connection has both names.
+    published: Vec<(Ipv4Addr, Ipv4Addr)>,
 }
 
 impl Strangers {
-    pub(super) fn new(own_address: Ipv4Addr) -> Strangers {
+    pub(super) fn new(own_address: Ipv4Addr, published: Vec<(Ipv4Addr, Ipv4Addr)>) -> Strangers {
         Strangers {
             known: HashSet::new(),
             own_address,
+            published,
         }
     }
 
@@ -35,6 +38,10 @@ impl Strangers {
         if packet.flags() & (SYN | ACK) == SYN {
             if self.known.len() < 2 * MOST_CONNECTIONS {
                 self.known.extend([(source, destination), (destination, source)]);
+                let of = self.published.iter().filter(|(public, _)| public == destination.ip());
+                for inner in of.map(|(_, inner)| SocketAddrV4::new(*inner, destination.port())) {
+                    self.known.extend([(source, inner), (inner, source)]);
+                }
             }
             return false;
         }
@@ -70,7 +77,7 @@ mod tests {
 
     #[test]
     fn connections_that_began_in_the_round_are_none_and_others_are() {
-        let mut strangers = Strangers::new(OWN.0.into());
+        let mut strangers = Strangers::new(OWN.0.into(), vec![]);
         assert!(strangers.is_one(&frame(SERVER, CLIENT, ACK)), "left behind by a server");
         assert!(strangers.is_one(&frame(SERVER, CLIENT, SYN | ACK)), "half a handshake");
         assert!(!strangers.is_one(&frame(CLIENT, SERVER, SYN)));
@@ -80,8 +87,22 @@ mod tests {
     }
 
     #[test]
+    fn a_published_server_is_known_by_both_addresses() {
+        let inner: ([u8; 4], u16) = ([198, 18, 0, 3], SERVER.1);
+        let mut strangers = Strangers::new(OWN.0.into(), vec![(SERVER.0.into(), inner.0.into())]);
+        assert!(strangers.is_one(&frame(inner, CLIENT, ACK)));
+        assert!(!strangers.is_one(&frame(CLIENT, SERVER, SYN)));
+        assert!(!strangers.is_one(&frame(SERVER, CLIENT, SYN | ACK)));
+        assert!(!strangers.is_one(&frame(inner, CLIENT, ACK)));
+        assert!(
+            !strangers.is_one(&frame(CLIENT, inner, ACK)),
+            "a reset for the server's own"
+        );
+    }
+
+    #[test]
     fn what_is_no_tcp_and_what_is_translated_passes() {
-        let mut strangers = Strangers::new(OWN.0.into());
+        let mut strangers = Strangers::new(OWN.0.into(), vec![]);
         assert!(!strangers.is_one(&frame(SERVER, OWN, ACK)));
         let mut icmp = frame(SERVER, CLIENT, 0);
         icmp[23] = 1;

@@ -550,6 +550,81 @@ fn a_translation_that_is_idle_is_forgotten() {
 }
 
 #[test]
+fn a_published_server_answers_in_its_own_name_once_it_is_forgotten() {
+    let public = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 3), 80);
+    let host = |end: SocketAddrV4, number: u8| Host {
+        address: *end.ip(),
+        mac: [number; 6],
+        wire_mac: [0xf0 | number; 6],
+    };
+    let hosts = vec![host(client(), 1), host(server(), 2), host(public, 3)];
+    let names = ["client", "server", "gateway"].map(str::to_owned);
+    let script = Script::parse("publish server at gateway\nforget server after mark gone", &names).unwrap();
+    let mut lab = Lab {
+        engine: Engine::new(hosts, OWN, script, 1),
+        now: 0,
+        out: Output::default(),
+    };
+    let asked = |flags, seq, payload| {
+        let (source, destination, ack) = (client(), public, 5000);
+        Segment {
+            source,
+            destination,
+            flags,
+            seq,
+            ack,
+            payload,
+        }
+        .frame()
+    };
+    let answer = down(ACK, 5000, ANSWER);
+    assert_eq!(
+        lab.push(SERVER, &answer)[0].1.ends(),
+        Some((server(), client())),
+        "no entry yet"
+    );
+    let out = lab.push(CLIENT, &asked(SYN, 1000, b""));
+    assert_eq!((out[0].0, out[0].1.ends()), (SERVER, Some((client(), server()))));
+    let out = lab.push(SERVER, &answer);
+    assert_eq!((out[0].0, out[0].1.ends()), (CLIENT, Some((public, client()))));
+    assert_eq!(lab.push(CLIENT, &asked(ACK, 1001, HEAD))[0].0, SERVER);
+    lab.mark("gone");
+    let out = lab.push(SERVER, &answer);
+    assert_eq!((out[0].0, out[0].1.ends()), (CLIENT, Some((server(), client()))));
+    let out = lab.push(CLIENT, &asked(ACK, 1001, HEAD));
+    assert_eq!(
+        (out[0].0, out[0].1.ends()),
+        (FRESH, Some((client(), public))),
+        "the public host's own"
+    );
+    assert_eq!(lab.engine.unused_rules(), [""; 0]);
+}
+
+#[test]
+fn a_publication_that_is_idle_is_forgotten() {
+    // The public address is the client's own: who asks is somebody else, at another port of the wire.
+    let mut lab = Lab::new("publish server at client\nforget server idle 100ms");
+    let asker = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 9), 40_000);
+    let public = SocketAddrV4::new(*client().ip(), server().port());
+    let asked = |flags| Segment {
+        source: asker,
+        destination: public,
+        flags,
+        seq: 1000,
+        ack: 5000,
+        payload: b"",
+    };
+    assert_eq!(lab.push(FRESH, &asked(SYN).frame())[0].0, SERVER);
+    lab.at(90 * MS);
+    assert_eq!(lab.push(FRESH, &asked(ACK).frame())[0].0, SERVER, "used in time");
+    lab.at(180 * MS);
+    assert_eq!(lab.push(FRESH, &asked(ACK).frame())[0].0, SERVER);
+    lab.at(280 * MS);
+    assert_eq!(lab.push(FRESH, &asked(ACK).frame())[0].0, CLIENT);
+    assert_eq!(lab.engine.unused_rules(), [""; 0]);
+}
+
+#[test]
 fn rules_see_translated_hosts_as_themselves() {
     let mut lab = Lab::new(
         "translate client\ndrop SYN-ACK to client\nforge RST to client after mark a\nforge RST to server after mark b",

@@ -139,8 +139,9 @@ impl Wire {
     pub fn begin(&self, script: Script, seed: u64) {
         let mut state = self.shared.lock();
         state.discard();
+        let published = script.published(&state.hosts);
         state.engine = Engine::new(state.hosts.clone(), state.own_address, script, seed);
-        state.strangers = Some(Strangers::new(state.own_address));
+        state.strangers = Some(Strangers::new(state.own_address, published));
         state.recording = Recording::default();
         state.last_moved = Instant::now();
         drop(state);

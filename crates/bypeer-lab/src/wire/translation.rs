@@ -101,3 +101,52 @@ impl Translation {
         Some(port)
     }
 }
+
+/// The table of a NAT behind which a server is published: a port of the NAT's address, as a container's on its machine.
+///
+/// A SYN to the public address makes an entry. Without one nothing is changed: what the server sends leaves from the
+/// server's own address, as a machine sends it whose table was flushed, and what comes for the public address stays there.
+#[derive(Debug, Default)]
+pub(super) struct Publications {
+    /// By the client's end, and the server's by its own address: when a packet last passed, in either direction.
+    entries: HashMap<(SocketAddrV4, SocketAddrV4), Timestamp>,
+}
+
+impl Publications {
+    /// Gives a packet for the public address the server's. `false`: it has no entry, and cannot make one.
+    pub(super) fn inward(&mut self, now: Timestamp, inner: Ipv4Addr, packet: &mut Packet) -> bool {
+        let Some((source, destination)) = packet.ends().filter(|_| packet.is_tcp()) else {
+            return false;
+        };
+        let ends = (source, SocketAddrV4::new(inner, destination.port()));
+        if packet.flags() & (SYN | ACK) != SYN && !self.entries.contains_key(&ends) {
+            return false;
+        }
+        self.entries.insert(ends, now);
+        packet.set_destination(ends.1);
+        true
+    }
+
+    /// Gives a packet of the server the public source, where it has an entry.
+    pub(super) fn outward(&mut self, now: Timestamp, public: Ipv4Addr, packet: &mut Packet) {
+        if let Some((source, destination)) = packet.ends()
+            && let Some(used) = self.entries.get_mut(&(destination, source))
+        {
+            *used = now;
+            packet.set_source(SocketAddrV4::new(public, source.port()));
+        }
+    }
+
+    /// Forgets all entries of one server.
+    pub(super) fn forget(&mut self, inner: Ipv4Addr) {
+        self.entries.retain(|(_, server), _| *server.ip() != inner);
+    }
+
+    /// Forgets the entries of one server that no packet used for `idle`. Returns whether there were any.
+    pub(super) fn forget_idle(&mut self, inner: Ipv4Addr, now: Timestamp, idle: Duration) -> bool {
+        let before = self.entries.len();
+        self.entries
+            .retain(|(_, server), used| *server.ip() != inner || now.since(*used) < idle);
+        self.entries.len() < before
+    }
+}

@@ -465,3 +465,73 @@ fn the_round_ends_an_actor_wherever_it_is_and_exit_does_too() {
     assert_eq!(round.exit(quits), 7);
     assert_eq!(round.over(), [0]);
 }
+
+#[test]
+fn an_answer_over_another_connection_and_one_told_by_its_shape() {
+    let mut round = Round::server(
+        "listen\naccept as a\nread request\naccept as b\nread request\nuse a\nrespond 200 json over b\nrespond 200 json",
+    );
+    let deeds = round.client(
+        "connect as a\nrequest GET /orders/1 json\nconnect as b\nrequest GET /accounts/2 json\ntry read response\n\
+         use a\nread response\nclose",
+    );
+    assert_eq!(
+        counting(&deeds),
+        [
+            ("try read response", Some("another's response")),
+            ("read response", None)
+        ]
+    );
+    let answer = "{\"orders\":{\"number\":1}}\n".len() as u64;
+    assert!(
+        deeds
+            .iter()
+            .filter(|deed| deed.what.ends_with("read response"))
+            .all(|deed| deed.bytes == answer)
+    );
+    let server = round.deeds(0);
+    let over = deed(&server, "respond 200 json over b");
+    assert_eq!(
+        over.peer,
+        deed(&deeds, "request GET /accounts/2 json").local,
+        "{over:?}"
+    );
+    round.over();
+}
+
+#[test]
+fn bytes_that_must_be_these() {
+    let mut round = Round::server("listen\naccept\nread \"ask\\n\"\nwrite \"one\\n2\\n\"\nread to end");
+    let deeds = round.client("connect\nwrite \"ask\\n\"\nread \"one\\n\"\nread \"two\\n\"");
+    assert_eq!(deed(&deeds, r#"read "one\n""#).error, None);
+    assert_eq!(counting(&deeds), [(r#"read "two\n""#, Some("another's response"))]);
+    round.over();
+}
+
+#[test]
+fn a_body_of_ones_own_may_be_a_request() {
+    let mut round = Round::server(
+        "listen\naccept\nread head\nrespond 200 size 3\nread request\nrespond 200 size 5\nread request\nrespond 200 size 7",
+    );
+    let deeds = round.client(
+        "connect\nrequest POST /form body \"GET /inner HTTP/1.1\\r\\n\\r\\n\"\nread response\nrequest GET /next\nread response",
+    );
+    assert_eq!(
+        counting(&deeds),
+        [("read response", None), ("read response", Some("another's response"))]
+    );
+    round.over();
+}
+
+#[test]
+fn a_pool_that_gives_up_on_an_answer_reads_it_as_the_next_ones() {
+    let mut round = Round::server(
+        "listen\naccept\nread request\nawait late\nrespond 200 json\nread request\nrespond 200 json\nread to end",
+    );
+    let deeds = round.client(
+        "connect\nrequest GET /orders/1 json\ntimeout 20ms\ntry await unread 1\ngive up\ntimeout 5s\n\
+         request GET /accounts/2 json\nmark late\nread response",
+    );
+    assert_eq!(counting(&deeds), [("read response", Some("another's response"))]);
+    round.over();
+}

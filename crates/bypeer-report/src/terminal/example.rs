@@ -93,6 +93,7 @@ pub(crate) fn finding(cause: &'static Cause, stream: u32) -> Finding {
             },
         ],
         follows: None,
+        misdelivered: None,
         settle: Some("strace the server's close: the bytes it had read".to_owned()),
         heard: None,
     }

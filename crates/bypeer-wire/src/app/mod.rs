@@ -12,6 +12,7 @@ mod http1;
 mod http1_head;
 mod http1_scan;
 mod ledger;
+mod notice;
 mod record;
 mod texts;
 mod tls;
@@ -25,6 +26,7 @@ pub use exchange::{
     TlsAlert, TlsRecordNote, Version,
 };
 pub use head::{Sole, sole_request, sole_response};
+pub use notice::{How, Look, Notice, Noticed, Place, Request, Route, Shape, Token};
 
 #[cfg(test)]
 mod tests;

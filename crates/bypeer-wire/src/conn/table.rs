@@ -10,6 +10,7 @@ use super::numbering::{Lineage, Remembered};
 use super::tracker::{Taken, Tracker};
 use super::vantage::{Vantage, Vantages};
 use super::{Connection, Ending};
+use crate::app::Notice;
 use crate::packet::{IcmpError, Segment};
 use crate::{Endpoint, Issue, Issues, PacketRef, Timestamp};
 
@@ -35,6 +36,8 @@ pub struct Table {
     newest: Option<Timestamp>,
     vantages: Vantages,
     issues: Issues,
+    /// Not yet fetched.
+    notices: Vec<Notice>,
 }
 
 /// What a [`Table`] may hold.
@@ -51,6 +54,8 @@ pub struct Limits {
     /// Connections whose record was made and whose endpoints are still remembered, so that streams are numbered as
     /// Wireshark numbers them. 60 bytes each.
     pub remembered: usize,
+    /// Tell of every message ([`Table::notices`]); bodies are then looked into, a little.
+    pub notices: bool,
 }
 
 impl Default for Limits {
@@ -61,6 +66,7 @@ impl Default for Limits {
             reassembly_bytes_total: 32 << 20,
             settle: Duration::from_secs(10),
             remembered: 100_000,
+            notices: false,
         }
     }
 }
@@ -97,6 +103,7 @@ impl Table {
             newest: None,
             vantages: Vantages::default(),
             issues: Issues::default(),
+            notices: Vec::new(),
         }
     }
 
@@ -254,6 +261,12 @@ impl Table {
         for (_, slot) in slots {
             self.remove(slot, Ending::CaptureEnded, ended);
         }
+    }
+
+    /// What was said since this was asked last, where [`Limits::notices`] asks for it. To be fetched after each push, and after
+    /// [`Table::advance`] and [`Table::finish`]; what is not fetched waits, and takes memory.
+    pub fn notices(&mut self) -> impl Iterator<Item = Notice> + '_ {
+        self.notices.drain(..)
     }
 
     /// How many connections are in the table now.

@@ -26,6 +26,7 @@ const KEYWORDS: &[&str] = &[
     "end",
     "exit",
     "forward",
+    "give",
     "keepalive",
     "kill",
     "linger",
@@ -85,6 +86,7 @@ pub(super) fn parse_statement(words: &mut Words, hosts: &[String]) -> Result<Par
             words.expect("end")?;
             S::ReadToEnd
         }
+        "read" if words.is_quoted() => S::ReadText(words.bytes("a text")?),
         "read" => S::Read(words.size().map_err(|why| {
             format!("{why}; or `read head`, `read body`, `read request`, `read response`, `read to end`")
         })?),
@@ -157,6 +159,10 @@ pub(super) fn parse_statement(words: &mut Words, hosts: &[String]) -> Result<Par
             let choices = if not { &kept } else { &closed };
             words.expect(choices[0].0)?;
             choices[0].1.clone()
+        }
+        "give" => {
+            words.expect("up")?;
+            S::GiveUp
         }
         "retry" => S::Retry(words.number("how often, like `retry 2`")?),
         "kill" | "stop" | "continue" => {
@@ -237,9 +243,11 @@ fn followers(statement: &Statement) -> &'static [&'static str] {
 }
 
 const REQUEST: &[&str] = &[
-    "version", "header", "body", "declare", "chunked", "split", "expect", "watching",
+    "version", "header", "body", "declare", "chunked", "split", "expect", "watching", "json",
 ];
-const RESPOND: &[&str] = &["version", "header", "size", "declare", "chunked", "for", "if"];
+const RESPOND: &[&str] = &[
+    "version", "header", "size", "declare", "chunked", "for", "if", "json", "over",
+];
 
 fn listen(words: &mut Words) -> Result<Statement, String> {
     let (mut backlog, mut port) = (128, 0);
@@ -316,6 +324,8 @@ fn request(words: &mut Words) -> Result<Request, String> {
         old: false,
         headers: vec![],
         body: 0,
+        text: None,
+        json: false,
         framing,
         split: None,
         expects: None,
@@ -327,7 +337,11 @@ fn request(words: &mut Words) -> Result<Request, String> {
         } else if words.eat("header") {
             request.headers.push(header(words)?);
         } else if words.eat("body") {
-            request.body = words.size()?;
+            request.text = words.is_quoted().then(|| words.bytes("a text")).transpose()?;
+            request.body = match &request.text {
+                Some(text) => text.len() as u64,
+                None => words.size()?,
+            };
         } else if words.eat("declare") {
             request.framing = declared(words)?;
         } else if words.eat("chunked") {
@@ -345,6 +359,8 @@ fn request(words: &mut Words) -> Result<Request, String> {
             request.expects = Some(words.duration()?);
         } else if words.eat("watching") {
             request.watching = true;
+        } else if words.eat("json") {
+            request.json = true;
         } else {
             return Ok(request);
         }
@@ -365,6 +381,8 @@ fn respond(words: &mut Words) -> Result<Respond, String> {
         framing,
         to: None,
         if_unanswered: false,
+        json: false,
+        over: None,
     };
     loop {
         if words.eat("version") {
@@ -380,6 +398,10 @@ fn respond(words: &mut Words) -> Result<Respond, String> {
         } else if words.eat("if") {
             words.expect("unanswered")?;
             respond.if_unanswered = true;
+        } else if words.eat("json") {
+            respond.json = true;
+        } else if words.eat("over") {
+            respond.over = Some(words.name("a connection's name")?);
         } else if words.eat("for") {
             respond.to = match words.number("a request's number")? {
                 0 => return Err("requests are numbered from 1".to_owned()),

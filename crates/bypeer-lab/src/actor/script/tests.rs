@@ -62,6 +62,7 @@ fn every_statement_is_understood() {
             continue client
             exit
             exit 3
+            give up
             try read 1
             repeat 3
               serve as c port +2
@@ -75,7 +76,7 @@ fn every_statement_is_understood() {
               use a
             end"#;
     let script = parse(text).unwrap();
-    assert_eq!(script.lines.len(), 58);
+    assert_eq!(script.lines.len(), 59);
     assert_eq!(script.lines[0].text, "listen backlog 1 port +2      # a comment");
     assert_eq!(script.lines[0].statement, Statement::Listen { backlog: 1, port: 2 });
     let Statement::Request(request) = &script.lines[8].statement else {
@@ -84,7 +85,7 @@ fn every_statement_is_understood() {
     assert!(request.old && request.body == 65536 && request.framing == Declared::Length(70000));
     assert_eq!(request.split, Some(Duration::from_millis(5)));
     assert_eq!(script.lines[12].statement, Statement::WriteText(b"PING\r\n".to_vec()));
-    let Statement::Repeat { times: 3, block } = &script.lines[56].statement else {
+    let Statement::Repeat { times: 3, block } = &script.lines[57].statement else {
         panic!("{:?}", script.lines[53])
     };
     let Statement::Serve {
@@ -94,7 +95,7 @@ fn every_statement_is_understood() {
         panic!("{block:?}")
     };
     assert!(matches!(&block[0].statement, Statement::Repeat { times: 2, block } if block.len() == 2));
-    assert!(matches!(&script.lines[57].statement, Statement::Thread { block } if block.len() == 1));
+    assert!(matches!(&script.lines[58].statement, Statement::Thread { block } if block.len() == 1));
     let tried: Vec<_> = script
         .lines
         .iter()
@@ -147,6 +148,13 @@ fn what_is_wrong_is_said() {
         ("request PUT / expect 100", 1, "expected `within`"),
         ("respond 99", 1, "a status is 100 to 999, not 99"),
         ("respond 200 for 0", 1, "numbered from 1"),
+        ("respond 200 over b", 1, "no connection has the name `b`"),
+        (
+            "respond 200 jason",
+            1,
+            "`jason` is not known here: did you mean `json`?",
+        ),
+        ("request POST / body \"a", 1, "no closing"),
         (
             "connect to serve",
             1,

@@ -1,0 +1,194 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bypeer_wire::app::{Place, Protocol};
+use bypeer_wire::{Endpoint, PacketRef, Timestamp};
+
+/// What is known of answers that went astray, as one connection sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Astray {
+    /// A request of this connection was never answered here: another connection was given its answer.
+    pub taken: Option<Box<Swap>>,
+    /// A request of this connection was given the answer to another connection's request.
+    pub given: Option<Box<Swap>>,
+    /// The client sent a request while the answer to the one before was owed, and not as those do that pipeline.
+    pub reused: Option<Box<Reuse>>,
+    /// An answer left the server before its kernel had received the request that it stands for.
+    pub early: Option<Early>,
+    /// Answers to pipelined requests stand at the wrong places.
+    pub shifted: Option<Box<Shift>>,
+    /// The answer left from an address that the client had never talked to.
+    pub elsewhere: Option<Box<Elsewhere>>,
+    /// A request like those that are answered well was refused as no HTTP, behind one with a body.
+    pub misread: Option<Misread>,
+}
+
+impl Astray {
+    /// Nothing of the kind is known.
+    pub fn is_empty(&self) -> bool {
+        self.taken.is_none()
+            && self.given.is_none()
+            && self.reused.is_none()
+            && self.early.is_none()
+            && self.shifted.is_none()
+            && self.elsewhere.is_none()
+            && self.misread.is_none()
+    }
+}
+
+/// A request, as it is named in a finding about another connection.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its connection: `tcp.stream`.
+    pub stream: u32,
+    /// Who asked.
+    pub client: Endpoint,
+    /// Which kind of request: `GET /users/*`.
+    pub route: Arc<str>,
+    /// Its first byte.
+    pub at: PacketRef,
+}
+
+/// An answer that was due to one request and was given to another, on another connection of the same server.
+#[derive(Clone, Debug)]
+pub struct Swap {
+    /// The server.
+    pub server: Endpoint,
+    /// Whose answer it was.
+    pub due: Asked,
+    /// Who was given it.
+    pub given: Asked,
+    /// Its first byte.
+    pub answer: PacketRef,
+    /// What became of the request whose answer it was.
+    pub fate: Fate,
+    /// How that can be told.
+    pub sign: Sign,
+    /// How many requests of that kind were waiting: the answer may be any one's.
+    pub waiting: u32,
+    /// The answer that the receiver had asked for came as well, behind the wrong one.
+    pub own_followed: Option<PacketRef>,
+    /// It could have come: the wrong answer promised that the connection would go on, and it did go on, for so long.
+    pub own_could_follow: Option<Duration>,
+    /// The receiver's connection was opened; `None` when that was not seen.
+    pub receiver_opened: Option<Timestamp>,
+    /// The server had said something on the receiver's connection before it closed the other.
+    pub receiver_was_served: bool,
+}
+
+/// What became of a request whose answer another was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The server's kernel had all of it; then the server closed, without a byte of an answer.
+    ClosedInHand(PacketRef),
+    /// Its connection stayed open, and silent.
+    Silent,
+    /// Its client had given up before the answer was made.
+    ClientLeft(PacketRef),
+    /// It was given the other's answer in its turn.
+    Exchanged(PacketRef),
+}
+
+/// How it can be told whose answer it was.
+#[derive(Clone, Debug)]
+pub enum Sign {
+    /// By its form.
+    Shape {
+        /// The form.
+        shape: Arc<str>,
+        /// How much better it fits the request that it was due to: a ratio of likelihoods.
+        odds: f64,
+        /// Answers to that kind of request from which its forms are known.
+        of_due: u32,
+        /// Answers to the kind of request that was given it.
+        of_given: u32,
+    },
+    /// It repeats a word of that request; answers to this kind of request have always repeated their own's.
+    Echo {
+        /// Where in the request the word stands.
+        place: Place,
+        /// Answers that did.
+        of: u32,
+    },
+    /// Two answers came to one request, and the connection took the place of one that had been closed with a request in hand.
+    Surplus,
+    /// The server's calls were seen.
+    Calls,
+}
+
+/// A request on a connection on which an answer was owed.
+#[derive(Clone, Debug)]
+pub struct Reuse {
+    /// HTTP/1 or Redis.
+    pub protocol: Protocol,
+    /// The request whose answer was owed.
+    pub owed: Asked,
+    /// The one that was sent in spite of that, so long after it.
+    pub next: Asked,
+    /// Time between them.
+    pub gap: Duration,
+    /// Where the answer that was owed came after all.
+    pub answer: PacketRef,
+    /// Requests of this client to this server that it sent only when nothing was owed.
+    pub alone: u32,
+    /// Those that it sent while something was owed, at other times.
+    pub late: u32,
+}
+
+/// An answer from before its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Early {
+    /// Number of the request, from 0.
+    pub index: u32,
+    /// First byte of the answer.
+    pub at: PacketRef,
+    /// Bytes of the client's that the server's kernel had received when it sent that.
+    pub acked: u64,
+    /// Where the request's head ends.
+    pub head_end: u64,
+}
+
+/// Answers to pipelined requests at the wrong places.
+#[derive(Clone, Debug)]
+pub struct Shift {
+    /// The first request that was given another's.
+    pub given: Asked,
+    /// Whose it was.
+    pub due: Asked,
+    /// First byte of the answer.
+    pub answer: PacketRef,
+    /// Its form.
+    pub shape: Arc<str>,
+    /// Answers on this connection at a wrong place.
+    pub count: u32,
+}
+
+/// An answer from an address that the client had never talked to.
+#[derive(Clone, Copy, Debug)]
+pub struct Elsewhere {
+    /// The client's connection to the address that it knows.
+    pub known: (u32, Endpoint),
+    /// The stream of the answer, and where that came from.
+    pub foreign: (u32, Endpoint),
+    /// The client.
+    pub client: Endpoint,
+    /// The answer.
+    pub answer: PacketRef,
+    /// The client's kernel refused it.
+    pub refused: PacketRef,
+    /// Bytes of it.
+    pub bytes: u64,
+}
+
+/// A sound request that was refused as if it were none, behind a request with a body.
+#[derive(Clone, Copy, Debug)]
+pub struct Misread {
+    /// Number of the request, from 0.
+    pub index: u32,
+    /// The refusal's status.
+    pub status: u16,
+    /// Its first byte.
+    pub at: PacketRef,
+    /// Requests of this kind that the server answered well.
+    pub usual: u32,
+}

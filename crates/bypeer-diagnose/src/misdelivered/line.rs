@@ -1,0 +1,286 @@
+//! One connection: what is owed on it, and what that alone shows.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bypeer_wire::app::{How, Look, Protocol, Request, Route};
+use bypeer_wire::{Direction, Endpoint, PacketRef};
+
+use super::astray::{Asked, Early, Reuse};
+use super::profile::form;
+
+/// Requests that are sent within this of each other are sent at one go: that is pipelining. The bug, a connection that is put back
+/// while an answer is owed, takes as long as somebody waited before he gave up.
+const AT_ONE_GO: Duration = Duration::from_millis(20);
+
+/// An answer must come so much later than a request to be behind it whatever order the capture saw them in.
+const CLEARLY: Duration = Duration::from_millis(5);
+
+/// Requests owed an answer on one connection; with more, nothing is told of it any more.
+const OWED: usize = 256;
+
+/// Answers remembered of a connection.
+const ANSWERS: usize = 4;
+
+/// A connection on which answers stand for requests by order.
+#[derive(Debug)]
+pub struct Line {
+    pub client: Endpoint,
+    pub server: Endpoint,
+    pub protocol: Protocol,
+    /// Everything was seen so far. Where not, nothing can be told of who is owed what.
+    pub whole: bool,
+    pub owed: VecDeque<Ask>,
+    /// An answer that the capture has before its request.
+    early_answer: Option<(u32, PacketRef, Option<u64>)>,
+    pub answers: VecDeque<Answer>,
+    pub served: Option<PacketRef>,
+    pub last_said: PacketRef,
+    /// The request that was answered last had a body.
+    pub had_body: bool,
+    pub over: Option<Over>,
+    pub sends: Sends,
+    /// They are among its client's.
+    pub counted: bool,
+    pub reuse: Option<Slip>,
+    /// Several requests were sent at one go.
+    pub pipelines: bool,
+    /// The program closed its descriptor behind its own back.
+    pub stray_close: Option<PacketRef>,
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Ask {
+    pub index: u32,
+    pub at: PacketRef,
+    pub head_end: Option<u64>,
+    pub request: Option<Request>,
+    pub whole: Option<(PacketRef, u64)>,
+    pub answering: Option<(PacketRef, Option<u64>)>,
+}
+
+/// An answer that came whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub index: u32,
+    pub asked: PacketRef,
+    pub route: Route,
+    pub form: u64,
+    pub at: PacketRef,
+}
+
+/// Who ended it first.
+#[derive(Clone, Copy, Debug)]
+pub struct Over {
+    pub by: Direction,
+    pub at: PacketRef,
+    /// What that side's kernel had received, where known.
+    pub acked: Option<u64>,
+}
+
+/// How a client sends its requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sends {
+    /// While nothing was owed.
+    pub alone: u32,
+    /// While something was, right behind it.
+    pub at_one_go: u32,
+    /// While something was, later.
+    pub late: u32,
+}
+
+impl Sends {
+    pub fn add(&mut self, other: Sends) {
+        self.alone = self.alone.saturating_add(other.alone);
+        self.at_one_go = self.at_one_go.saturating_add(other.at_one_go);
+        self.late = self.late.saturating_add(other.late);
+    }
+}
+
+/// A request that was sent while an answer was owed, until it is known when that came.
+#[derive(Debug)]
+pub struct Slip {
+    owed: (u32, Arc<str>, PacketRef),
+    next: (u32, Option<Arc<str>>, PacketRef),
+    gap: Duration,
+    pub answer: Option<PacketRef>,
+}
+
+impl Line {
+    pub fn new(client: Endpoint, server: Endpoint, protocol: Protocol, whole: bool, at: PacketRef) -> Line {
+        Line {
+            client,
+            server,
+            protocol,
+            whole,
+            owed: VecDeque::new(),
+            early_answer: None,
+            answers: VecDeque::new(),
+            served: None,
+            last_said: at,
+            had_body: false,
+            over: None,
+            sends: Sends::default(),
+            counted: false,
+            reuse: None,
+            pipelines: false,
+            stray_close: None,
+        }
+    }
+
+    /// A request begins. `false`: too many are owed.
+    pub fn asking(&mut self, index: u32, at: PacketRef) -> bool {
+        self.count(index, at);
+        if self.owed.len() >= OWED {
+            return false;
+        }
+        let answering = match self.early_answer.take() {
+            Some((early, at, acked)) if early == index => Some((at, acked)),
+            _ => None,
+        };
+        self.owed.push_back(Ask {
+            index,
+            at,
+            head_end: None,
+            request: None,
+            whole: None,
+            answering,
+        });
+        true
+    }
+
+    /// Whether it is sent while something is owed, and how.
+    fn count(&mut self, index: u32, at: PacketRef) {
+        let (Some(first), Some(before)) = (self.owed.front(), self.owed.back()) else {
+            self.sends.alone = self.sends.alone.saturating_add(1);
+            return;
+        };
+        let gap = before.whole.map(|(whole, _)| at.time.since(whole.time));
+        let Some(gap) = gap.filter(|gap| *gap > AT_ONE_GO) else {
+            self.sends.at_one_go = self.sends.at_one_go.saturating_add(1);
+            self.pipelines = true;
+            return;
+        };
+        self.sends.late = self.sends.late.saturating_add(1);
+        let may_wait = before.request.as_ref().is_none_or(|request| request.blocking);
+        if self.reuse.is_none()
+            && !may_wait
+            && self.owed.len() == 1
+            && let Some(request) = &first.request
+        {
+            self.reuse = Some(Slip {
+                owed: (first.index, request.route.text.clone(), first.at),
+                next: (index, None, at),
+                gap,
+                answer: None,
+            });
+        }
+    }
+
+    pub fn asked(&mut self, index: u32, head_end: u64, request: Request) {
+        if let Some(slip) = &mut self.reuse
+            && slip.next.0 == index
+        {
+            slip.next.1 = Some(request.route.text.clone());
+        }
+        if let Some(ask) = self.ask(index) {
+            ask.head_end = Some(head_end);
+            ask.request = Some(request);
+        }
+    }
+
+    pub fn ask(&mut self, index: u32) -> Option<&mut Ask> {
+        self.owed.iter_mut().find(|ask| ask.index == index)
+    }
+
+    /// A final answer begins.
+    pub fn answering(&mut self, index: Option<u32>, at: PacketRef, acked: Option<u64>) {
+        self.served.get_or_insert(at);
+        let Some(index) = index else { return };
+        match self.ask(index) {
+            Some(ask) => ask.answering = Some((at, acked)),
+            None => self.early_answer = Some((index, at, acked)),
+        }
+    }
+
+    /// It is over: the request that it stood for is owed nothing.
+    pub fn answered(&mut self, index: u32, at: PacketRef) -> Option<Ask> {
+        let place = self.owed.iter().position(|ask| ask.index == index)?;
+        let ask = self.owed.remove(place)?;
+        let begun = ask.answering.map_or(at, |(at, _)| at);
+        if let Some(slip) = &mut self.reuse
+            && slip.owed.0 == index
+            && slip.answer.is_none()
+        {
+            // One that had begun before the next request counts from its end: it was still coming in.
+            let came = if begun.time > slip.next.2.time { begun } else { at };
+            if came.time.since(slip.next.2.time) > CLEARLY {
+                slip.answer = Some(came);
+            } else {
+                self.reuse = None;
+            }
+        }
+        Some(ask)
+    }
+
+    /// Remembers an answer.
+    pub fn remember(&mut self, ask: &Ask, look: &Look, at: PacketRef) {
+        let Some(request) = &ask.request else { return };
+        if self.answers.len() >= ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back(Answer {
+            index: ask.index,
+            asked: ask.at,
+            route: request.route.clone(),
+            form: form(look),
+            at,
+        });
+    }
+
+    /// The first end of it. A reset that nobody must believe is none.
+    pub fn ends(&mut self, by: Direction, how: How, at: PacketRef, acked: Option<u64>) -> bool {
+        if how == How::ResetInVain || self.over.is_some() {
+            return false;
+        }
+        self.over = Some(Over { by, at, acked });
+        true
+    }
+
+    /// An answer from before its request.
+    pub fn early(&self, ask: &Ask) -> Option<Early> {
+        let (at, acked) = ask.answering?;
+        let (acked, head_end) = (acked?, ask.head_end?);
+        (self.whole && acked < head_end).then_some(Early {
+            index: ask.index,
+            at,
+            acked,
+            head_end,
+        })
+    }
+
+    /// A request on a connection on which an answer was owed, once the answer has come.
+    pub fn reused(&self, stream: u32, all: Sends) -> Option<Reuse> {
+        let slip = self.reuse.as_ref().filter(|_| self.whole)?;
+        let asked = |route: &Arc<str>, at: PacketRef| Asked {
+            stream,
+            client: self.client,
+            route: route.clone(),
+            at,
+        };
+        if all.at_one_go > 0 {
+            return None;
+        }
+        Some(Reuse {
+            protocol: self.protocol,
+            owed: asked(&slip.owed.1, slip.owed.2),
+            next: asked(slip.next.1.as_ref()?, slip.next.2),
+            gap: slip.gap,
+            answer: slip.answer?,
+            alone: all.alone,
+            late: all.late.saturating_sub(self.sends.late),
+        })
+    }
+}

@@ -1,0 +1,793 @@
+//! Answers that go to the wrong request: who asked what, who was answered what, over all connections of a server.
+//!
+//! Fed with [`Event`]s, in the order in which they became known. It never says by itself that an answer was swapped: it keeps
+//! *suspicions*, and holds them at the end, when it is known how each kind of request is answered, to all of these: another
+//! request, older than the receiver's, was never answered; the answer has a form that is usual for that kind of request and foreign to
+//! the receiver's, more than a hundred times; and both kinds have forms to tell by, which no longer change. Any of these alone happens
+//! on healthy servers all day. In place of the form an echo serves: a word of the other's request in an answer that has always
+//! repeated its own's.
+
+pub mod astray;
+mod event;
+mod line;
+mod profile;
+mod strays;
+mod suspicion;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bypeer_wire::app::{Look, Noticed, Protocol, Request, Route};
+use bypeer_wire::conn::Connection;
+use bypeer_wire::{Direction, Endpoint, PacketRef, Timestamp};
+
+use astray::{Asked, Astray, Early, Misread, Reuse, Shift, Swap};
+pub use event::{Call, Event, What};
+use line::{Ask, Line, Over, Sends};
+use profile::{Profiles, form};
+use strays::Strays;
+use suspicion::{Candidate, Misplaced, Outcome, RequestId, Suspicion, Watched};
+
+/// Connections followed at once; of more nothing is told.
+const LINES: usize = 250_000;
+
+/// Suspicions at once; then the oldest is settled with what is known.
+const SUSPICIONS: usize = 4096;
+
+/// Requests that are candidates of one suspicion, and of them of one kind.
+const CANDIDATES: usize = 12;
+/// See [`CANDIDATES`].
+const CANDIDATES_ALIKE: usize = 3;
+
+/// Requests that are looked at for candidates.
+const LOOKED_AT: usize = 256;
+
+/// Requests waiting at all servers.
+const WAITING: usize = 500_000;
+
+/// Answers at a wrong place that are remembered of a connection.
+const MISPLACED: usize = 8;
+
+/// Connections of which something was found, and the clients whose ways are known.
+const FOUND: usize = 8192;
+/// See [`FOUND`].
+const CLIENTS: usize = 20_000;
+
+/// A request that the server's side closed upon may be answered elsewhere for so long: a serial server has others to do first.
+const AFTER_A_CLOSE: Duration = Duration::from_secs(120);
+
+/// A request whose client has left, for so long.
+const AFTER_A_LEAVE: Duration = Duration::from_secs(10);
+
+/// Live, a suspicion waits so long for its candidates to be answered.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Live, it waits at least so long for what else the capture may tell.
+const SETTLING: Duration = Duration::from_secs(3);
+
+/// Answers of a server go astray: see the module.
+#[derive(Debug, Default)]
+pub struct Deliveries {
+    lines: HashMap<u64, Line>,
+    /// Whole requests without an answer, of each server, the oldest first.
+    waiting: HashMap<Endpoint, BTreeMap<(Timestamp, u64, u32), Waiting>>,
+    waiting_total: usize,
+    /// Of those, the ones whose connection is over, and until when they may be answered elsewhere.
+    leaving: VecDeque<(Timestamp, Endpoint, (Timestamp, u64, u32))>,
+    profiles: Profiles,
+    suspicions: BTreeMap<u64, Suspicion>,
+    next: u64,
+    watched: HashMap<RequestId, Watched>,
+    /// Connections with a part in a suspicion, and in how many.
+    concerned: HashMap<u64, u32>,
+    /// Of receivers: the suspicion about the last of their answers.
+    receivers: HashMap<u64, u64>,
+    taken: HashMap<u64, Box<Swap>>,
+    given: HashMap<u64, Box<Swap>>,
+    early: HashMap<u64, Early>,
+    misplaced: HashMap<u64, Vec<Misplaced>>,
+    misread: HashMap<u64, (u32, u16, PacketRef, Route)>,
+    clients: HashMap<(IpAddr, Endpoint), Sends>,
+    /// Descriptors that have the number of another connection's, and whose.
+    numbers: HashMap<u64, u64>,
+    strays: Strays,
+}
+
+/// A whole request without an answer.
+#[derive(Debug)]
+struct Waiting {
+    client: Endpoint,
+    asked: PacketRef,
+    end: u64,
+    request: Request,
+    over: Option<Over>,
+}
+
+impl Deliveries {
+    /// Takes what happened.
+    pub fn take(&mut self, event: &Event<'_>) {
+        let Event { connection, at, .. } = *event;
+        match event.what {
+            What::Called(call) => self.called(connection, call, at),
+            What::Said(&Noticed::Begun { protocol, whole }) => {
+                if self.lines.len() < LINES {
+                    let line = Line::new(event.client, event.server, protocol, whole, at);
+                    self.lines.insert(connection, line);
+                }
+            }
+            What::Said(Noticed::Gone) => self.gone(connection),
+            What::Said(said) => {
+                if let Some(line) = self.lines.get_mut(&connection) {
+                    line.last_said = at;
+                    self.said(connection, said, at);
+                }
+            }
+        }
+    }
+
+    fn said(&mut self, connection: u64, said: &Noticed, at: PacketRef) {
+        let Some(line) = self.lines.get_mut(&connection) else { return };
+        match said {
+            Noticed::Asking { index, .. } => {
+                if !line.asking(*index, at) {
+                    self.lost(connection);
+                }
+            }
+            Noticed::Asked {
+                index,
+                head_end,
+                request,
+            } => line.asked(*index, *head_end, request.clone()),
+            Noticed::AskedAll { index, end } => self.asked_all(connection, *index, *end, at),
+            Noticed::Answering { index, acked, .. } => {
+                line.answering(*index, at, *acked);
+                if let Some(index) = index {
+                    self.no_longer_waits((connection, *index));
+                }
+            }
+            Noticed::Answered {
+                index: Some(index),
+                complete,
+                look,
+                ..
+            } => self.answered(connection, *index, *complete, look, at),
+            Noticed::Answered { index: None, look, .. } => self.unasked(connection, look, at),
+            Noticed::Over { by, how, acked, .. } => {
+                if line.ends(*by, *how, at, *acked) {
+                    self.over(connection);
+                }
+            }
+            Noticed::Lost => self.lost(connection),
+            Noticed::Begun { .. } | Noticed::Gone => {}
+        }
+    }
+
+    fn asked_all(&mut self, connection: u64, index: u32, end: u64, at: PacketRef) {
+        let full = self.waiting_total >= WAITING;
+        let Some(line) = self.lines.get_mut(&connection) else { return };
+        let (client, server, follow) = (line.client, line.server, line.whole && line.protocol == Protocol::Http1);
+        let Some(ask) = line.ask(index) else { return };
+        ask.whole = Some((at, end));
+        let Some(request) = ask.request.clone().filter(|_| follow && !full && ask.answering.is_none()) else {
+            return;
+        };
+        let waiting = Waiting {
+            client,
+            asked: ask.at,
+            end,
+            request,
+            over: None,
+        };
+        let server = self.waiting.entry(server).or_default();
+        if server.insert((at.time, connection, index), waiting).is_none() {
+            self.waiting_total += 1;
+        }
+    }
+
+    /// It is answered, or cannot be told any more.
+    fn no_longer_waits(&mut self, (connection, index): RequestId) {
+        let Some(line) = self.lines.get_mut(&connection) else { return };
+        let server = line.server;
+        let Some((whole, _)) = line.ask(index).and_then(|ask| ask.whole) else {
+            return;
+        };
+        self.stop_waiting(server, (whole.time, connection, index));
+    }
+
+    fn stop_waiting(&mut self, server: Endpoint, key: (Timestamp, u64, u32)) {
+        if let Some(waiting) = self.waiting.get_mut(&server)
+            && waiting.remove(&key).is_some()
+        {
+            self.waiting_total -= 1;
+            if waiting.is_empty() {
+                self.waiting.remove(&server);
+            }
+        }
+    }
+
+    fn answered(&mut self, connection: u64, index: u32, complete: bool, look: &Look, at: PacketRef) {
+        let Some(line) = self.lines.get_mut(&connection) else { return };
+        let server = line.server;
+        let Some(ask) = line.answered(index, at) else { return };
+        let has_body = |ask: &Ask| ask.whole.zip(ask.head_end).is_none_or(|((_, end), head_end)| end > head_end);
+        let behind_a_body = std::mem::replace(&mut line.had_body, has_body(&ask));
+        if let Some(status @ (400 | 405 | 501 | 505)) = look.status
+            && line.whole
+            && let Some(request) = &ask.request
+        {
+            self.profiles.refused(server, &request.route, behind_a_body);
+            if behind_a_body && self.misread.len() < FOUND {
+                let at = ask.answering.map_or(at, |(at, _)| at);
+                self.misread.insert(connection, (ask.index, status, at, request.route.clone()));
+            }
+        }
+        // A refusal may come before its request, and looks alike for all kinds.
+        let refused = look.is_error || look.status.is_none_or(|status| status >= 400);
+        if line.protocol != Protocol::Http1 || !line.whole || refused {
+            self.settle_candidate((connection, index), None, at);
+            return;
+        }
+        if let Some(early) = line.early(&ask)
+            && self.early.len() < FOUND
+        {
+            self.early.entry(connection).or_insert(early);
+        }
+        let Some(request) = &ask.request else { return };
+        let formless = look.shape.is_bodiless || request.is_head || !complete || look.shape.is_cut;
+        if formless {
+            self.settle_candidate((connection, index), None, at);
+            return;
+        }
+        line.remember(&ask, look, at);
+        let rare = self.profiles.learn(server, &request.route, look);
+        self.profiles.learn_echo(server, &request.route, &request.tokens, look);
+        self.settle_candidate((connection, index), Some((form(look), rare)), at);
+        self.suspect(connection, &ask, request, look, rare, at);
+    }
+
+    /// Compares an answer with what else was waiting for one.
+    fn suspect(&mut self, connection: u64, ask: &Ask, request: &Request, look: &Look, rare: bool, at: PacketRef) {
+        let Some(line) = self.lines.get(&connection) else { return };
+        let server = line.server;
+        if rare && line.pipelines {
+            self.misplace(connection, ask, request, look);
+        }
+        let lacks = self.lacks(server, request, look);
+        if !rare && lacks.is_empty() {
+            return;
+        }
+        let answer = ask.answering.map_or(at, |(at, _)| at);
+        let since = ask.whole.map_or(ask.at, |(at, _)| at);
+        let candidates = self.candidates(connection, server, since.time, request, look, rare, &lacks);
+        let called = self.numbers.get(&connection).copied();
+        if candidates.is_empty() {
+            return;
+        }
+        let Some(line) = self.lines.get(&connection) else { return };
+        let suspicion = Suspicion {
+            server,
+            receiver: connection,
+            given: asked(connection, line.client, ask.at, &request.route),
+            route: request.route.clone(),
+            form: form(look),
+            answer,
+            served: line.served,
+            candidates,
+            tail: None,
+            receiver_opened: None,
+            receiver_over: line.over,
+            receiver_last: line.last_said,
+            called,
+        };
+        self.keep(suspicion);
+    }
+
+    /// Places of the request whose words the answer lacks, where answers of its kind may be wont to repeat them.
+    fn lacks(&self, server: Endpoint, request: &Request, look: &Look) -> Vec<bypeer_wire::app::Place> {
+        if look.tokens_cut || look.tokens.is_empty() {
+            return Vec::new();
+        }
+        let Some(profile) = self.profiles.of(server, &request.route) else {
+            return Vec::new();
+        };
+        let lacking = request.tokens.iter().filter(|token| {
+            look.tokens.binary_search(&token.word).is_err() && profile.may_echo(token.place)
+        });
+        lacking.map(|token| token.place).collect()
+    }
+
+    /// Requests older than the receiver's that wait on other connections, and may be what the answer was for.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of one answer")]
+    fn candidates(
+        &self,
+        receiver: u64,
+        server: Endpoint,
+        since: Timestamp,
+        request: &Request,
+        look: &Look,
+        rare: bool,
+        lacks: &[bypeer_wire::app::Place],
+    ) -> Vec<Candidate> {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        let older = self.waiting.get(&server).into_iter().flatten();
+        for ((whole, connection, index), waiting) in older.take(LOOKED_AT) {
+            if *whole >= since || candidates.len() >= CANDIDATES {
+                break;
+            }
+            let window = match waiting.over {
+                None => Duration::MAX,
+                Some(over) if over.by == Direction::ToClient => AFTER_A_CLOSE,
+                Some(_) => AFTER_A_LEAVE,
+            };
+            let gone = waiting.over.map_or(Duration::ZERO, |over| since.since(over.at.time));
+            if *connection == receiver || gone > window {
+                continue;
+            }
+            let has = |place: &&bypeer_wire::app::Place| {
+                let mut words = waiting.request.tokens.iter().filter(|token| token.place == **place);
+                words.any(|token| look.tokens.binary_search(&token.word).is_ok())
+            };
+            let echo = lacks.iter().find(has).copied();
+            let route = &waiting.request.route;
+            let called = self.numbers.get(&receiver) == Some(connection);
+            let by_form = rare && *route != request.route;
+            let alike = candidates.iter().filter(|other| other.route == *route && other.echo.is_none()).count();
+            if echo.is_none() && !called && (!by_form || alike >= CANDIDATES_ALIKE) {
+                continue;
+            }
+            candidates.push(Candidate {
+                id: (*connection, *index),
+                asked: asked(*connection, waiting.client, waiting.asked, route),
+                route: route.clone(),
+                end: waiting.end,
+                over: waiting.over,
+                echo,
+            });
+        }
+        candidates
+    }
+
+    fn keep(&mut self, suspicion: Suspicion) {
+        let id = self.next;
+        self.next += 1;
+        *self.concerned.entry(suspicion.receiver).or_default() += 1;
+        self.receivers.insert(suspicion.receiver, id);
+        for candidate in &suspicion.candidates {
+            *self.concerned.entry(candidate.id.0).or_default() += 1;
+            let watched = self.watched.entry(candidate.id).or_insert_with(|| Watched {
+                outcome: candidate.over.map_or(Outcome::Waits, Outcome::Ended),
+                suspicions: Vec::new(),
+            });
+            watched.suspicions.push(id);
+        }
+        self.suspicions.insert(id, suspicion);
+        if self.suspicions.len() > SUSPICIONS
+            && let Some(oldest) = self.suspicions.keys().next().copied()
+        {
+            self.settle(oldest);
+        }
+    }
+
+    /// A request that may be the one that an answer was due to has got an answer on its own connection; in the form that is usual
+    /// for it, it is out of the question.
+    fn settle_candidate(&mut self, id: RequestId, form: Option<(u64, bool)>, at: PacketRef) {
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        if let Some((form, true)) = form {
+            watched.outcome = Outcome::Answered { form, at };
+            return;
+        }
+        watched.outcome = Outcome::Unknown;
+        for suspicion in watched.suspicions.clone() {
+            let Some(one) = self.suspicions.get(&suspicion) else { continue };
+            let unknown = |candidate: &Candidate| {
+                self.watched
+                    .get(&candidate.id)
+                    .is_none_or(|watched| matches!(watched.outcome, Outcome::Unknown))
+            };
+            if one.candidates.iter().all(unknown) {
+                self.drop_suspicion(suspicion);
+            }
+        }
+    }
+
+    /// An answer that no request had asked for.
+    fn unasked(&mut self, connection: u64, look: &Look, at: PacketRef) {
+        if look.status.is_none_or(|status| status >= 400) {
+            return;
+        }
+        let tail = Some((at, form(look)));
+        if let Some(suspicion) = self.receivers.get(&connection).and_then(|id| self.suspicions.get_mut(id)) {
+            suspicion.tail = suspicion.tail.or(tail);
+            return;
+        }
+        // The answer before it may be that of a request which the server had in hand when it closed.
+        let Some(line) = self.lines.get(&connection).filter(|line| line.whole) else {
+            return;
+        };
+        let Some(answer) = line.answers.back().cloned() else { return };
+        let server = line.server;
+        let closed = |waiting: &Waiting| {
+            let over = waiting.over.filter(|over| over.by == Direction::ToClient);
+            over.is_some_and(|over| {
+                over.at.time < answer.asked.time && answer.asked.time.since(over.at.time) <= AFTER_A_CLOSE
+            })
+        };
+        let waiting = self.waiting.get(&server).into_iter().flatten().take(LOOKED_AT);
+        let candidates: Vec<Candidate> = waiting
+            .filter(|((_, other, _), waiting)| *other != connection && closed(waiting))
+            .take(CANDIDATES_ALIKE)
+            .map(|((_, other, index), waiting)| Candidate {
+                id: (*other, *index),
+                asked: asked(*other, waiting.client, waiting.asked, &waiting.request.route),
+                route: waiting.request.route.clone(),
+                end: waiting.end,
+                over: waiting.over,
+                echo: None,
+            })
+            .collect();
+        if candidates.is_empty() {
+            return;
+        }
+        let suspicion = Suspicion {
+            server,
+            receiver: connection,
+            given: asked(connection, line.client, answer.asked, &answer.route),
+            route: answer.route,
+            form: answer.form,
+            answer: answer.at,
+            served: line.served,
+            candidates,
+            tail,
+            receiver_opened: None,
+            receiver_over: line.over,
+            receiver_last: line.last_said,
+            called: None,
+        };
+        self.keep(suspicion);
+    }
+
+    /// Remembers an answer that another request on the same connection may have asked for.
+    fn misplace(&mut self, connection: u64, ask: &Ask, request: &Request, look: &Look) {
+        let Some(line) = self.lines.get(&connection) else { return };
+        let behind = line.owed.iter().take(4).filter_map(|other| Some((other.at, &other.request.as_ref()?.route)));
+        let before = line.answers.iter().filter(|other| other.index != ask.index).map(|other| (other.asked, &other.route));
+        let neighbours: Vec<(Asked, Route)> = behind
+            .chain(before)
+            .filter(|(_, route)| **route != request.route)
+            .map(|(at, route)| (asked(connection, line.client, at, route), route.clone()))
+            .collect();
+        let full = self.misplaced.len() >= FOUND && !self.misplaced.contains_key(&connection);
+        if neighbours.is_empty() || full {
+            return;
+        }
+        let misplaced = Misplaced {
+            given: asked(connection, line.client, ask.at, &request.route),
+            route: request.route.clone(),
+            form: form(look),
+            answer: ask.answering.map_or(ask.at, |(at, _)| at),
+            neighbours,
+        };
+        let of_it = self.misplaced.entry(connection).or_default();
+        if of_it.len() < MISPLACED {
+            of_it.push(misplaced);
+        }
+    }
+
+    fn over(&mut self, connection: u64) {
+        let Some(line) = self.lines.get(&connection) else { return };
+        let Some(over) = line.over else { return };
+        if let Some(suspicion) = self.receivers.get(&connection).and_then(|id| self.suspicions.get_mut(id)) {
+            suspicion.receiver_over = Some(over);
+        }
+        let server = line.server;
+        let window = if over.by == Direction::ToClient { AFTER_A_CLOSE } else { AFTER_A_LEAVE };
+        let until = later(over.at.time, window);
+        let owed: Vec<(u32, Timestamp)> = line
+            .owed
+            .iter()
+            .filter_map(|ask| Some((ask.index, ask.whole?.0.time)))
+            .collect();
+        for (index, whole) in owed {
+            let key = (whole, connection, index);
+            if let Some(waiting) = self.waiting.get_mut(&server).and_then(|waiting| waiting.get_mut(&key)) {
+                waiting.over = Some(over);
+                self.leaving.push_back((until, server, key));
+            }
+            if let Some(watched) = self.watched.get_mut(&(connection, index))
+                && matches!(watched.outcome, Outcome::Waits)
+            {
+                watched.outcome = Outcome::Ended(over);
+            }
+        }
+        self.let_go(over.at.time);
+    }
+
+    /// Those who left long enough ago wait no longer.
+    fn let_go(&mut self, now: Timestamp) {
+        while self.leaving.front().is_some_and(|(until, ..)| *until < now) {
+            if let Some((_, server, key)) = self.leaving.pop_front() {
+                self.stop_waiting(server, key);
+            }
+        }
+    }
+
+    /// Nothing can be told of this connection any more.
+    fn lost(&mut self, connection: u64) {
+        let Some(line) = self.lines.get_mut(&connection) else { return };
+        line.whole = false;
+        line.reuse = None;
+        let server = line.server;
+        let owed: Vec<(u32, Option<Timestamp>)> = line
+            .owed
+            .drain(..)
+            .map(|ask| (ask.index, ask.whole.map(|(at, _)| at.time)))
+            .collect();
+        for (index, whole) in owed {
+            if let Some(whole) = whole {
+                self.stop_waiting(server, (whole, connection, index));
+            }
+            let at = PacketRef::default();
+            self.settle_candidate((connection, index), None, at);
+        }
+        self.misplaced.remove(&connection);
+    }
+
+    fn gone(&mut self, connection: u64) {
+        self.count_client(connection);
+        let keep = self.lines.get(&connection).is_some_and(|line| self.may_be_reuse(line));
+        if let Some(line) = self.lines.get(&connection)
+            && line.over.is_none()
+        {
+            // It was put out, or its addresses are used again: nobody saw how it ended.
+            self.lost(connection);
+        }
+        if !keep {
+            self.lines.remove(&connection);
+        }
+    }
+
+    /// Takes note of how a client sends, once a connection.
+    fn count_client(&mut self, connection: u64) {
+        let Some(line) = self.lines.get_mut(&connection) else { return };
+        let key = (line.client.addr, line.server);
+        let known = self.clients.len() < CLIENTS || self.clients.contains_key(&key);
+        if known && !std::mem::replace(&mut line.counted, true) {
+            self.clients.entry(key).or_default().add(line.sends);
+        }
+    }
+
+    /// A request was sent while an answer was owed, by one who seems not to do this as a rule.
+    fn may_be_reuse(&self, line: &Line) -> bool {
+        let known = line.whole && line.reuse.as_ref().is_some_and(|slip| slip.answer.is_some());
+        let few = match line.protocol {
+            Protocol::Redis => line.sends.late <= 2,
+            _ => true,
+        };
+        known && few && line.sends.at_one_go == 0
+    }
+
+    fn called(&mut self, connection: u64, call: Call, at: PacketRef) {
+        match call {
+            Call::StrayClose => {
+                if let Some(line) = self.lines.get_mut(&connection) {
+                    line.stray_close = Some(at);
+                }
+            }
+            Call::NumberFrom { of } => {
+                let stray = self.lines.get(&of).is_some_and(|line| line.stray_close.is_some());
+                if stray && self.numbers.len() < FOUND {
+                    self.numbers.insert(connection, of);
+                }
+            }
+            Call::WroteElsewhere { on } => {
+                if self.numbers.len() < FOUND {
+                    self.numbers.insert(on, connection);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, id: u64) {
+        let Some(suspicion) = self.suspicions.get(&id) else { return };
+        let same = |other: &&Suspicion| {
+            other.server == suspicion.server && other.form == suspicion.form && other.route == suspicion.route
+        };
+        let alike = self.suspicions.values().filter(same).count();
+        let alike = u32::try_from(alike).unwrap_or(u32::MAX);
+        let swap = suspicion.settle(&self.profiles, &self.watched, alike);
+        self.drop_suspicion(id);
+        if let Some(swap) = swap {
+            self.found(swap);
+        }
+    }
+
+    fn found(&mut self, swap: Swap) {
+        if self.taken.len() >= FOUND || self.given.len() >= FOUND {
+            return;
+        }
+        // A surplus alone shows where an answer went, not whose it was: who was closed upon is not to be told so.
+        if !matches!(swap.sign, astray::Sign::Surplus) {
+            self.taken.entry(u64::from(swap.due.stream)).or_insert_with(|| Box::new(swap.clone()));
+        }
+        self.given.entry(u64::from(swap.given.stream)).or_insert_with(|| Box::new(swap));
+    }
+
+    fn drop_suspicion(&mut self, id: u64) {
+        let Some(suspicion) = self.suspicions.remove(&id) else { return };
+        if self.receivers.get(&suspicion.receiver) == Some(&id) {
+            self.receivers.remove(&suspicion.receiver);
+        }
+        let parts = suspicion.candidates.iter().map(|candidate| candidate.id.0);
+        for connection in parts.chain([suspicion.receiver]) {
+            if let Some(count) = self.concerned.get_mut(&connection) {
+                *count -= 1;
+                if *count == 0 {
+                    self.concerned.remove(&connection);
+                }
+            }
+        }
+        for candidate in &suspicion.candidates {
+            if let Some(watched) = self.watched.get_mut(&candidate.id) {
+                watched.suspicions.retain(|other| *other != id);
+                if watched.suspicions.is_empty() {
+                    self.watched.remove(&candidate.id);
+                }
+            }
+        }
+    }
+
+    /// Settles what waited long enough, when it is `now`: of a live capture.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.let_go(now);
+        let waits = |candidate: &Candidate| {
+            self.watched
+                .get(&candidate.id)
+                .is_some_and(|watched| matches!(watched.outcome, Outcome::Waits))
+        };
+        let ripe: Vec<u64> = self
+            .suspicions
+            .iter()
+            .filter(|(_, suspicion)| {
+                let age = now.since(suspicion.answer.time);
+                age >= PATIENCE
+                    || age >= SETTLING && suspicion.receiver_over.is_some() && !suspicion.candidates.iter().any(waits)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ripe {
+            self.settle(id);
+        }
+    }
+
+    /// Settles everything: the capture is over.
+    pub fn finish(&mut self) {
+        let lines: Vec<u64> = self.lines.keys().copied().collect();
+        for connection in lines {
+            self.count_client(connection);
+        }
+        // All at once, so that each is held to the same: those settled first would else count as ordinary.
+        let ids: Vec<u64> = self.suspicions.keys().copied().collect();
+        let mut alike: HashMap<(Endpoint, u64, u64), u32> = HashMap::new();
+        for suspicion in self.suspicions.values() {
+            *alike.entry((suspicion.server, suspicion.route.key, suspicion.form)).or_default() += 1;
+        }
+        let swaps: Vec<Swap> = self
+            .suspicions
+            .values()
+            .filter_map(|suspicion| {
+                let key = (suspicion.server, suspicion.route.key, suspicion.form);
+                let alike = alike.get(&key).copied().unwrap_or(1);
+                suspicion.settle(&self.profiles, &self.watched, alike)
+            })
+            .collect();
+        for id in ids {
+            self.drop_suspicion(id);
+        }
+        for swap in swaps {
+            self.found(swap);
+        }
+    }
+
+    /// Looks at a connection's record, when that is made.
+    pub fn note(&mut self, connection: &Connection) {
+        self.strays.note(connection);
+        let id = u64::from(connection.stream);
+        if let Some(suspicion) = self.receivers.get(&id).and_then(|id| self.suspicions.get_mut(id))
+            && connection.seen_from_start()
+        {
+            suspicion.receiver_opened = Some(connection.opened.time);
+            suspicion.receiver_last = connection.ended;
+        }
+    }
+
+    /// Something about this connection has yet to be settled.
+    pub fn is_open(&self, stream: u32) -> bool {
+        self.concerned.contains_key(&u64::from(stream))
+    }
+
+    /// Something is known, or may become known, that its own record does not show.
+    pub fn concerns(&self, stream: u32) -> bool {
+        let id = u64::from(stream);
+        self.is_open(stream)
+            || self.given.contains_key(&id)
+            || self.taken.contains_key(&id)
+            || self.early.contains_key(&id)
+            || self.misplaced.contains_key(&id)
+            || self.misread.contains_key(&id)
+            || self.lines.get(&id).is_some_and(|line| self.may_be_reuse(line))
+    }
+
+    /// What is known of answers that went astray, as this connection sees it.
+    pub fn astray(&self, connection: &Connection) -> Astray {
+        let id = u64::from(connection.stream);
+        Astray {
+            taken: self.taken.get(&id).cloned(),
+            given: self.given.get(&id).cloned(),
+            reused: self.reused(connection.stream).map(Box::new),
+            early: self.early.get(&id).copied(),
+            shifted: self.shifted(id, connection.server).map(Box::new),
+            elsewhere: self.strays.of(connection).map(Box::new),
+            misread: self.misread(connection),
+        }
+    }
+
+    fn reused(&self, stream: u32) -> Option<Reuse> {
+        let line = self.lines.get(&u64::from(stream)).filter(|line| self.may_be_reuse(line))?;
+        let mut all = self.clients.get(&(line.client.addr, line.server)).copied().unwrap_or_default();
+        if !line.counted {
+            all.add(line.sends);
+        }
+        line.reused(stream, all)
+    }
+
+    fn misread(&self, connection: &Connection) -> Option<Misread> {
+        let (index, status, at, route) = self.misread.get(&u64::from(connection.stream))?;
+        let profile = self.profiles.of(connection.server, route)?;
+        profile.refused_only_behind_bodies().then_some(Misread {
+            index: *index,
+            status: *status,
+            at: *at,
+            usual: profile.answers(),
+        })
+    }
+
+    fn shifted(&self, connection: u64, server: Endpoint) -> Option<Shift> {
+        let all = self.misplaced.get(&connection)?;
+        let alike = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let mut placed = all.iter().filter_map(|one| Some((one, one.settle(server, &self.profiles, alike)?)));
+        let (first, (due, shape)) = placed.next()?;
+        Some(Shift {
+            given: first.given.clone(),
+            due: due.clone(),
+            answer: first.answer,
+            shape,
+            count: 1 + u32::try_from(placed.count()).unwrap_or(u32::MAX - 1),
+        })
+    }
+
+    /// All was said about this connection.
+    pub fn forget(&mut self, stream: u32) {
+        let id = u64::from(stream);
+        self.taken.remove(&id);
+        self.given.remove(&id);
+        self.early.remove(&id);
+        self.misplaced.remove(&id);
+        self.misread.remove(&id);
+        self.numbers.remove(&id);
+        self.lines.remove(&id);
+    }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    Timestamp(time.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+}
+
+fn asked(connection: u64, client: Endpoint, at: PacketRef, route: &Route) -> Asked {
+    Asked {
+        stream: u32::try_from(connection).unwrap_or(u32::MAX),
+        client,
+        route: route.text.clone(),
+        at,
+    }
+}
