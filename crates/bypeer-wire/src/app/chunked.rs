@@ -1,4 +1,4 @@
-/// The framing of a chunked body (RFC 9112 §7.1): where chunks, their lines and the trailer end. Data is never looked at.
+/// The framing of a chunked body (RFC 9112 §7.1): where chunks, their lines and the trailer end.
 ///
 /// Lone LF line ends are taken, as most recipients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +73,17 @@ impl Chunked {
 
     /// Reads on.
     pub fn read(&mut self, bytes: &[u8]) -> ChunkedRead {
+        self.read_data(bytes, &mut |_| {})
+    }
+
+    /// The same, and `data` is given what the chunks hold.
+    pub(super) fn read_data(&mut self, bytes: &[u8], data: &mut dyn FnMut(&[u8])) -> ChunkedRead {
         let mut position = 0;
         while let Some(&byte) = bytes.get(position) {
             if let Chunked::Data(left) = *self {
                 let here = ((bytes.len() - position) as u64).min(left);
                 self.skip(here);
+                data(bytes.get(position..position + here as usize).unwrap_or_default());
                 position += here as usize;
                 continue;
             }

@@ -1,8 +1,10 @@
 use super::detect::{self, Detected};
+use super::ear::Ear;
 use super::exchange::{Application, Protocol};
 use super::fastcgi::FastCgi;
 use super::http1::{Http1, Step};
 use super::ledger::Ledger;
+use super::notice::{How, Noticed};
 use super::record::Record;
 use super::tls::TlsRecords;
 use super::turns::Turns;
@@ -67,8 +69,50 @@ impl Conversation {
     /// This direction's sender is done: its FIN came, in order.
     pub fn fin(&mut self, direction: Direction, at: PacketRef) {
         if let Some(told) = &mut self.told {
-            told.each(at, |told| told.fin(direction));
+            told.each(at, |told| told.fin(direction, at));
         }
+    }
+
+    /// Somebody listens: what is said from now on is told ([`Conversation::take_told`]). To be called before each `data` and
+    /// `skip`, with how much of the other side's stream the packet acknowledged that carries what follows. `key`: of hashes of words;
+    /// `whole`: the connection was seen from its beginning.
+    pub(crate) fn listen(&mut self, key: u64, whole: bool, acked: Option<u64>) {
+        let told = self.told.get_or_insert_with(|| {
+            let mut told = Box::<Told>::default();
+            told.record.ear = Some(Box::new(Ear::new(key, whole)));
+            told
+        });
+        let unlike = told.unlike.as_mut().and_then(|unlike| unlike.record.ear.as_mut());
+        for ear in [told.record.ear.as_mut(), unlike].into_iter().flatten() {
+            ear.carried(acked);
+        }
+    }
+
+    /// A FIN or reset `by` the sender of a direction.
+    pub(crate) fn over(&mut self, at: PacketRef, by: Direction, how: How, acked: Option<u64>, sent: u64) {
+        let Some(told) = &mut self.told else { return };
+        let unlike = told.unlike.as_mut().and_then(|unlike| unlike.record.ear.as_mut());
+        for ear in [told.record.ear.as_mut(), unlike].into_iter().flatten() {
+            ear.over(at, by, how, acked, sent);
+        }
+    }
+
+    /// Nothing more will be said: what is open is cut. Whether anything was ever told.
+    pub(crate) fn close_ear(&mut self, at: PacketRef) -> bool {
+        let Some(told) = &mut self.told else { return false };
+        told.decide();
+        let Some(ear) = &mut told.record.ear else { return false };
+        ear.at = at;
+        ear.cut_answer();
+        ear.is_in_use()
+    }
+
+    /// What was told since this was called last; nothing while it is open which side is the client.
+    pub(crate) fn take_told(&mut self) -> Vec<(PacketRef, Noticed)> {
+        let Some(told) = self.told.as_mut().filter(|told| told.unlike.is_none()) else {
+            return Vec::new();
+        };
+        told.record.ear.as_mut().map_or_else(Vec::new, |ear| ear.take_told())
     }
 
     /// The bytes show that the roles are the other way round. To be asked after each `data`, and answered by
@@ -162,6 +206,16 @@ impl Told {
         act(self);
     }
 
+    /// Nobody can tell anything of what is spoken here.
+    fn stop_listening(&mut self) {
+        if let Some(ear) = &mut self.record.ear {
+            ear.lose();
+            if !ear.is_in_use() {
+                self.record.ear = None;
+            }
+        }
+    }
+
     fn data(&mut self, direction: Direction, offset: u64, bytes: &[u8], at: PacketRef) {
         let direction = self.inner(direction);
         if matches!(&self.parser, Parser::Undecided(undecided) if undecided.direction != direction) {
@@ -189,6 +243,9 @@ impl Told {
             }
             // What begins in a body, or with a proxy's greeting, shows itself soon. What does not is left alone.
             turns.settled = self.record.ledger.total() > UNSETTLED_TURNS_MAX;
+            if turns.settled {
+                self.stop_listening();
+            }
         }
         self.read(direction, offset, bytes, at);
     }
@@ -212,13 +269,19 @@ impl Told {
             protocol: Protocol::Unknown,
             reversed: false,
         });
+        // An earlier packet carried these.
+        let acked = self.record.ear.as_mut().and_then(|ear| ear.carried(None));
         self.become_detected(detected, direction, start, &bytes, at);
+        if let Some(ear) = &mut self.record.ear {
+            ear.carried(acked);
+        }
     }
 
     fn become_detected(&mut self, detected: Detected, direction: Direction, offset: u64, bytes: &[u8], at: PacketRef) {
         if detected.reversed {
             let mut unlike = Box::new(self.clone());
             unlike.parser = Parser::Turns(Turns::settled());
+            unlike.stop_listening();
             unlike.record.protocol = Protocol::Unknown;
             unlike.read(direction, offset, bytes, at);
             let forward = Detected {
@@ -245,6 +308,14 @@ impl Told {
             bytes.get(greeting..).unwrap_or_default(),
         );
         let picked_up = matches!(self.parser, Parser::Turns(_));
+        match (detected.protocol, &mut self.record.ear) {
+            (Protocol::Unknown, _) | (_, None) => {}
+            (protocol @ (Protocol::Http1 | Protocol::Redis), Some(ear)) => {
+                ear.at = at;
+                ear.begin(protocol, !picked_up);
+            }
+            _ => self.stop_listening(),
+        }
         self.parser = match detected.protocol {
             Protocol::Http1 if picked_up => {
                 self.pick_up(direction, at);
@@ -280,6 +351,9 @@ impl Told {
     fn read(&mut self, direction: Direction, mut offset: u64, bytes: &[u8], at: PacketRef) {
         let mut rest = bytes;
         let mut segment_start = true;
+        if let Some(ear) = &mut self.record.ear {
+            ear.at = at;
+        }
         while !rest.is_empty() {
             let step = match &mut self.parser {
                 Parser::Http1(http1) => http1.data(&mut self.record, direction, offset, rest, at, segment_start),
@@ -292,6 +366,9 @@ impl Told {
                     Err(taken) => Step::Turns(taken),
                 },
                 Parser::Turns(_) | Parser::Undecided(_) => {
+                    if let Some(ear) = &mut self.record.ear {
+                        ear.redis(direction, offset, Some(rest), rest.len() as u64);
+                    }
                     Turns::spoken(&mut self.record, direction, offset, rest.len() as u64, at);
                     Step::Took(rest.len())
                 }
@@ -300,9 +377,13 @@ impl Told {
                 Step::Took(taken) => taken,
                 Step::Turns(taken) => {
                     self.parser = Parser::Turns(Turns::settled());
+                    self.record.lose();
                     taken
                 }
             };
+            if let Some(ear) = &mut self.record.ear {
+                ear.heard(direction, offset, taken as u64);
+            }
             offset = offset.saturating_add(taken as u64);
             rest = rest.get(taken..).unwrap_or_default();
             segment_start = false;
@@ -312,10 +393,15 @@ impl Told {
     fn skip(&mut self, direction: Direction, offset: u64, len: u64, at: PacketRef) {
         let direction = self.inner(direction);
         self.decide();
+        if let Some(ear) = &mut self.record.ear {
+            ear.at = at;
+            ear.heard(direction, offset, len);
+        }
         match &mut self.parser {
             Parser::Http1(http1) => {
                 if http1.skip(&mut self.record, direction, offset, len, at) {
                     self.parser = Parser::Turns(Turns::settled());
+                    self.record.lose();
                 }
             }
             Parser::Tls(tls) => tls.skip(&mut self.record, direction, offset, len, at),
@@ -325,7 +411,12 @@ impl Told {
                     Turns::spoken(&mut self.record, direction, offset, len, at);
                 }
             }
-            Parser::Turns(_) => Turns::spoken(&mut self.record, direction, offset, len, at),
+            Parser::Turns(_) => {
+                if let Some(ear) = &mut self.record.ear {
+                    ear.redis(direction, offset, None, len);
+                }
+                Turns::spoken(&mut self.record, direction, offset, len, at);
+            }
             Parser::Undecided(_) => {
                 self.record.protocol = Protocol::Unknown;
                 self.parser = Parser::Turns(Turns::default());
@@ -337,15 +428,14 @@ impl Told {
     fn unwanted(&self, direction: Direction) -> u64 {
         match &self.parser {
             Parser::Undecided(_) => 0,
-            Parser::Http1(http1) => http1.unwanted(self.inner(direction)),
+            Parser::Http1(http1) => http1.unwanted(&self.record, self.inner(direction)),
             Parser::Tls(tls) => tls.unwanted(self.inner(direction)),
             Parser::FastCgi(fastcgi) => fastcgi.unwanted(self.inner(direction)),
-            Parser::Turns(turns) => {
-                if turns.settled {
-                    u64::MAX
-                } else {
-                    0
-                }
+            Parser::Turns(Turns { settled: false }) => 0,
+            Parser::Turns(_) => {
+                let ear = self.record.ear.as_ref();
+                ear.and_then(|ear| ear.redis_unwanted(self.inner(direction)))
+                    .unwrap_or(u64::MAX)
             }
         }
     }
@@ -355,9 +445,12 @@ impl Told {
         self.record.ledger.acked(direction, offset, at);
     }
 
-    fn fin(&mut self, direction: Direction) {
+    fn fin(&mut self, direction: Direction, at: PacketRef) {
         let direction = self.inner(direction);
         self.decide();
+        if let Some(ear) = &mut self.record.ear {
+            ear.at = at;
+        }
         match &mut self.parser {
             Parser::Http1(http1) => http1.fin(&mut self.record, direction),
             Parser::FastCgi(_) => {}
@@ -377,7 +470,7 @@ mod tests {
     fn a_conversation_with_one_exchange_is_small() {
         let parts = [size_of::<Told>(), size_of::<Http1>(), size_of::<Draft>()];
         let total = parts.iter().sum::<usize>();
-        assert!(total <= 544, "{total} = {parts:?}");
+        assert!(total <= 552, "{total} = {parts:?}");
         assert!(size_of::<Conversation>() == size_of::<usize>());
     }
 }

@@ -1,5 +1,6 @@
 use super::chunked::{Chunked, ChunkedRead};
 use super::draft::{HeadDraft, MethodDraft, Part};
+use super::ear::Ear;
 use super::exchange::{Framing, Method};
 use super::http1_head::{self as head, Answers, HEAD_MAX, Line, RequestFacts, ResponseFacts};
 use super::http1_scan as scan;
@@ -101,11 +102,13 @@ impl Http1 {
             }
             Reading::Length(left) => {
                 let here = left.min(bytes.len() as u64);
+                Self::show(record, direction, bytes.get(..here as usize).unwrap_or_default());
                 self.pass(record, direction, offset, here, at);
                 Step::Took(here as usize)
             }
             Reading::Chunked(chunked) => self.chunked(record, direction, chunked, offset, bytes, at),
             Reading::Close | Reading::Held => {
+                Self::show(record, direction, bytes);
                 self.pass(record, direction, offset, bytes.len() as u64, at);
                 Step::Took(bytes.len())
             }
@@ -136,6 +139,7 @@ impl Http1 {
             self.side(direction).unsure = false;
             match &mut self.side(direction).reading {
                 Reading::Between => {
+                    record.lose();
                     if !self.begin(record, direction, offset, at) {
                         return true;
                     }
@@ -156,11 +160,19 @@ impl Http1 {
                 }
                 Reading::Length(left) => here = len.min(*left),
                 Reading::Chunked(chunked) => match chunked.unwanted() {
-                    0 => self.side(direction).reading = Reading::Adrift(Belongs::Message),
+                    0 => {
+                        self.side(direction).reading = Reading::Adrift(Belongs::Message);
+                        record.lose();
+                    }
                     ahead => here = len.min(ahead),
                 },
                 Reading::Adrift(Belongs::Message) => self.missed_turn(record, direction, offset, at),
                 Reading::Close | Reading::Held | Reading::Adrift(_) => {}
+            }
+            if direction == Direction::ToClient
+                && let Some(ear) = &mut record.ear
+            {
+                ear.no_body();
             }
             self.pass(record, direction, offset, here, at);
             offset = offset.saturating_add(here);
@@ -170,10 +182,11 @@ impl Http1 {
     }
 
     /// Bytes ahead that need not be seen.
-    pub(super) fn unwanted(&self, direction: Direction) -> u64 {
+    pub(super) fn unwanted(&self, record: &Record, direction: Direction) -> u64 {
         let side = &self.sides[direction.index()];
+        let shown = direction == Direction::ToClient && record.ear.as_ref().is_some_and(|ear| ear.wants_body());
         match &side.reading {
-            _ if side.unsure => 0,
+            _ if side.unsure || shown => 0,
             Reading::Length(left) => *left,
             Reading::Chunked(chunked) => chunked.unwanted(),
             Reading::Close | Reading::Held => u64::MAX,
@@ -187,6 +200,11 @@ impl Http1 {
         let index = side.index;
         match side.reading {
             Reading::Close => self.complete(record, direction),
+            Reading::Head(_) | Reading::Length(_) | Reading::Chunked(_) if direction == Direction::ToClient => {
+                if let Some(ear) = &mut record.ear {
+                    ear.cut_answer();
+                }
+            }
             // A guess, as with turns.
             Reading::Adrift(Belongs::Message) => record.finish(direction, index),
             _ => {}
@@ -271,9 +289,15 @@ impl Http1 {
                     return false;
                 }
                 self.close_guessed_response(record);
+                if let Some(ear) = &mut record.ear {
+                    ear.request_begins(offset);
+                }
                 record.ledger.begin(Some(message), at)
             }
             Direction::ToClient => {
+                if let Some(ear) = &mut record.ear {
+                    ear.answer_begins(offset);
+                }
                 let index = record
                     .ledger
                     .answering()
@@ -337,6 +361,12 @@ impl Http1 {
         if line == Line::No {
             return self.nonsense(record, direction, offset, bytes, at);
         }
+        if line == Line::Yes
+            && end.is_none()
+            && let Some(ear) = &mut record.ear
+        {
+            Self::line_came(ear, direction, view);
+        }
         let Some(end) = end else {
             if direction == Direction::ToServer {
                 record.trailing.add(piece);
@@ -386,6 +416,9 @@ impl Http1 {
 
     fn request_head(&mut self, record: &mut Record, head: &RequestFacts<'_>, framing: Framing, head_end: u64) {
         record.trailing.clear();
+        if let Some(ear) = &mut record.ear {
+            ear.request_head(head, head_end);
+        }
         let connect = head.method == Method::Connect;
         let index = self.side(Direction::ToServer).index;
         record.ledger.set_request_head(index, head);
@@ -420,6 +453,9 @@ impl Http1 {
             self.interim(record, index, head.status, at);
             return false;
         }
+        if let Some(ear) = &mut record.ear {
+            ear.answer_head(head, matches!(framing, Framing::None) && !head.says_empty);
+        }
         record.ledger.announced = record
             .ledger
             .announced
@@ -444,6 +480,9 @@ impl Http1 {
     /// An interim response is not the response: the final one is still to begin.
     fn interim(&mut self, record: &mut Record, index: u32, status: u16, at: PacketRef) {
         self.side(Direction::ToClient).reading = Reading::Between;
+        if let Some(ear) = &mut record.ear {
+            ear.answer_is_none();
+        }
         let Some(exchange) = record.ledger.get(index) else {
             return;
         };
@@ -469,7 +508,10 @@ impl Http1 {
             Framing::Length(length) => Reading::Length(length),
             Framing::Chunked => Reading::Chunked(Chunked::new()),
             Framing::Close => Reading::Close,
-            Framing::Unknown => Reading::Adrift(Belongs::Message),
+            Framing::Unknown => {
+                record.lose();
+                Reading::Adrift(Belongs::Message)
+            }
         };
     }
 
@@ -478,7 +520,37 @@ impl Http1 {
         side.reading = Reading::Between;
         let index = side.index;
         record.finish(direction, index);
+        if record.ear.is_some() {
+            Self::tell_end(record, direction, index);
+        }
         record.ledger.settle(index);
+    }
+
+    fn tell_end(record: &mut Record, direction: Direction, index: u32) {
+        let end = record.message(direction, index).map_or(0, |message| message.seen);
+        let Some(ear) = &mut record.ear else { return };
+        match direction {
+            Direction::ToServer => ear.request_ends(end),
+            Direction::ToClient => ear.answer_ends(end),
+        }
+    }
+
+    /// A start line came whose head is not all there.
+    fn line_came(ear: &mut Ear, direction: Direction, view: &[u8]) {
+        if direction == Direction::ToServer {
+            ear.request_is_one();
+        } else if view.get(9) != Some(&b'1') || view.get(9..12) == Some(b"101") {
+            ear.answer_is_final();
+        }
+    }
+
+    /// Bytes of a response's body, to whom may want to look at them.
+    fn show(record: &mut Record, direction: Direction, bytes: &[u8]) {
+        if direction == Direction::ToClient
+            && let Some(ear) = &mut record.ear
+        {
+            ear.body(bytes);
+        }
     }
 
     /// A status line where a body was expected: the request that was not seen was HEAD.
@@ -496,6 +568,7 @@ impl Http1 {
     /// The head ended unseen, or is none that could be read. True when it began a tunnel nevertheless.
     fn cut(&mut self, record: &mut Record, direction: Direction, seen: &[u8]) -> bool {
         self.side(direction).reading = Reading::Adrift(Belongs::Message);
+        record.lose();
         let index = self.side(direction).index;
         let cut = head::CutHead::of(seen);
         let mut status = None;
@@ -537,7 +610,12 @@ impl Http1 {
         bytes: &[u8],
         at: PacketRef,
     ) -> Step {
-        let read = chunked.read(bytes);
+        let read = match &mut record.ear {
+            Some(ear) if direction == Direction::ToClient && ear.wants_body() => {
+                chunked.read_data(bytes, &mut |data| ear.body(data))
+            }
+            _ => chunked.read(bytes),
+        };
         let taken = match read {
             ChunkedRead::End(taken) => taken,
             ChunkedRead::More | ChunkedRead::Invalid => bytes.len(),
@@ -551,6 +629,7 @@ impl Http1 {
         match read {
             ChunkedRead::End(_) => self.complete(record, direction),
             ChunkedRead::Invalid => {
+                record.lose();
                 record.lost_track.get_or_insert(at);
             }
             ChunkedRead::More => {}
@@ -573,6 +652,7 @@ impl Http1 {
                 side.reading = if within {
                     Reading::Chunked(*chunked)
                 } else {
+                    record.lose();
                     Reading::Adrift(Belongs::Message)
                 };
             }
@@ -591,7 +671,13 @@ impl Http1 {
             }
             _ => {}
         }
-        record.grow(direction, index, offset.saturating_add(len), at);
+        let seen = offset.saturating_add(len);
+        record.grow(direction, index, seen, at);
+        if direction == Direction::ToClient
+            && let Some(ear) = &mut record.ear
+        {
+            ear.answer_reaches(seen);
+        }
         if complete {
             self.complete(record, direction);
         }
@@ -606,6 +692,7 @@ impl Http1 {
         bytes: &[u8],
         at: PacketRef,
     ) -> Step {
+        record.lose();
         let begun = matches!(self.side(direction).reading, Reading::Head(_));
         let index = self.side(direction).index;
         match direction {
@@ -712,7 +799,10 @@ impl Http1 {
         }
         side.reading = match held {
             None => Reading::Between,
-            Some(_) => Reading::Adrift(Belongs::Nobody),
+            Some(_) => {
+                record.lose();
+                Reading::Adrift(Belongs::Nobody)
+            }
         };
         if let Some((start, at)) = held.filter(|_| tunnel).map(|held| *held) {
             let len = record.trailing.len;

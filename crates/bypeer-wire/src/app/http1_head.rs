@@ -132,6 +132,57 @@ pub(super) struct RequestFacts<'a> {
     pub(super) ambiguous_framing: bool,
     pub(super) user_agent: Option<Cow<'a, str>>,
     pub(super) idempotency_key: bool,
+    /// As it was: with the query, of which nothing may be kept.
+    pub(super) target: &'a str,
+    pub(super) named: Named<'a>,
+}
+
+/// Fields by which requests are told apart, and which some servers repeat: names of the request, none of who sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Named<'a>([Option<(&'a [u8], &'a [u8])>; 4]);
+
+impl<'a> Named<'a> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + '_ {
+        self.0.iter().flatten().copied()
+    }
+
+    fn take(&mut self, name: &'a [u8], value: &'a [u8]) {
+        let known = NAMED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        let own = !known && name.get(..2).is_some_and(|x| x.eq_ignore_ascii_case(b"x-")) && !is_of_the_way(name);
+        let free = self.0.iter_mut().find(|place| place.is_none());
+        if let Some(place) = free.filter(|_| known || own) {
+            *place = Some((name, value.trim_ascii()));
+        }
+    }
+}
+
+const NAMED: [&str; 6] = [
+    "Request-Id",
+    "Correlation-Id",
+    "Idempotency-Key",
+    "Traceparent",
+    "Trace-Id",
+    "ETag",
+];
+
+/// Fields that tell of proxies, browsers and credentials.
+fn is_of_the_way(name: &[u8]) -> bool {
+    const BEGINNINGS: [&str; 10] = [
+        "x-forwarded",
+        "x-real",
+        "x-api",
+        "x-auth",
+        "x-csrf",
+        "x-xsrf",
+        "x-amz-security",
+        "x-access",
+        "x-session",
+        "x-powered",
+    ];
+    BEGINNINGS.iter().any(|beginning| {
+        name.get(..beginning.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(beginning.as_bytes()))
+    })
 }
 
 /// A response head, its texts borrowed where they can be. See [`super::ResponseHead`].
@@ -145,6 +196,12 @@ pub(super) struct ResponseFacts<'a> {
     pub(super) server: Option<Cow<'a, str>>,
     pub(super) via: Option<Cow<'a, str>>,
     pub(super) content_type: Option<Cow<'a, str>>,
+    pub(super) date: Option<&'a [u8]>,
+    /// The body is compressed.
+    pub(super) encoded: bool,
+    /// There may be a body, and it is empty.
+    pub(super) says_empty: bool,
+    pub(super) named: Named<'a>,
 }
 
 /// A whole request head; `None` when it is not one after all.
@@ -209,6 +266,8 @@ impl<'a> RequestLine<'a> {
             user_agent: fields.user_agent,
             idempotency_key: fields.idempotency_key,
             method,
+            target,
+            named: fields.named,
         };
         (head, framing)
     }
@@ -280,6 +339,10 @@ impl StatusLine {
             server: fields.server,
             via: fields.via,
             content_type: fields.content_type,
+            date: fields.date,
+            encoded: fields.encoded,
+            says_empty: answers == Answers::Ordinary && !matches!(status, 100..=199 | 204 | 304),
+            named: fields.named,
         };
         (head, framing)
     }
@@ -348,6 +411,9 @@ pub(super) struct Fields<'a> {
     server: Option<Cow<'a, str>>,
     via: Option<Cow<'a, str>>,
     content_type: Option<Cow<'a, str>>,
+    date: Option<&'a [u8]>,
+    encoded: bool,
+    named: Named<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -360,7 +426,7 @@ impl<'a> Fields<'a> {
     }
 
     /// One more field. Blanks around its value do not matter.
-    pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) {
+    pub(super) fn take(&mut self, name: &'a [u8], value: &'a [u8]) {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         // By length first, then by the first letter: most fields are none of these.
         let Some(first) = name.first().map(|letter| letter | 0x20) else {
@@ -368,6 +434,8 @@ impl<'a> Fields<'a> {
         };
         match name.len() {
             3 if first == b'v' && is("via") => self.via = text(value, TEXT_MAX),
+            4 if first == b'd' && is("date") => self.date = Some(value.trim_ascii()),
+            4 if first == b'e' && is("etag") => self.named.take(name, value),
             6 if first == b's' && is("server") => self.server = text(value, TEXT_MAX),
             6 if first == b'e' && is("expect") => {
                 self.expects_continue = value.trim_ascii().eq_ignore_ascii_case(b"100-continue")
@@ -397,12 +465,21 @@ impl<'a> Fields<'a> {
                 self.content_type = text(value.split(|&byte| byte == b';').next().unwrap_or_default(), TYPE_MAX);
             }
             14 if first == b'c' && is("content-length") => self.take_length(value),
-            15 if first == b'i' && is("idempotency-key") => self.idempotency_key = true,
+            15 if first == b'i' && is("idempotency-key") => {
+                self.idempotency_key = true;
+                self.named.take(name, value);
+            }
+            16 if first == b'c' && is("content-encoding") => {
+                self.encoded = !value.trim_ascii().eq_ignore_ascii_case(b"identity")
+            }
             17 if first == b't' && is("transfer-encoding") => {
                 self.transfer_encoding = true;
                 if let Some(last) = list(value).last() {
                     self.chunked = last.eq_ignore_ascii_case(b"chunked");
                 }
+            }
+            _ if matches!(first, b'x' | b'r' | b't') || (first == b'c' && name.len() == 14) => {
+                self.named.take(name, value)
             }
             _ => {}
         }

@@ -2,8 +2,10 @@
 
 mod chunked;
 mod conversation;
+mod date;
 mod detect;
 mod draft;
+mod ear;
 mod exchange;
 mod fastcgi;
 mod framed;
@@ -11,13 +13,19 @@ mod head;
 mod http1;
 mod http1_head;
 mod http1_scan;
+mod json;
 mod ledger;
 mod notice;
 mod record;
+mod redis;
+mod resp;
+mod route;
+mod sample;
 mod texts;
 mod tls;
 mod tls_hello;
 mod turns;
+mod words;
 
 pub use chunked::{Chunked, ChunkedRead};
 pub use conversation::Conversation;

@@ -1,4 +1,5 @@
 use super::draft::Part;
+use super::ear::Ear;
 use super::exchange::{Application, Protocol, Tls};
 use super::ledger::Ledger;
 use crate::{Direction, PacketRef};
@@ -12,6 +13,8 @@ pub(super) struct Record {
     pub(super) lost_track: Option<PacketRef>,
     pub(super) surplus_response_bytes: u64,
     pub(super) trailing: Trailing,
+    /// Where somebody listens.
+    pub(super) ear: Option<Box<Ear>>,
 }
 
 impl Record {
@@ -41,6 +44,13 @@ impl Record {
         if self.ledger.asked && len > 0 {
             self.ledger.irregular = true;
             self.surplus_response_bytes = self.surplus_response_bytes.saturating_add(len);
+        }
+    }
+
+    /// Somebody listens, and need not from here on: nothing that comes could be told.
+    pub(super) fn lose(&mut self) {
+        if let Some(ear) = &mut self.ear {
+            ear.lose();
         }
     }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::PacketRef;
+use super::delivery::Carrier;
 
 /// Payload of one direction that came before the bytes in front of it. Ranges never overlap: what was held first stays.
 ///
@@ -19,7 +19,7 @@ pub(super) struct Range {
     /// The first of them, as far as they are available.
     pub(super) bytes: Box<[u8]>,
     /// The packet that carried them.
-    pub(super) at: PacketRef,
+    pub(super) carrier: Carrier,
 }
 
 /// The memory that all assemblers of a table share.
@@ -38,7 +38,7 @@ impl Assembler {
     const RANGES: usize = 4096;
 
     /// Keeps those of the `len` bytes from `offset` on that are not held yet; `bytes` is what is available of them.
-    pub(super) fn insert(&mut self, offset: u64, len: u64, bytes: &[u8], at: PacketRef, budget: &mut Budget) {
+    pub(super) fn insert(&mut self, offset: u64, len: u64, bytes: &[u8], carrier: Carrier, budget: &mut Budget) {
         let end = offset.saturating_add(len);
         let mut from = offset;
         if let Some((start, range)) = self.ranges.range(..=offset).next_back() {
@@ -56,7 +56,7 @@ impl Assembler {
                     from,
                     until - from,
                     after(bytes, from - offset, until - from),
-                    at,
+                    carrier,
                     budget,
                 );
             }
@@ -97,7 +97,7 @@ impl Assembler {
         self.ranges.clear();
     }
 
-    fn keep(&mut self, offset: u64, len: u64, bytes: &[u8], at: PacketRef, budget: &mut Budget) {
+    fn keep(&mut self, offset: u64, len: u64, bytes: &[u8], carrier: Carrier, budget: &mut Budget) {
         if self.ranges.len() >= Self::RANGES {
             return;
         }
@@ -106,7 +106,7 @@ impl Assembler {
         let bytes: Box<[u8]> = if fits { bytes.into() } else { Box::default() };
         self.held += bytes.len();
         budget.used += bytes.len();
-        self.ranges.insert(offset, Range { len, bytes, at });
+        self.ranges.insert(offset, Range { len, bytes, carrier });
     }
 }
 

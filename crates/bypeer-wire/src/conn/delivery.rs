@@ -11,6 +11,13 @@ use crate::{Direction, PacketRef};
 /// How long bytes that are acknowledged but were not seen may still turn up: captures swap packets of different queues.
 const HOLE_PATIENCE: Duration = Duration::from_millis(1);
 
+/// The packet that carried bytes, and how much of the other side's stream it acknowledged, where that is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carrier {
+    pub(super) at: PacketRef,
+    pub(super) acked: Option<u64>,
+}
+
 impl Tracker {
     /// Takes a segment's payload and FIN in.
     pub(super) fn payload(&mut self, at: PacketRef, segment: &Segment<'_>, note: &SegmentNote, budget: &mut Budget) {
@@ -35,9 +42,21 @@ impl Tracker {
         if note.len > 0 && end > half.delivered as i64 {
             let from = start.max(half.delivered as i64);
             let bytes = after(segment.payload, (from - start) as u64, (end - from) as u64);
-            self.place(note.direction, from as u64, (end - from) as u64, bytes, at, budget);
+            let acked = self.acked_by(note);
+            let carrier = Carrier { at, acked };
+            self.place(note.direction, from as u64, (end - from) as u64, bytes, carrier, budget);
         }
         self.tell_fin(note.direction);
+    }
+
+    /// How much of the other side's payload a segment acknowledges.
+    pub(super) fn acked_by(&self, note: &SegmentNote) -> Option<u64> {
+        let peer = &self.halves[note.direction.reverse().index()];
+        if !note.flags.has(Flags::ACK) || !peer.base_known {
+            return None;
+        }
+        let acked = note.ack.max(0) as u64;
+        Some(peer.fin.as_ref().map_or(acked, |fin| acked.min(fin.offset)))
     }
 
     /// Gives up on bytes that were acknowledged and did not turn up.
@@ -86,13 +105,21 @@ impl Tracker {
     }
 
     /// Hands bytes on that are next, keeps those that are not.
-    fn place(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], at: PacketRef, budget: &mut Budget) {
+    fn place(
+        &mut self,
+        direction: Direction,
+        offset: u64,
+        len: u64,
+        bytes: &[u8],
+        carrier: Carrier,
+        budget: &mut Budget,
+    ) {
         let half = &mut self.halves[direction.index()];
         if offset > half.delivered {
-            half.disorder().assembler.insert(offset, len, bytes, at, budget);
+            half.disorder().assembler.insert(offset, len, bytes, carrier, budget);
             return;
         }
-        self.hand_on(direction, offset, len, bytes, at);
+        self.hand_on(direction, offset, len, bytes, carrier);
         self.drain(direction, budget);
         // Normally nothing of it can be acknowledged yet; where packets were captured out of order it is.
         if self.halves[direction.index()].acked > offset as i64 {
@@ -100,8 +127,10 @@ impl Tracker {
         }
     }
 
-    fn hand_on(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], at: PacketRef) {
+    fn hand_on(&mut self, direction: Direction, offset: u64, len: u64, bytes: &[u8], carrier: Carrier) {
+        let Carrier { at, acked } = carrier;
         self.halves[direction.index()].delivered = offset + len;
+        self.listen(acked);
         let unwanted = self.app.unwanted(direction).min(len);
         if unwanted > 0 {
             self.app.skip(direction, offset, unwanted, at);
@@ -113,6 +142,14 @@ impl Tracker {
         let told = unwanted + wanted.len() as u64;
         if told < len {
             self.app.skip(direction, offset + told, len - told, at);
+        }
+    }
+
+    /// Says to who listens what carries the next bytes.
+    fn listen(&mut self, acked: Option<u64>) {
+        if let Some(key) = self.listening {
+            let whole = self.halves.iter().any(|half| half.syn_seen);
+            self.app.listen(key.get(), whole, acked);
         }
     }
 
@@ -128,7 +165,7 @@ impl Tracker {
             let end = start + range.len;
             if end > delivered {
                 let bytes = after(&range.bytes, delivered - start, end - delivered);
-                self.hand_on(direction, delivered, end - delivered, bytes, range.at);
+                self.hand_on(direction, delivered, end - delivered, bytes, range.carrier);
             }
         }
     }
@@ -143,6 +180,7 @@ impl Tracker {
             disorder.missed += acked.min(until).saturating_sub(delivered);
             if until > delivered {
                 half.delivered = until;
+                self.listen(None);
                 self.app.skip(direction, delivered, until - delivered, at);
             }
             self.drain(direction, budget);

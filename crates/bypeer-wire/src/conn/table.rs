@@ -1,5 +1,6 @@
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -36,6 +37,8 @@ pub struct Table {
     newest: Option<Timestamp>,
     vantages: Vantages,
     issues: Issues,
+    /// Of hashes of words, where notices are asked for.
+    listening: Option<NonZeroU64>,
     /// Not yet fetched.
     notices: Vec<Notice>,
 }
@@ -88,10 +91,13 @@ impl Table {
             total: limits.reassembly_bytes_total,
             used: 0,
         };
+        let hasher = DefaultHashBuilder::default();
+        let listening = limits.notices.then(|| hasher.hash_one(limits.connections) | 1);
         Self {
             remembered: Remembered::new(limits.remembered),
             limits,
-            hasher: DefaultHashBuilder::default(),
+            hasher,
+            listening: listening.and_then(NonZeroU64::new),
             by_endpoints: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -156,7 +162,11 @@ impl Table {
                 return;
             }
         }
-        if tracker.push(at, segment, &mut self.budget) == Taken::Copy {
+        let taken = tracker.push(at, segment, &mut self.budget);
+        if self.listening.is_some() {
+            tracker.tell(&mut self.notices);
+        }
+        if taken == Taken::Copy {
             self.issues.note(Issue::Duplicate);
         } else if !tracker.queued
             && let Some(due) = tracker.due(self.limits.settle)
@@ -376,6 +386,7 @@ impl Table {
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
         let mut tracker = Box::new(Tracker::new(at, segment, lineage, serial));
+        tracker.listening = self.listening;
         tracker.reused_tuple = reused_tuple || before.is_some_and(|lineage| lineage.begun);
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -440,7 +451,7 @@ impl Table {
     }
 
     fn remove(&mut self, slot: u32, ending: Ending, ended: &mut dyn FnMut(Connection)) {
-        let Some(tracker) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
+        let Some(mut tracker) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
         let hash = self.hash(tracker.client, tracker.server);
@@ -452,7 +463,8 @@ impl Table {
             self.remembered.put(hash, tracker.lineage);
         }
         let watched_until = self.newest.unwrap_or_default();
-        ended(tracker.finish(ending, watched_until, &mut self.budget));
+        tracker.wind_up(ending != Ending::CaptureEnded, &mut self.budget, &mut self.notices);
+        ended(tracker.finish(ending, watched_until));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::assembler::{Assembler, Budget, after};
+use super::delivery::Carrier;
 use super::numbering::Lineage;
 use super::testkit::*;
 use super::*;
@@ -22,6 +23,13 @@ impl Random {
 
     fn below(&mut self, bound: u64) -> u64 {
         (self.next() >> 11) % bound.max(1)
+    }
+}
+
+fn carrier() -> Carrier {
+    Carrier {
+        at: PacketRef::default(),
+        acked: None,
     }
 }
 
@@ -49,7 +57,7 @@ fn the_assembler_gives_back_what_a_bitmap_holds() {
                 start as u64,
                 (end - start) as u64,
                 &stream[start..end],
-                PacketRef::default(),
+                carrier(),
                 &mut budget,
             );
             held[start..end].fill(true);
@@ -82,8 +90,8 @@ fn the_assembler_gives_back_what_a_bitmap_holds() {
 fn beyond_its_budget_the_assembler_keeps_places_only() {
     let mut assembler = Assembler::default();
     let mut budget = budget(10);
-    assembler.insert(100, 8, b"12345678", PacketRef::default(), &mut budget);
-    assembler.insert(200, 8, b"12345678", PacketRef::default(), &mut budget);
+    assembler.insert(100, 8, b"12345678", carrier(), &mut budget);
+    assembler.insert(200, 8, b"12345678", carrier(), &mut budget);
     assert_eq!(budget.used, 8);
     assert!(assembler.covers(100, 108) && assembler.covers(200, 208));
     assert_eq!(assembler.take_at(100, &mut budget).unwrap().1.bytes.len(), 8);

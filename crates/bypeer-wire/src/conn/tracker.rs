@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::assembler::Budget;
@@ -10,7 +11,7 @@ use super::resets::Scene;
 use super::table::later;
 use super::vantage;
 use super::{Connection, Ending, Handshake, IcmpNote, Marks, Reset, ResetValidity, Roles, SegmentNote};
-use crate::app::Conversation;
+use crate::app::{Conversation, How, Notice, Noticed};
 use crate::packet::{Flags, IcmpError, Segment};
 use crate::{Direction, Endpoint, PacketRef, Timestamp};
 
@@ -33,6 +34,8 @@ pub(super) struct Tracker {
     pub(super) halves: [Half; 2],
     notes: Notes,
     pub(super) app: Conversation,
+    /// Messages are told; words are hashed with this.
+    pub(super) listening: Option<NonZeroU64>,
     /// What most connections do not have.
     rare: Option<Box<Rare>>,
 }
@@ -113,6 +116,7 @@ impl Tracker {
             halves: Default::default(),
             notes: Notes::new(at),
             app: Conversation::new(),
+            listening: None,
             rare: None,
         }
     }
@@ -195,8 +199,7 @@ impl Tracker {
             own.note_clock(value);
         }
         if segment.flags.has(Flags::RST) {
-            self.reset(at, segment, note);
-            self.fill_holes(at, budget);
+            self.reset(at, segment, note, budget);
             return Taken::Counted;
         }
         own.note_packet(at, segment.ttl, segment.ip_id, segment.checksum);
@@ -231,10 +234,16 @@ impl Tracker {
         self.advertise(segment, &mut note);
         self.watch_who_goes_on(&note);
         self.notes.push(note);
+        let first_fin = segment.flags.has(Flags::FIN) && self.halves[direction.index()].fin.is_none();
         self.payload(at, segment, &note, budget);
         self.fill_holes(at, budget);
+        let first_fin = first_fin && self.halves[direction.index()].fin.is_some();
         if self.roles == Roles::Ports && self.app.roles_reversed() {
             self.swap_roles();
+            note.direction = direction.reverse();
+        }
+        if first_fin {
+            self.tell_over(&note, How::Fin);
         }
         Taken::Counted
     }
@@ -258,12 +267,8 @@ impl Tracker {
         }
     }
 
-    /// Makes the record. `ending` is what the table knows; at the capture's end a connection that had ended says so.
-    pub(super) fn finish(mut self, ending: Ending, watched_until: Timestamp, budget: &mut Budget) -> Connection {
-        self.deliver_all(self.newest, budget);
-        if self.roles == Roles::Ports && self.app.roles_reversed() {
-            self.swap_roles();
-        }
+    /// Makes the record, when it was wound up. `ending` is what the table knows; at the capture's end a connection that had ended says so.
+    pub(super) fn finish(self, ending: Ending, watched_until: Timestamp) -> Connection {
         let [syn, syn_ack, ack] = [Greeting::SYN, Greeting::SYN_ACK, Greeting::ACK].map(|which| self.greeted(which));
         let ended = self.dead || self.halves.iter().all(Half::closed);
         let rare = self.rare.map(|rare| *rare).unwrap_or_default();
@@ -643,7 +648,7 @@ impl Tracker {
         }
     }
 
-    fn reset(&mut self, at: PacketRef, segment: &Segment<'_>, mut note: SegmentNote) {
+    fn reset(&mut self, at: PacketRef, segment: &Segment<'_>, mut note: SegmentNote, budget: &mut Budget) {
         let (own, peer) = self.split(note.direction);
         let first_word = own.last_packet().is_none();
         // Picked up with the reset itself: its numbers are all there is.
@@ -667,14 +672,61 @@ impl Tracker {
         };
         let reset = scene.judge(at, segment, &note);
         self.notes.push(note);
-        if matches!(reset.validity, ResetValidity::Exact | ResetValidity::Unknown) {
-            self.dead = true;
-        }
+        let believed = matches!(reset.validity, ResetValidity::Exact | ResetValidity::Unknown);
+        self.dead |= believed;
+        self.fill_holes(at, budget);
+        self.tell_over(&note, if believed { How::Reset } else { How::ResetInVain });
         let rare = self.rare();
         rare.resets_total = rare.resets_total.saturating_add(1);
         rare.resets_ended = at;
         if rare.resets.len() < Self::RESETS {
             rare.resets.push(reset);
+        }
+    }
+
+    /// Says to who listens that a side ended its stream.
+    fn tell_over(&mut self, note: &SegmentNote, how: How) {
+        if self.listening.is_none() {
+            return;
+        }
+        let [own, peer] = [note.direction, note.direction.reverse()].map(|side| &self.halves[side.index()]);
+        let before = (peer.base_known && peer.acked >= 0).then(|| peer.acked_payload());
+        let acked = self.acked_by(note).or(before);
+        self.app.over(note.at, note.direction, how, acked, own.sent);
+    }
+
+    /// What was said since this was called last goes to `notices`.
+    pub(super) fn tell(&mut self, notices: &mut Vec<Notice>) {
+        for (at, what) in self.app.take_told() {
+            notices.push(Notice {
+                stream: self.lineage.stream,
+                client: self.client,
+                server: self.server,
+                at,
+                what,
+            });
+        }
+    }
+
+    /// Nothing more will come: hands on what was held, and tells all that is left to tell, `gone`: and that it is forgotten.
+    pub(super) fn wind_up(&mut self, gone: bool, budget: &mut Budget, notices: &mut Vec<Notice>) {
+        self.deliver_all(self.newest, budget);
+        if self.roles == Roles::Ports && self.app.roles_reversed() {
+            self.swap_roles();
+        }
+        if self.listening.is_none() {
+            return;
+        }
+        let told = self.app.close_ear(self.newest);
+        self.tell(notices);
+        if told && gone {
+            notices.push(Notice {
+                stream: self.lineage.stream,
+                client: self.client,
+                server: self.server,
+                at: self.newest,
+                what: Noticed::Gone,
+            });
         }
     }
 
@@ -705,6 +757,6 @@ mod tests {
     #[test]
     fn a_tracker_is_small() {
         let size = size_of::<Tracker>();
-        assert!(size <= 512, "{size}");
+        assert!(size <= 520, "{size}");
     }
 }

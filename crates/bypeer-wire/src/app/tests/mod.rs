@@ -2,6 +2,7 @@
 
 mod fastcgi;
 mod http1;
+mod notices;
 mod splits;
 mod tls;
 
@@ -35,6 +36,11 @@ pub(super) struct Feeder {
     /// All packets alike, so that results of different splits can be compared.
     pub(super) anonymous: bool,
     pub(super) heeds_unwanted: bool,
+    /// Notices are asked for.
+    pub(super) listens: bool,
+    /// How much of the other's stream the next segments acknowledge; all of it where `None`.
+    pub(super) acks: Option<u64>,
+    pub(super) told: Vec<(u64, Noticed)>,
 }
 
 impl Feeder {
@@ -45,6 +51,9 @@ impl Feeder {
             packet: 0,
             anonymous: false,
             heeds_unwanted: true,
+            listens: false,
+            acks: None,
+            told: Vec::new(),
         }
     }
 
@@ -69,6 +78,7 @@ impl Feeder {
                 0
             };
             let here = (bytes.len() as u64).min(unwanted) as usize;
+            self.listen(direction);
             if here > 0 {
                 self.conversation.skip(direction, offset, here as u64, at);
                 self.offsets[direction.index()] = offset.saturating_add(here as u64);
@@ -79,10 +89,12 @@ impl Feeder {
                 bytes = &[];
             }
         }
+        self.collect();
     }
 
     pub(super) fn unseen(&mut self, direction: Direction, len: u64) {
         let at = self.at();
+        self.listen(direction);
         self.conversation
             .skip(direction, self.offsets[direction.index()], len, at);
         self.offsets[direction.index()] = self.offsets[direction.index()].saturating_add(len);
@@ -92,6 +104,22 @@ impl Feeder {
         self.packet += 1;
         let at = self.at();
         self.conversation.fin(direction, at);
+        let acked = self.offsets[direction.reverse().index()];
+        let sent = self.offsets[direction.index()];
+        self.conversation.over(at, direction, How::Fin, Some(acked), sent);
+        self.collect();
+    }
+
+    fn listen(&mut self, direction: Direction) {
+        if self.listens {
+            let acked = self.acks.unwrap_or(self.offsets[direction.reverse().index()]);
+            self.conversation.listen(7, true, Some(acked));
+        }
+    }
+
+    fn collect(&mut self) {
+        let told = self.conversation.take_told();
+        self.told.extend(told.into_iter().map(|(at, what)| (at.number, what)));
     }
 
     pub(super) fn say(&mut self, said: &Said) {
@@ -110,7 +138,17 @@ impl Feeder {
 pub(super) fn told(dialogue: &[Said]) -> Application {
     let mut feeder = Feeder::new();
     dialogue.iter().for_each(|said| feeder.say(said));
-    feeder.conversation.finish()
+    let application = feeder.conversation.finish();
+    let mut listened_to = Feeder::new();
+    listened_to.listens = true;
+    dialogue.iter().for_each(|said| listened_to.say(said));
+    let listened_to = listened_to.conversation.finish();
+    assert_eq!(
+        format!("{application:?}"),
+        format!("{listened_to:?}"),
+        "listening changes nothing"
+    );
+    application
 }
 
 pub(super) fn request_head(exchange: &Exchange) -> &RequestHead {
