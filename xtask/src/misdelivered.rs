@@ -1,4 +1,5 @@
-//! `cargo xtask misdelivered`: how often bypeer speaks of an answer on the wrong request, where there is none (`clean`).
+//! `cargo xtask misdelivered`: how often bypeer speaks of an answer on the wrong request, where there is none (`clean`), and where
+//! there is one (`table`).
 
 mod alarms;
 mod capture;
@@ -8,6 +9,7 @@ mod confined;
 mod damage;
 mod page;
 mod servers;
+mod table;
 mod traffic;
 
 use std::process::ExitCode;
@@ -19,6 +21,8 @@ use anyhow::Result;
 pub enum Misdelivered {
     /// Write docs/misdelivered-clean.md: real servers and clients that do everything odd and legal, and what `explain` says of it.
     Clean(clean::Arguments),
+    /// Write docs/misdelivered-table.md: each way in which an answer comes to the wrong request, and which witness sees it.
+    Table(table::Arguments),
 }
 
 /// Measures it.
@@ -28,5 +32,6 @@ pub enum Misdelivered {
 pub fn run(what: &Misdelivered) -> Result<ExitCode> {
     match what {
         Misdelivered::Clean(arguments) => clean::run(arguments),
+        Misdelivered::Table(arguments) => table::run(arguments),
     }
 }

@@ -158,7 +158,10 @@ impl<'a> Story<'a> {
     /// answer.
     pub fn answers_are_mixed_up(&self) -> bool {
         let astray = &self.around.astray;
-        let swapped = astray.given.as_ref().is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
+        let swapped = astray
+            .given
+            .as_ref()
+            .is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
         swapped || astray.reused.is_some() || astray.shifted.is_some() || self.refusal_of_a_body().is_some()
     }
 
@@ -168,7 +171,10 @@ impl<'a> Story<'a> {
         if app.trailing_request_len > 0 {
             return None;
         }
-        let refusal = app.exchanges.iter().find(|exchange| exchange.request.is_none() && exchange.response.is_some())?;
+        let refusal = app
+            .exchanges
+            .iter()
+            .find(|exchange| exchange.request.is_none() && exchange.response.is_some())?;
         let answer = refusal.response.as_ref()?;
         let status = response_head(answer)?.status;
         let body = self.before(refusal)?;

@@ -11,6 +11,8 @@ use bypeer_wire::conn::{Connection, Limits, Table};
 use bypeer_wire::packet::{Decoded, Decoder};
 use serde::{Deserialize, Serialize};
 
+use super::table::Sight;
+
 /// What the reader of captures counts.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Counted {
@@ -89,15 +91,23 @@ enum Record {
     Other,
 }
 
+/// A finding, as far as it matters here.
 #[derive(Deserialize)]
-struct Finding {
+pub struct Finding {
     cause: String,
     confidence: String,
     rivals: Vec<String>,
-    harmless: bool,
+    pub harmless: bool,
     client: String,
     server: String,
     verdict: String,
+}
+
+impl Finding {
+    /// What it tells of this truth.
+    pub fn sight(&self, truth: &str) -> Sight {
+        Sight::of(&self.cause, &self.rivals, self.confidence != "undecided", truth)
+    }
 }
 
 #[derive(Deserialize)]
@@ -112,11 +122,28 @@ pub fn of_the_family(cause: &str) -> bool {
     cause.starts_with("desync-") || cause == "nat-entry-lost"
 }
 
-/// Asks `explain`.
+/// What `explain` says of the family in this capture.
 ///
 /// # Errors
 /// When it fails.
 pub fn explain(binary: &Path, capture: &Path) -> Result<Said> {
+    said(&ask(binary, capture)?)
+}
+
+/// All of its findings.
+///
+/// # Errors
+/// When it fails.
+pub fn findings(binary: &Path, capture: &Path) -> Result<Vec<Finding>> {
+    let records = records(&ask(binary, capture)?)?;
+    let findings = records.into_iter().filter_map(|record| match record {
+        Record::Finding(finding) => Some(finding),
+        _ => None,
+    });
+    Ok(findings.collect())
+}
+
+fn ask(binary: &Path, capture: &Path) -> Result<String> {
     let output = std::process::Command::new(binary)
         .args(["explain", "--format", "json"])
         .arg(capture)
@@ -129,13 +156,20 @@ pub fn explain(binary: &Path, capture: &Path) -> Result<Said> {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    said(&String::from_utf8(output.stdout)?)
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn records(lines: &str) -> Result<Vec<Record>> {
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
+        .collect()
 }
 
 fn said(lines: &str) -> Result<Said> {
     let mut said = Said::default();
-    for line in lines.lines() {
-        match serde_json::from_str(line).with_context(|| line.to_owned())? {
+    for record in records(lines)? {
+        match record {
             Record::Finding(finding) => said.take(finding),
             Record::Summary { insights } => {
                 let of_it = insights.into_iter().filter(|insight| of_the_family(&insight.cause));

@@ -187,6 +187,9 @@ fn measure(arguments: &Arguments, binary: &Path, captures: &Path) -> Result<Meas
         };
         meeting.play(&mut measured).with_context(|| software.name)?;
     }
+    // A client meets several servers.
+    measured.lacking.sort();
+    measured.lacking.dedup();
     measured.took = began.elapsed();
     Ok(measured)
 }

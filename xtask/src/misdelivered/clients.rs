@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::servers::has;
+use super::servers::{has, search_path};
 
 /// What a client may take; then it is ended, and what it did counts.
 const PATIENCE: &str = "60";
@@ -200,6 +200,7 @@ impl Client {
             .replace("{requests}", &requests.to_string())
             .replace("{dir}", &folder.to_string_lossy());
         let output = Command::new("timeout")
+            .env("PATH", search_path())
             .args([PATIENCE, "sh", "-c", &line])
             .stdin(Stdio::null())
             .output()

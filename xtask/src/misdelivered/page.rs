@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::clean::{Measured, Row};
+use super::table::{self, Sights};
 use crate::bench::guard::aligned;
 
 const BEGINNING: &str = "\
@@ -13,6 +14,19 @@ meet in a network namespace of their own and do everything that is odd and legal
 the loopback interface, `bypeer explain --format json` reads what it wrote. An *alarm* is a finding that names a cause of the family
 `desync`, or a lost NAT entry, as its cause or among its suspects, and is not harmless; a *note* is one that is (a body behind the answer
 to HEAD). Requests and connections are as bypeer counts them; with a proxy each hop counts.
+";
+
+const WITNESSES: &str = "\
+# Which witness sees an answer on the wrong request
+
+Written by `cargo xtask misdelivered table` (as root; `tools/lab/install` installs the old versions). Each way in which an answer comes to the
+wrong request is played by the [lab](lab.md), or by a server of ours that `bypeer probe` asks. What is true comes from what was done: the
+client's own account, or the server's word that its fault struck. A round that did not come to what the scenario claims was *in vain*, and
+is in no other count. What a witness makes of a round is read from JSON: *found*, the cause, likely or certain; *suspected*, undecided with the cause among
+the candidates; *named otherwise*, another cause of the same family; *unseen*, none of it. The client's capture is that of the client who
+saw most; *both* is all hosts' at once; *live* is `bypeer watch --calls`; *probe* is `bypeer probe --only answers-fit`, under load
+`answers-fit-load`. strace cannot be read yet. An empty cell was not asked.
+
 ";
 
 /// The page of the clean traffic.
@@ -47,6 +61,51 @@ pub fn clean(measured: &Measured) -> String {
         page += &format!("\nLeft out: {lacking}.\n");
     }
     page
+}
+
+/// The page of the witnesses.
+pub fn table(measured: &table::Measured) -> String {
+    let mut lines = vec![cells(&[
+        "cause",
+        "how",
+        "software",
+        "rounds",
+        "server's capture",
+        "client's capture",
+        "both",
+        "strace",
+        "live",
+        "probe",
+        "probe, under load",
+    ])];
+    lines.extend(measured.rows.iter().map(witnesses));
+    let mut page = WITNESSES.to_owned() + &aligned(&lines);
+    page += &format!("\nIt took {} s.\n", measured.took.as_secs());
+    for lacking in &measured.lacking {
+        page += &format!("\nLeft out: {lacking}.\n");
+    }
+    page
+}
+
+fn witnesses(row: &table::Row) -> Vec<String> {
+    let cell = |sights: &Option<Sights>| sights.as_ref().map_or_else(String::new, ToString::to_string);
+    let rounds = match row.not_shown {
+        0 => row.rounds.to_string(),
+        not => format!("{}, {not} of them in vain", row.rounds),
+    };
+    vec![
+        row.cause.clone(),
+        row.scenario.clone(),
+        row.real.clone().unwrap_or_else(|| "our own".to_owned()),
+        rounds,
+        cell(&row.server),
+        cell(&row.client),
+        cell(&row.both),
+        String::new(),
+        cell(&row.live),
+        cell(&row.probe),
+        cell(&row.probe_load),
+    ]
 }
 
 fn cells(cells: &[&str]) -> Vec<String> {

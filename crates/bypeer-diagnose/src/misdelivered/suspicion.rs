@@ -95,7 +95,9 @@ impl Suspicion {
         let mut best: Option<(&Candidate, Fate, Sign, f64)> = None;
         let mut fates: Vec<(&Candidate, Fate)> = Vec::new();
         for candidate in &self.candidates {
-            let outcome = watched.get(&candidate.id).map_or(Outcome::Unknown, |watched| watched.outcome);
+            let outcome = watched
+                .get(&candidate.id)
+                .map_or(Outcome::Unknown, |watched| watched.outcome);
             let Some(fate) = self.fate(candidate, outcome, profiles) else {
                 continue;
             };
@@ -104,7 +106,11 @@ impl Suspicion {
                 continue;
             };
             // Of equals the one that waited longest, but one that was closed before all others.
-            let weight = if matches!(fate, Fate::ClosedInHand(_)) { weight * 2.0 } else { weight };
+            let weight = if matches!(fate, Fate::ClosedInHand(_)) {
+                weight * 2.0
+            } else {
+                weight
+            };
             if best.as_ref().is_none_or(|(.., before)| weight > *before) {
                 best = Some((candidate, fate, sign, weight));
             }

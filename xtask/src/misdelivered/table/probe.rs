@@ -1,0 +1,152 @@
+//! Servers of ours with a fault each, asked by `bypeer probe`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use super::sight::{Sight, Sights};
+use super::{Arguments, Measured, Row};
+use crate::misdelivered::alarms::of_the_family;
+use crate::misdelivered::servers::has;
+use crate::process::{Process, free_address};
+
+/// A fault of `faulty.js`, and the cause that it is.
+const FAULTS: [(&str, &str); 7] = [
+    ("one-slot", "desync-shared-state"),
+    ("ids-of-hosts", "desync-shared-state"),
+    ("shifted-by-aborts", "desync-shared-state"),
+    ("answered-twice", "desync-unsolicited-response"),
+    ("closed-twice", "desync-fd-reuse-double-close"),
+    ("skips-pipelined", "desync-pipeline-off-by-one"),
+    ("none", NO_FAULT),
+];
+/// Where nothing is to be found.
+pub const NO_FAULT: &str = "none";
+const PROGRAM: &str = include_str!("../programs/faulty.js");
+const ECHO: &str = "/echo?q={nonce}";
+const CHECKS: [&str; 2] = ["answers-fit", "answers-fit-load"];
+
+/// Asks each of them, as often as is wanted.
+///
+/// # Errors
+/// When one cannot be started, or the probe fails.
+pub fn play(arguments: &Arguments, binary: &Path, measured: &mut Measured) -> Result<()> {
+    if !has("node") {
+        measured.lacking.push("the probe's servers: lack node".to_owned());
+        return Ok(());
+    }
+    for (fault, cause) in FAULTS.into_iter().filter(|(fault, _)| arguments.wants(fault)) {
+        eprintln!("probed: {fault}");
+        let [mut gentle, mut load] = [Sights::default(); 2];
+        let mut not_shown = 0;
+        for _ in 0..arguments.runs {
+            for (check, sights) in CHECKS.into_iter().zip([&mut gentle, &mut load]) {
+                let (sight, struck) = ask(binary, fault, check).with_context(|| format!("{fault}, {check}"))?;
+                if struck || cause == NO_FAULT {
+                    sights.add(sight);
+                } else {
+                    not_shown += 1;
+                }
+            }
+        }
+        measured.rows.push(Row {
+            cause: cause.to_owned(),
+            scenario: format!("a server that is probed: {fault}"),
+            real: Some("node".to_owned()),
+            rounds: u64::from(arguments.runs) * CHECKS.len() as u64,
+            not_shown,
+            server: None,
+            client: None,
+            both: None,
+            live: None,
+            probe: Some(gentle),
+            probe_load: Some(load),
+        });
+    }
+    Ok(())
+}
+
+/// What the check says of a fresh server, and whether the fault did something meanwhile.
+fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("faulty.js"), PROGRAM)?;
+    let address = free_address()?;
+    let mut command = Command::new("node");
+    command.args([
+        "faulty.js",
+        fault,
+        &address.ip().to_string(),
+        &address.port().to_string(),
+    ]);
+    let mut server = Process::start(&mut command, folder.path())?.alone();
+    server.listens(address)?;
+    let output = Command::new(binary)
+        .args([
+            "probe",
+            "--format",
+            "json",
+            "--only",
+            check,
+            "--also",
+            check,
+            "--echo-path",
+            ECHO,
+        ])
+        .arg(format!("http://{address}/"))
+        .stdin(Stdio::null())
+        .output()
+        .context("bypeer probe")?;
+    let said = String::from_utf8(output.stdout)?;
+    let card = said
+        .lines()
+        .last()
+        .context("no card")
+        .and_then(|line| Ok(serde_json::from_str::<Card>(line)?));
+    let card = card.with_context(|| format!("{}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr)))?;
+    let asked = card
+        .checks
+        .iter()
+        .find(|told| told.check == check)
+        .context("the card has no such check")?;
+    ensure!(
+        matches!(asked.status.as_str(), "done" | "cut"),
+        "{check}: {} {said}",
+        asked.status
+    );
+    let risks = asked
+        .risks
+        .iter()
+        .filter(|risk| of_the_family(&risk.cause) || risk.loses == "identity");
+    let sight = risks
+        .map(|risk| {
+            if risk.confidence == "undecided" {
+                Sight::Suspected
+            } else {
+                Sight::Found
+            }
+        })
+        .max();
+    Ok((sight.unwrap_or(Sight::Unseen), server.said().contains("struck")))
+}
+
+#[derive(Deserialize)]
+struct Card {
+    checks: Vec<Told>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    check: String,
+    status: String,
+    risks: Vec<Risk>,
+}
+
+#[derive(Deserialize)]
+struct Risk {
+    cause: String,
+    loses: String,
+    confidence: String,
+}
