@@ -274,6 +274,7 @@ impl Meeting<'_> {
     }
 
     fn scene(&self, server: &mut Server, scene: &Scene) -> Result<Row> {
+        let began = Instant::now();
         let folders = scene.clients.iter().map(|client| {
             let folder = tempfile::tempdir()?;
             client.prepare(folder.path())?;
@@ -320,6 +321,7 @@ impl Meeting<'_> {
             done
         })?;
         drop(loss);
+        let asked = began.elapsed();
         server.lives()?;
         let missed = capture.end()?;
         let mut clients: Vec<&str> = scene.clients.iter().map(|client| client.name).collect();
@@ -347,8 +349,12 @@ impl Meeting<'_> {
             );
         }
         eprintln!(
-            "  {}: {} requests, {} connections",
-            scene.name, row.counted.requests, row.counted.connections
+            "  {}: {} requests on {} connections in {:.1} s, read in {:.1} s",
+            scene.name,
+            row.counted.requests,
+            row.counted.connections,
+            asked.as_secs_f64(),
+            (began.elapsed() - asked).as_secs_f64()
         );
         Ok(row)
     }

@@ -17,7 +17,7 @@ pub use self::random::Random;
 use super::servers::Site;
 
 /// Clients at once.
-const CLIENTS: u64 = 32;
+const CLIENTS: u64 = 64;
 /// How long it may take however slow the server is.
 const LASTS: Duration = Duration::from_secs(60);
 
