@@ -7,6 +7,7 @@
 //! on healthy servers all day. In place of the form an echo serves: a word of the other's request in an answer that has always
 //! repeated its own's.
 
+/// What is found, as each connection sees it.
 pub mod astray;
 mod event;
 mod line;
@@ -78,6 +79,8 @@ pub struct Deliveries {
     profiles: Profiles,
     suspicions: BTreeMap<u64, Suspicion>,
     next: u64,
+    /// How many suspicions there are of an answer in this form to this kind of request.
+    alike: HashMap<(Endpoint, u64, u64), u32>,
     watched: HashMap<RequestId, Watched>,
     /// Connections with a part in a suspicion, and in how many.
     concerned: HashMap<u64, u32>,
@@ -127,9 +130,7 @@ impl Deliveries {
     }
 
     fn said(&mut self, connection: u64, said: &Noticed, at: PacketRef) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         match said {
             Noticed::Asking { index, .. } => {
                 if !line.asking(*index, at) {
@@ -167,17 +168,11 @@ impl Deliveries {
 
     fn asked_all(&mut self, connection: u64, index: u32, end: u64, at: PacketRef) {
         let full = self.waiting_total >= WAITING;
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         let (client, server, follow) = (line.client, line.server, line.whole && line.protocol == Protocol::Http1);
         let Some(ask) = line.ask(index) else { return };
         ask.whole = Some((at, end));
-        let Some(request) = ask
-            .request
-            .clone()
-            .filter(|_| follow && !full && ask.answering.is_none())
-        else {
+        let Some(request) = ask.request.clone().filter(|_| follow && !full && ask.answering.is_none()) else {
             return;
         };
         let waiting = Waiting {
@@ -195,9 +190,7 @@ impl Deliveries {
 
     /// It is answered, or cannot be told any more.
     fn no_longer_waits(&mut self, (connection, index): RequestId) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         let server = line.server;
         let Some((whole, _)) = line.ask(index).and_then(|ask| ask.whole) else {
             return;
@@ -217,16 +210,10 @@ impl Deliveries {
     }
 
     fn answered(&mut self, connection: u64, index: u32, complete: bool, look: &Look, at: PacketRef) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         let server = line.server;
         let Some(ask) = line.answered(index, at) else { return };
-        let has_body = |ask: &Ask| {
-            ask.whole
-                .zip(ask.head_end)
-                .is_none_or(|((_, end), head_end)| end > head_end)
-        };
+        let has_body = |ask: &Ask| ask.whole.zip(ask.head_end).is_none_or(|((_, end), head_end)| end > head_end);
         let behind_a_body = std::mem::replace(&mut line.had_body, has_body(&ask));
         if let Some(status @ (400 | 405 | 501 | 505)) = look.status
             && line.whole
@@ -235,8 +222,7 @@ impl Deliveries {
             self.profiles.refused(server, &request.route, behind_a_body);
             if behind_a_body && self.misread.len() < FOUND {
                 let at = ask.answering.map_or(at, |(at, _)| at);
-                self.misread
-                    .insert(connection, (ask.index, status, at, request.route.clone()));
+                self.misread.insert(connection, (ask.index, status, at, request.route.clone()));
             }
         }
         // A refusal may come before its request, and looks alike for all kinds.
@@ -265,9 +251,7 @@ impl Deliveries {
 
     /// Compares an answer with what else was waiting for one.
     fn suspect(&mut self, connection: u64, ask: &Ask, request: &Request, look: &Look, rare: bool, at: PacketRef) {
-        let Some(line) = self.lines.get(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get(&connection) else { return };
         let server = line.server;
         if rare && line.pipelines {
             self.misplace(connection, ask, request, look);
@@ -283,9 +267,7 @@ impl Deliveries {
         if candidates.is_empty() {
             return;
         }
-        let Some(line) = self.lines.get(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get(&connection) else { return };
         let suspicion = Suspicion {
             server,
             receiver: connection,
@@ -312,10 +294,9 @@ impl Deliveries {
         let Some(profile) = self.profiles.of(server, &request.route) else {
             return Vec::new();
         };
-        let lacking = request
-            .tokens
-            .iter()
-            .filter(|token| look.tokens.binary_search(&token.word).is_err() && profile.may_echo(token.place));
+        let lacking = request.tokens.iter().filter(|token| {
+            look.tokens.binary_search(&token.word).is_err() && profile.may_echo(token.place)
+        });
         lacking.map(|token| token.place).collect()
     }
 
@@ -354,10 +335,7 @@ impl Deliveries {
             let route = &waiting.request.route;
             let called = self.numbers.get(&receiver) == Some(connection);
             let by_form = rare && *route != request.route;
-            let alike = candidates
-                .iter()
-                .filter(|other| other.route == *route && other.echo.is_none())
-                .count();
+            let alike = candidates.iter().filter(|other| other.route == *route && other.echo.is_none()).count();
             if echo.is_none() && !called && (!by_form || alike >= CANDIDATES_ALIKE) {
                 continue;
             }
@@ -386,6 +364,7 @@ impl Deliveries {
             });
             watched.suspicions.push(id);
         }
+        *self.alike.entry(suspicion.kind()).or_default() += 1;
         self.suspicions.insert(id, suspicion);
         if self.suspicions.len() > SUSPICIONS
             && let Some(oldest) = self.suspicions.keys().next().copied()
@@ -397,18 +376,14 @@ impl Deliveries {
     /// A request that may be the one that an answer was due to has got an answer on its own connection; in the form that is usual
     /// for it, it is out of the question.
     fn settle_candidate(&mut self, id: RequestId, form: Option<(u64, bool)>, at: PacketRef) {
-        let Some(watched) = self.watched.get_mut(&id) else {
-            return;
-        };
+        let Some(watched) = self.watched.get_mut(&id) else { return };
         if let Some((form, true)) = form {
             watched.outcome = Outcome::Answered { form, at };
             return;
         }
         watched.outcome = Outcome::Unknown;
         for suspicion in watched.suspicions.clone() {
-            let Some(one) = self.suspicions.get(&suspicion) else {
-                continue;
-            };
+            let Some(one) = self.suspicions.get(&suspicion) else { continue };
             let unknown = |candidate: &Candidate| {
                 self.watched
                     .get(&candidate.id)
@@ -426,11 +401,7 @@ impl Deliveries {
             return;
         }
         let tail = Some((at, form(look)));
-        if let Some(suspicion) = self
-            .receivers
-            .get(&connection)
-            .and_then(|id| self.suspicions.get_mut(id))
-        {
+        if let Some(suspicion) = self.receivers.get(&connection).and_then(|id| self.suspicions.get_mut(id)) {
             suspicion.tail = suspicion.tail.or(tail);
             return;
         }
@@ -438,9 +409,7 @@ impl Deliveries {
         let Some(line) = self.lines.get(&connection).filter(|line| line.whole) else {
             return;
         };
-        let Some(answer) = line.answers.back().cloned() else {
-            return;
-        };
+        let Some(answer) = line.answers.back().cloned() else { return };
         let server = line.server;
         let closed = |waiting: &Waiting| {
             let over = waiting.over.filter(|over| over.by == Direction::ToClient);
@@ -484,19 +453,9 @@ impl Deliveries {
 
     /// Remembers an answer that another request on the same connection may have asked for.
     fn misplace(&mut self, connection: u64, ask: &Ask, request: &Request, look: &Look) {
-        let Some(line) = self.lines.get(&connection) else {
-            return;
-        };
-        let behind = line
-            .owed
-            .iter()
-            .take(4)
-            .filter_map(|other| Some((other.at, &other.request.as_ref()?.route)));
-        let before = line
-            .answers
-            .iter()
-            .filter(|other| other.index != ask.index)
-            .map(|other| (other.asked, &other.route));
+        let Some(line) = self.lines.get(&connection) else { return };
+        let behind = line.owed.iter().take(4).filter_map(|other| Some((other.at, &other.request.as_ref()?.route)));
+        let before = line.answers.iter().filter(|other| other.index != ask.index).map(|other| (other.asked, &other.route));
         let neighbours: Vec<(Asked, Route)> = behind
             .chain(before)
             .filter(|(_, route)| **route != request.route)
@@ -520,23 +479,13 @@ impl Deliveries {
     }
 
     fn over(&mut self, connection: u64) {
-        let Some(line) = self.lines.get(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get(&connection) else { return };
         let Some(over) = line.over else { return };
-        if let Some(suspicion) = self
-            .receivers
-            .get(&connection)
-            .and_then(|id| self.suspicions.get_mut(id))
-        {
+        if let Some(suspicion) = self.receivers.get(&connection).and_then(|id| self.suspicions.get_mut(id)) {
             suspicion.receiver_over = Some(over);
         }
         let server = line.server;
-        let window = if over.by == Direction::ToClient {
-            AFTER_A_CLOSE
-        } else {
-            AFTER_A_LEAVE
-        };
+        let window = if over.by == Direction::ToClient { AFTER_A_CLOSE } else { AFTER_A_LEAVE };
         let until = later(over.at.time, window);
         let owed: Vec<(u32, Timestamp)> = line
             .owed
@@ -569,9 +518,7 @@ impl Deliveries {
 
     /// Nothing can be told of this connection any more.
     fn lost(&mut self, connection: u64) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         line.whole = false;
         line.reuse = None;
         let server = line.server;
@@ -606,9 +553,7 @@ impl Deliveries {
 
     /// Takes note of how a client sends, once a connection.
     fn count_client(&mut self, connection: u64) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         let key = (line.client.addr, line.server);
         let known = self.clients.len() < CLIENTS || self.clients.contains_key(&key);
         if known && !std::mem::replace(&mut line.counted, true) {
@@ -648,14 +593,8 @@ impl Deliveries {
     }
 
     fn settle(&mut self, id: u64) {
-        let Some(suspicion) = self.suspicions.get(&id) else {
-            return;
-        };
-        let same = |other: &&Suspicion| {
-            other.server == suspicion.server && other.form == suspicion.form && other.route == suspicion.route
-        };
-        let alike = self.suspicions.values().filter(same).count();
-        let alike = u32::try_from(alike).unwrap_or(u32::MAX);
+        let Some(suspicion) = self.suspicions.get(&id) else { return };
+        let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
         let swap = suspicion.settle(&self.profiles, &self.watched, alike);
         self.drop_suspicion(id);
         if let Some(swap) = swap {
@@ -669,30 +608,20 @@ impl Deliveries {
         }
         // A surplus alone shows where an answer went, not whose it was: who was closed upon is not to be told so.
         if !matches!(swap.sign, astray::Sign::Surplus) {
-            self.taken
-                .entry(u64::from(swap.due.stream))
-                .or_insert_with(|| Box::new(swap.clone()));
+            self.taken.entry(u64::from(swap.due.stream)).or_insert_with(|| Box::new(swap.clone()));
         }
-        self.given
-            .entry(u64::from(swap.given.stream))
-            .or_insert_with(|| Box::new(swap));
+        self.given.entry(u64::from(swap.given.stream)).or_insert_with(|| Box::new(swap));
     }
 
     fn drop_suspicion(&mut self, id: u64) {
-        let Some(suspicion) = self.suspicions.remove(&id) else {
-            return;
-        };
+        let Some(suspicion) = self.suspicions.remove(&id) else { return };
         if self.receivers.get(&suspicion.receiver) == Some(&id) {
             self.receivers.remove(&suspicion.receiver);
         }
+        take_one(&mut self.alike, suspicion.kind());
         let parts = suspicion.candidates.iter().map(|candidate| candidate.id.0);
         for connection in parts.chain([suspicion.receiver]) {
-            if let Some(count) = self.concerned.get_mut(&connection) {
-                *count -= 1;
-                if *count == 0 {
-                    self.concerned.remove(&connection);
-                }
-            }
+            take_one(&mut self.concerned, connection);
         }
         for candidate in &suspicion.candidates {
             if let Some(watched) = self.watched.get_mut(&candidate.id) {
@@ -735,18 +664,11 @@ impl Deliveries {
         }
         // All at once, so that each is held to the same: those settled first would else count as ordinary.
         let ids: Vec<u64> = self.suspicions.keys().copied().collect();
-        let mut alike: HashMap<(Endpoint, u64, u64), u32> = HashMap::new();
-        for suspicion in self.suspicions.values() {
-            *alike
-                .entry((suspicion.server, suspicion.route.key, suspicion.form))
-                .or_default() += 1;
-        }
         let swaps: Vec<Swap> = self
             .suspicions
             .values()
             .filter_map(|suspicion| {
-                let key = (suspicion.server, suspicion.route.key, suspicion.form);
-                let alike = alike.get(&key).copied().unwrap_or(1);
+                let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
                 suspicion.settle(&self.profiles, &self.watched, alike)
             })
             .collect();
@@ -802,15 +724,8 @@ impl Deliveries {
     }
 
     fn reused(&self, stream: u32) -> Option<Reuse> {
-        let line = self
-            .lines
-            .get(&u64::from(stream))
-            .filter(|line| self.may_be_reuse(line))?;
-        let mut all = self
-            .clients
-            .get(&(line.client.addr, line.server))
-            .copied()
-            .unwrap_or_default();
+        let line = self.lines.get(&u64::from(stream)).filter(|line| self.may_be_reuse(line))?;
+        let mut all = self.clients.get(&(line.client.addr, line.server)).copied().unwrap_or_default();
         if !line.counted {
             all.add(line.sends);
         }
@@ -830,10 +745,7 @@ impl Deliveries {
 
     fn shifted(&self, connection: u64, server: Endpoint) -> Option<Shift> {
         let all = self.misplaced.get(&connection)?;
-        let alike = u32::try_from(all.len()).unwrap_or(u32::MAX);
-        let mut placed = all
-            .iter()
-            .filter_map(|one| Some((one, one.settle(server, &self.profiles, alike)?)));
+        let mut placed = all.iter().filter_map(|one| Some((one, one.settle(server, &self.profiles, all)?)));
         let (first, (due, shape)) = placed.next()?;
         Some(Shift {
             given: first.given.clone(),
@@ -857,6 +769,15 @@ impl Deliveries {
     }
 }
 
+fn take_one<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, of: K) {
+    if let Some(count) = counts.get_mut(&of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&of);
+        }
+    }
+}
+
 fn later(time: Timestamp, by: Duration) -> Timestamp {
     Timestamp(time.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
 }
@@ -869,3 +790,7 @@ fn asked(connection: u64, client: Endpoint, at: PacketRef, route: &Route) -> Ask
         at,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -194,15 +194,15 @@ impl Profile {
         Some((shape.text.clone(), shape.detailed))
     }
 
-    /// Its forms are known: enough answers, and none of the last quarter brought a new one. The form in question, `but`, is no news.
-    pub fn is_known(&self, but: Option<u64>) -> bool {
+    /// Its forms are known: enough answers, and none of the last quarter brought a new one. The forms in question, `but`, are no news.
+    pub fn is_known(&self, but: &[u64]) -> bool {
         let settled = u64::from(self.answers) * 3 / 4;
         !self.too_many
             && self.answers >= KNOWN
             && self
                 .shapes
                 .iter()
-                .filter(|shape| Some(shape.key) != but)
+                .filter(|shape| !but.contains(&shape.key))
                 .all(|shape| u64::from(shape.first) <= settled)
     }
 

@@ -85,6 +85,11 @@ pub enum Outcome {
 }
 
 impl Suspicion {
+    /// Whose answers in which form it is about.
+    pub fn kind(&self) -> (Endpoint, u64, u64) {
+        (self.server, self.route.key, self.form)
+    }
+
     /// What it amounts to, with all that is known by now.
     pub fn settle(
         &self,
@@ -102,7 +107,7 @@ impl Suspicion {
                 continue;
             };
             fates.push((candidate, fate));
-            let Some((sign, weight)) = self.sign(candidate, fate, profiles, suspected_alike) else {
+            let Some((sign, weight)) = self.sign(candidate, fate, outcome, profiles, suspected_alike) else {
                 continue;
             };
             // Of equals the one that waited longest, but one that was closed before all others.
@@ -164,13 +169,20 @@ impl Suspicion {
                 let own = profiles.of(self.server, &candidate.route)?;
                 let other = profiles.of(self.server, &self.route)?;
                 let odds = other.likelihood(form, 0) / own.likelihood(form, 1);
-                (odds > ODDS && own.is_known(Some(form)) && other.is_known(None)).then_some(Fate::Exchanged(at))
+                (odds > ODDS && own.is_known(&[form]) && other.is_known(&[self.form])).then_some(Fate::Exchanged(at))
             }
         }
     }
 
     /// What shows that the answer is this candidate's, and how much.
-    fn sign(&self, candidate: &Candidate, fate: Fate, profiles: &Profiles, alike: u32) -> Option<(Sign, f64)> {
+    fn sign(
+        &self,
+        candidate: &Candidate,
+        fate: Fate,
+        outcome: Outcome,
+        profiles: &Profiles,
+        alike: u32,
+    ) -> Option<(Sign, f64)> {
         if self.called == Some(candidate.id.0) {
             return Some((Sign::Calls, f64::MAX / 4.0));
         }
@@ -180,7 +192,11 @@ impl Suspicion {
         {
             return Some((Sign::Echo { place, of }, 1e12));
         }
-        if let Some((sign, odds)) = self.shape(candidate, profiles, alike) {
+        let exchanged = match outcome {
+            Outcome::Answered { form, .. } => form,
+            _ => self.form,
+        };
+        if let Some((sign, odds)) = self.shape(candidate, exchanged, profiles, alike) {
             return Some((sign, odds));
         }
         // Two answers to one request on a connection that may have the number of one that was closed. Forms that are known speak against it.
@@ -195,7 +211,7 @@ impl Suspicion {
         (after && !at_home && !repeated).then_some((Sign::Surplus, 1.0))
     }
 
-    fn shape(&self, candidate: &Candidate, profiles: &Profiles, alike: u32) -> Option<(Sign, f64)> {
+    fn shape(&self, candidate: &Candidate, exchanged: u64, profiles: &Profiles, alike: u32) -> Option<(Sign, f64)> {
         if candidate.route == self.route {
             return None;
         }
@@ -204,7 +220,7 @@ impl Suspicion {
         let its_own = self.own_followed(profiles).is_some();
         let odds = due.likelihood(self.form, 0) / given.likelihood(self.form, alike.max(1));
         let (shape, detailed) = due.describe(self.form)?;
-        let known = due.answers() >= OF_DUE && due.is_known(None) && given.is_known(Some(self.form));
+        let known = due.answers() >= OF_DUE && due.is_known(&[exchanged]) && given.is_known(&[self.form]);
         let alone = profiles.others_with(self.server, self.form, [&candidate.route, &self.route]) <= SHARED;
         let usual = due.share(self.form) >= USUAL;
         let enough = if its_own { ODDS_WITH_ITS_OWN } else { ODDS };
@@ -232,16 +248,21 @@ pub struct Misplaced {
 
 impl Misplaced {
     /// Whose it is, and its form.
-    pub fn settle(&self, server: Endpoint, profiles: &Profiles, alike: u32) -> Option<(&Asked, Arc<str>)> {
+    pub fn settle(&self, server: Endpoint, profiles: &Profiles, all: &[Misplaced]) -> Option<(&Asked, Arc<str>)> {
         let given = profiles.of(server, &self.route)?;
-        if !given.is_known(Some(self.form)) {
+        let forms: Vec<u64> = all.iter().map(|one| one.form).collect();
+        let alike = |of: &Route, form: u64| {
+            let same = all.iter().filter(|one| one.route == *of && one.form == form).count();
+            u32::try_from(same).unwrap_or(u32::MAX)
+        };
+        if !given.is_known(&forms) {
             return None;
         }
         self.neighbours.iter().find_map(|(asked, route)| {
             let due = profiles.of(server, route)?;
             let (shape, detailed) = due.describe(self.form)?;
-            let odds = due.likelihood(self.form, alike) / given.likelihood(self.form, alike);
-            (odds > ODDS && detailed && due.is_known(None) && due.share(self.form) >= USUAL).then_some((asked, shape))
+            let odds = due.likelihood(self.form, alike(route, self.form)) / given.likelihood(self.form, alike(&self.route, self.form));
+            (odds > ODDS && detailed && due.is_known(&forms) && due.share(self.form) >= USUAL).then_some((asked, shape))
         })
     }
 }

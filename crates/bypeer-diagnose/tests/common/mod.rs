@@ -25,7 +25,7 @@ pub fn folders(of: &str) -> Vec<PathBuf> {
 /// accounted for.
 pub fn judge(folder: &Path) -> (Verdicts, u64) {
     let source = Source::open(folder.join("capture.pcap.zst")).unwrap();
-    let (mut decoder, mut table, mut judge) = (Decoder::new(), Table::new(Limits::default()), Judge::new());
+    let (mut decoder, mut table, mut judge) = (Decoder::new(), Table::new(Limits { notices: true, ..Limits::default() }), Judge::new());
     let mut connections = 0;
     Input::new(vec![source])
         .unwrap()
@@ -39,6 +39,7 @@ pub fn judge(folder: &Path) -> (Verdicts, u64) {
                     Decoded::IcmpError(error) => table.push_icmp(frame.at, &error),
                     _ => {}
                 }
+                table.notices().for_each(|notice| judge.notice(&notice));
             }
             ControlFlow::Continue(())
         })
@@ -47,6 +48,7 @@ pub fn judge(folder: &Path) -> (Verdicts, u64) {
         connections += 1;
         judge.push(ended);
     });
+    table.notices().for_each(|notice| judge.notice(&notice));
     let verdicts = judge.finish();
     let accounts = &verdicts.accounts;
     let accounted = accounts.ended_well
