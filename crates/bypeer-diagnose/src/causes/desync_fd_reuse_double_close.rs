@@ -26,7 +26,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let how = match swap.fate {
         Fate::ClosedInHand(_) => "the server closed that connection with the request in hand, and a later one was given its number",
         Fate::ClientLeft(_) => "that client had left, its connection was closed, and a later one was given its number",
-        _ => "two connections seem to have had one descriptor",
+        _ if swap.own_followed.is_some() => "both answers went to one descriptor, and something else held the other connection open",
+        _ => "the server took one connection for the other; the first stayed open, and was never answered",
     };
     Some(
         Weighed::of(strength, Party::ServerProgram, swap::verdict(story, swap, how))

@@ -16,7 +16,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let swap = swap::of(story)?;
     let strength = strength(swap)?;
     let how = match swap.fate {
-        Fate::Silent => "the program took one connection for the other; the first stays open, and is never answered",
+        Fate::Silent => "the server took one connection for the other; the first stayed open, and was never answered",
         Fate::Exchanged(_) => "the program took each connection for the other",
         _ => "the program took one connection for the other",
     };

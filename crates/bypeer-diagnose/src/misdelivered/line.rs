@@ -37,6 +37,8 @@ pub struct Line {
     pub answers: VecDeque<Answer>,
     pub served: Option<PacketRef>,
     pub last_said: PacketRef,
+    /// The newest packet that ended an answer.
+    answered: Option<PacketRef>,
     /// The request that was answered last had a body.
     pub had_body: bool,
     pub over: Option<Over>,
@@ -120,6 +122,7 @@ impl Line {
             answers: VecDeque::new(),
             served: None,
             last_said: at,
+            answered: None,
             had_body: false,
             over: None,
             sends: Sends::default(),
@@ -157,6 +160,10 @@ impl Line {
             self.sends.alone = self.sends.alone.saturating_add(1);
             return;
         };
+        // Who counts wrong sends the next request as soon as an answer comes, with one owed for ever.
+        if self.answered.is_some_and(|answered| answered.number > before.at.number) {
+            return;
+        }
         let gap = before.whole.map(|(whole, _)| at.time.since(whole.time));
         let Some(gap) = gap.filter(|gap| *gap > AT_ONE_GO) else {
             self.sends.at_one_go = self.sends.at_one_go.saturating_add(1);
@@ -209,6 +216,7 @@ impl Line {
     pub fn answered(&mut self, index: u32, at: PacketRef) -> Option<Ask> {
         let place = self.owed.iter().position(|ask| ask.index == index)?;
         let ask = self.owed.remove(place)?;
+        self.answered = Some(at);
         let begun = ask.answering.map_or(at, |(at, _)| at);
         if let Some(slip) = &mut self.reuse
             && slip.owed.0 == index

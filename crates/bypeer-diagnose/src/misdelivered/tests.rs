@@ -598,6 +598,20 @@ fn a_connection_used_again_while_an_answer_was_owed() {
 }
 
 #[test]
+fn who_counts_wrong_sends_at_each_answer_and_does_not_pipeline() {
+    let mut play = Play::new();
+    play.connect(2);
+    play.ask(2, "GET /slow");
+    play.wait(200);
+    for index in 0..5 {
+        play.ask(2, "GET /next");
+        play.wait(if index == 0 { 300 } else { 1 });
+        play.answer(2, index, "{next}");
+    }
+    assert!(play.reused(2).is_some());
+}
+
+#[test]
 fn pipelining_is_at_one_go() {
     let mut play = Play::new();
     play.connect(2);
