@@ -1,5 +1,5 @@
 //! What tests over folders of captures share.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, dead_code)]
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

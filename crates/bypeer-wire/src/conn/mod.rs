@@ -33,6 +33,9 @@ mod tests;
 mod tests_endings;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod tests_notices;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests_random;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -4,6 +4,7 @@
 pub mod dialogues;
 pub mod simulator;
 
+use bypeer_wire::app::{Look, Noticed, Request};
 use bypeer_wire::capture::LinkType;
 use bypeer_wire::conn::{Connection, Limits, Table};
 use bypeer_wire::packet::{Decoded, Decoder};
@@ -69,7 +70,12 @@ pub struct Outcome {
 }
 
 impl Pipeline {
+    /// Messages are told, too: whatever comes must do no harm there.
     pub fn new(limits: Limits) -> Pipeline {
+        let limits = Limits {
+            notices: true,
+            ..limits
+        };
         Pipeline {
             decoder: Decoder::new(),
             table: Table::new(limits.clone()),
@@ -98,11 +104,25 @@ impl Pipeline {
             Decoded::Held => self.held += 1,
             Decoded::Unusable(issue) => self.unusable.note(issue),
         }
+        self.hear();
         assert!(self.table.live() <= self.limits.connections, "connections");
         assert!(
             self.table.reassembly_bytes() <= self.limits.reassembly_bytes_total,
             "reassembly"
         );
+    }
+
+    /// What one packet tells is bounded by what it, and what waited for it, held.
+    fn hear(&mut self) {
+        let told = self.table.notices().inspect(|notice| {
+            if let Noticed::Asked { request, .. } = &notice.what {
+                assert!(request.tokens.len() <= Request::TOKENS && request.route.text.len() <= 160);
+            }
+            if let Noticed::Answered { look, .. } = &notice.what {
+                assert!(look.tokens.len() <= Look::TOKENS && look.shape.text.len() <= 200);
+            }
+        });
+        assert!(told.count() < 100_000);
     }
 
     /// Ends the capture. Every frame is one of: a segment, an ICMP error, a fragment, an issue; and every segment belongs to
@@ -111,6 +131,7 @@ impl Pipeline {
         self.decoder.end();
         let records = &mut self.records;
         self.table.finish(&mut |record| records.push(record));
+        self.hear();
         assert_eq!((self.table.live(), self.table.reassembly_bytes()), (0, 0));
         let unusable: u64 = self.unusable.iter().map(|(_, count)| count).sum();
         assert_eq!(self.frames, self.segments + self.icmp + self.held + unusable);
