@@ -18,6 +18,9 @@ const PAGE: &str = "docs/misdelivered-table.md";
 /// Runs of each, for the page.
 const RUNS: u32 = 20;
 
+/// The cause of a row in which nothing is to be found.
+pub const NO_FAULT: &str = "none";
+
 /// How many, of what.
 #[derive(clap::Args)]
 pub struct Arguments {

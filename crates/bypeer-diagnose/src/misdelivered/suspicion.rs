@@ -261,7 +261,8 @@ impl Misplaced {
         self.neighbours.iter().find_map(|(asked, route)| {
             let due = profiles.of(server, route)?;
             let (shape, detailed) = due.describe(self.form)?;
-            let odds = due.likelihood(self.form, alike(route, self.form)) / given.likelihood(self.form, alike(&self.route, self.form));
+            let odds = due.likelihood(self.form, alike(route, self.form))
+                / given.likelihood(self.form, alike(&self.route, self.form));
             (odds > ODDS && detailed && due.is_known(&forms) && due.share(self.form) >= USUAL).then_some((asked, shape))
         })
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::sight::{Sight, Sights};
-use super::{Arguments, Measured, Row};
+use super::{Arguments, Measured, NO_FAULT, Row};
 use crate::misdelivered::alarms::of_the_family;
 use crate::misdelivered::servers::has;
 use crate::process::{Process, free_address};
@@ -23,8 +23,6 @@ const FAULTS: [(&str, &str); 7] = [
     ("skips-pipelined", "desync-pipeline-off-by-one"),
     ("none", NO_FAULT),
 ];
-/// Where nothing is to be found.
-pub const NO_FAULT: &str = "none";
 const PROGRAM: &str = include_str!("../programs/faulty.js");
 const ECHO: &str = "/echo?q={nonce}";
 const CHECKS: [&str; 2] = ["answers-fit", "answers-fit-load"];
