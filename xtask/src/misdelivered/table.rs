@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 pub use self::sight::{Sight, Sights};
@@ -83,9 +83,17 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let began = Instant::now();
     let binary = crate::bypeer::given(arguments.binary.as_deref())?;
-    let mut measured = Measured::default();
-    lab::play(arguments, &binary, &mut measured)?;
-    probe::play(arguments, &binary, &mut measured)?;
+    // Most of both is waiting.
+    let (mut measured, probed) = std::thread::scope(|scope| {
+        let probed = scope.spawn(|| probe::play(arguments, &binary));
+        let played = lab::play(arguments, &binary)?;
+        let probed = probed
+            .join()
+            .map_err(|_| anyhow!("the thread that probes panicked"))??;
+        anyhow::Ok((played, probed))
+    })?;
+    measured.rows.extend(probed.rows);
+    measured.lacking.extend(probed.lacking);
     // Those of one cause together, the lab's before the probe's.
     measured.rows.sort_by(|one, other| one.cause.cmp(&other.cause));
     measured.took = began.elapsed();

@@ -2,7 +2,6 @@
 // the fault did something.
 const fs = require("fs");
 const http = require("http");
-const net = require("net");
 const [fault, host, port] = process.argv.slice(2);
 process.on("uncaughtException", () => {});
 
@@ -69,22 +68,5 @@ function closeTwice() {
   }, 1 + Math.random() * 12);
 }
 
-// One answer for each read: the second of two requests that came together is forgotten. Who goes on asking gets another's answers.
-function oneForEachRead(socket) {
-  let forgotten = 0;
-  socket.on("error", () => {});
-  socket.on("data", (data) => {
-    const heads = data.toString("latin1").split("\r\n\r\n").slice(0, -1);
-    if (heads.length === 0) return;
-    if (forgotten > 0) struck();
-    forgotten += heads.length - 1;
-    const url = heads[0].split(" ")[1];
-    const body = url.startsWith("/echo?q=") ? url.slice(8) : "a page";
-    const status = url.startsWith("/echo") || url === "/" ? "200 OK" : "404 Not Found";
-    socket.write(`HTTP/1.1 ${status}\r\nContent-Length: ${body.length}\r\n\r\n${heads[0].startsWith("HEAD") ? "" : body}`);
-  });
-}
-
 if (fault === "closed-twice") setInterval(closeTwice, 60);
-const listening = fault === "skips-pipelined" ? net.createServer(oneForEachRead) : server;
-listening.listen(Number(port), host);
+server.listen(Number(port), host);

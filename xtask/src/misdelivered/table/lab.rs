@@ -24,13 +24,14 @@ const BOTH: &str = "capture";
 ///
 /// # Errors
 /// When the lab cannot play, or a capture cannot be read.
-pub fn play(arguments: &Arguments, binary: &Path, measured: &mut Measured) -> Result<()> {
+pub fn play(arguments: &Arguments, binary: &Path) -> Result<Measured> {
+    let mut measured = Measured::default();
     let scenarios: Vec<Scenario> = Scenario::all()?
         .into_iter()
         .filter(|scenario| scenario.story == Some(STORY) && scenario.cause.is_some() && arguments.wants(&scenario.id))
         .collect();
     if scenarios.is_empty() {
-        return Ok(());
+        return Ok(measured);
     }
     let own = tempfile::tempdir()?;
     let folder = arguments.keep.as_deref().unwrap_or(own.path());
@@ -65,7 +66,7 @@ pub fn play(arguments: &Arguments, binary: &Path, measured: &mut Measured) -> Re
             .rows
             .push(row(binary, scenario, *real, rounds, folder, hearings.as_deref())?);
     }
-    Ok(())
+    Ok(measured)
 }
 
 fn label(scenario: &Scenario, real: Option<&str>) -> String {
