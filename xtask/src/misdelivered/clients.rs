@@ -159,6 +159,7 @@ impl Client {
         let import = format!("import {}", self.modules);
         let imports = || {
             Command::new("python3")
+                .env("PATH", search_path())
                 .args(["-c", &import])
                 .stderr(Stdio::null())
                 .status()

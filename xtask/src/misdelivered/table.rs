@@ -84,16 +84,29 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let began = Instant::now();
     let binary = crate::bypeer::given(arguments.binary.as_deref())?;
     // Most of both is waiting.
-    let (mut measured, probed) = std::thread::scope(|scope| {
+    let (played, probed) = std::thread::scope(|scope| {
         let probed = scope.spawn(|| probe::play(arguments, &binary));
-        let played = lab::play(arguments, &binary)?;
+        let played = lab::play(arguments, &binary);
         let probed = probed
             .join()
-            .map_err(|_| anyhow!("the thread that probes panicked"))??;
-        anyhow::Ok((played, probed))
-    })?;
-    measured.rows.extend(probed.rows);
-    measured.lacking.extend(probed.lacking);
+            .unwrap_or_else(|_| Err(anyhow!("the thread that probes panicked")));
+        (played, probed)
+    });
+    // What one of them measured is told though the other failed.
+    let mut measured = Measured::default();
+    let mut failed = false;
+    for part in [played, probed] {
+        match part {
+            Ok(part) => {
+                measured.rows.extend(part.rows);
+                measured.lacking.extend(part.lacking);
+            }
+            Err(error) => {
+                failed = true;
+                measured.lacking.push(format!("all that was to follow: {error:#}"));
+            }
+        }
+    }
     // Those of one cause together, the lab's before the probe's.
     measured.rows.sort_by(|one, other| one.cause.cmp(&other.cause));
     measured.took = began.elapsed();
@@ -109,6 +122,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             eprintln!("wrote {PAGE}");
         }
     }
-    let as_claimed = !measured.rows.is_empty() && measured.rows.iter().all(|row| row.not_shown < row.rounds);
+    let as_claimed = !failed && !measured.rows.is_empty() && measured.rows.iter().all(|row| row.not_shown < row.rounds);
     Ok(ExitCode::from(u8::from(!as_claimed)))
 }

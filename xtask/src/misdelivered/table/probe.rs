@@ -1,6 +1,7 @@
 //! Servers of ours with a fault each, asked by `bypeer probe`.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -13,7 +14,7 @@ use super::sight::{Sight, Sights};
 use super::{Arguments, Measured, NO_FAULT, Row};
 use crate::misdelivered::alarms::of_the_family;
 use crate::misdelivered::servers::has;
-use crate::process::{Process, free_address};
+use crate::process::Process;
 
 /// A fault of `faulty.js`, and the cause that it is.
 const FAULTS: [(&str, &str); 6] = [
@@ -29,7 +30,7 @@ const ECHO: &str = "/echo?q={nonce}";
 const CHECKS: [&str; 2] = ["answers-fit", "answers-fit-load"];
 
 /// Servers that are asked at the same moment: most of the time is waiting.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 12;
 
 /// Asks each of them, as often as is wanted.
 ///
@@ -98,7 +99,7 @@ fn many<T: Send>(times: u32, one: impl Fn() -> Result<T> + Sync) -> Result<Vec<T
 fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("faulty.js"), PROGRAM)?;
-    let address = free_address()?;
+    let address = own_address()?;
     let mut command = Command::new("node");
     command.args([
         "faulty.js",
@@ -155,6 +156,13 @@ fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
         })
         .max();
     Ok((sight.unwrap_or(Sight::Unseen), server.said().contains("struck")))
+}
+
+/// An address of loopback for each server: none of the many connections that are open meanwhile can have its port there.
+fn own_address() -> Result<SocketAddr> {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let [.., high, low] = LAST.fetch_add(1, Relaxed).to_be_bytes();
+    Ok(TcpListener::bind((Ipv4Addr::new(127, 77, high, low.max(1)), 0))?.local_addr()?)
 }
 
 #[derive(Deserialize)]
