@@ -161,10 +161,16 @@ fn a_request_that_nobody_read() {
     );
     // The first request of a connection that was opened long before, and the close right behind it: a limit for idle connections does that.
     let opened_ahead = closed_unread(100, 100, 0, 4, 60_004);
-    assert_eq!(verdict(opened_ahead), "undecided unread-request-body | keepalive-race-unannounced-close");
+    assert_eq!(
+        verdict(opened_ahead),
+        "undecided unread-request-body | keepalive-race-unannounced-close"
+    );
     // Not one that came as soon as the connection was open, or of which a part was read.
     assert_eq!(verdict(closed_unread(100, 100, 0, 4, 8)), "certain unread-request-body");
-    assert_eq!(verdict(closed_unread(60, 100, 0, 4, 60_004)), "certain unread-request-body");
+    assert_eq!(
+        verdict(closed_unread(60, 100, 0, 4, 60_004)),
+        "certain unread-request-body"
+    );
     // Who only hears that a socket was destroyed cannot tell a close from the end of its process.
     let destroyed = Testimony {
         told: Told::Destroyed,
