@@ -154,35 +154,60 @@ impl<'a> Story<'a> {
         self.around.astray.taken.is_some()
     }
 
+    /// The client takes each answer for the one to another of its requests; whatever it does then is no judgement on the last of them.
+    pub fn client_counts_wrong(&self) -> bool {
+        self.around.astray.reused.as_ref().is_some_and(|reuse| reuse.is_clear())
+    }
+
     /// More than its request had asked for came from the server because of how it matched requests and answers: what came is somebody's
     /// answer.
     pub fn answers_are_mixed_up(&self) -> bool {
         let astray = &self.around.astray;
+<<<<<<< HEAD
         let swapped = astray
             .given
             .as_ref()
             .is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
         swapped || astray.reused.is_some() || astray.shifted.is_some() || self.refusal_of_a_body().is_some()
+=======
+        let swapped = astray.given.as_ref().is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
+        swapped || self.client_counts_wrong() || astray.shifted.is_some() || self.refusal_of_a_body().is_some()
+>>>>>>> lab-swaps
     }
 
-    /// A request with a body and its answer, and then, at once, a refusal (with its status) that no request had asked for.
-    pub fn refusal_of_a_body(&self) -> Option<(&'a Exchange, &'a Exchange, u16)> {
+    /// A request with a body and its answer, and then, at once, another answer (with its status) that no request had asked for.
+    pub fn second_answer_to_a_body(&self) -> Option<(&'a Exchange, PacketRef, u16)> {
         let app = &self.connection.app;
         if app.trailing_request_len > 0 {
             return None;
         }
+<<<<<<< HEAD
         let refusal = app
             .exchanges
             .iter()
             .find(|exchange| exchange.request.is_none() && exchange.response.is_some())?;
         let answer = refusal.response.as_ref()?;
+=======
+        // One that left before the next request had arrived stands for that by order alone.
+        let early = self.around.astray.early;
+        let second = app.exchanges.iter().find(|exchange| {
+            exchange.response.is_some()
+                && (exchange.request.is_none() || early.is_some_and(|early| early.index == exchange.index))
+        })?;
+        let answer = second.response.as_ref()?;
+>>>>>>> lab-swaps
         let status = response_head(answer)?.status;
-        let body = self.before(refusal)?;
+        let body = self.before(second)?;
         let (request, before) = (body.request.as_ref()?, body.response.as_ref()?);
         let kept = response_head(before).is_some_and(|head| !head.connection.closes());
         let since = answer.begun.time.since(request.last.time.max(before.last.time));
-        let refuses = matches!(status, 400 | 405 | 411 | 414 | 431 | 501 | 505);
-        (refuses && kept && has_body(request) && since <= AT_ONCE).then_some((body, refusal, status))
+        (kept && has_body(request) && since <= AT_ONCE).then_some((body, answer.begun, status))
+    }
+
+    /// The same, and the second answer refuses as no HTTP what the server took for a request.
+    pub fn refusal_of_a_body(&self) -> Option<(&'a Exchange, PacketRef, u16)> {
+        self.second_answer_to_a_body()
+            .filter(|(_, _, status)| matches!(status, 400 | 405 | 411 | 414 | 431 | 501 | 505))
     }
 
     /// What the server sent.

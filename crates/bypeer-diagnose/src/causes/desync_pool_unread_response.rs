@@ -1,5 +1,3 @@
-use bypeer_wire::app::Protocol;
-
 use crate::causes::{cannot_be_heard, proof, swap};
 use crate::misdelivered::astray::{Fate, Reuse, Swap};
 use crate::story::Story;
@@ -14,10 +12,6 @@ pub static CAUSE: Cause = Cause {
     hear: cannot_be_heard,
 };
 
-/// Commands that a client sent one at a time before it is believed to do so by design: clients of Redis that share a connection
-/// among many callers are as common as those that do not.
-const ONE_AT_A_TIME: u32 = 20;
-
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let astray = &story.around.astray;
     match (&astray.reused, swap::of(story)) {
@@ -29,11 +23,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 
 /// The client's own pool.
 fn reused(story: &Story<'_>, reuse: &Reuse) -> Weighed {
-    let one_at_a_time = reuse.alone >= ONE_AT_A_TIME && reuse.late == 0;
-    let strength = match reuse.protocol {
-        Protocol::Redis if !one_at_a_time => Strength::Possible,
-        _ => Strength::Fits,
-    };
+    let strength = if reuse.is_clear() { Strength::Fits } else { Strength::Possible };
     let (owed, next) = (&reuse.owed, &reuse.next);
     let late = proof::time(reuse.answer.time.since(next.at.time));
     let verdict = format!(

@@ -17,18 +17,16 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if !story.connection.seen_from_start() || story.heads_were_cut() {
         return None;
     }
-    if let Some((body, refusal, status)) = story.refusal_of_a_body() {
+    if let Some((body, second, status)) = story.second_answer_to_a_body() {
         let verdict = format!(
-            "the server answered {}, whose body it had not read, and then once more ({status}): it took the body for a request",
+            "the server answered {} and then, at once, answered again ({status}): it seems to have left the body unread, and taken it for a request",
             proof::request_name(story, body)
         );
         return Some(
             Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
                 .and(proof::request(story, body))
                 .and(proof::response(story, body))
-                .and(refusal.response.as_ref().map(|answer| {
-                    crate::Evidence::packet(answer.begun, format!("a second answer ({status}), which no request had asked for"))
-                }))
+                .because(second, format!("a second answer ({status}), which no request had asked for"))
                 .and(proof::ending(story, None))
                 .settled_by(SETTLED),
         );

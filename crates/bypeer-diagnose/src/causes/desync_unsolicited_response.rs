@@ -56,7 +56,8 @@ fn before_its_request(story: &Story<'_>, early: Early) -> Weighed {
     );
     let exchange = story.connection.app.exchanges.iter().find(|exchange| exchange.index == early.index);
     let request = exchange.map(|exchange| proof::request(story, exchange)).unwrap_or_default();
-    Weighed::of(Strength::Proven, Party::ServerProgram, verdict)
+    // It was not that request's; whose it was is another question.
+    Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
         .and(request)
         .because(early.at, format!("the answer's first byte; this segment acknowledges {} bytes of the client's", early.acked))
         .and(proof::ending(story, None))

@@ -135,6 +135,17 @@ pub struct Reuse {
     pub late: u32,
 }
 
+/// Commands that a client of Redis sent one at a time before it is believed to do so by design: those that share a connection among
+/// many callers are as common as those that do not.
+const ONE_AT_A_TIME: u32 = 10;
+
+impl Reuse {
+    /// It is no pipelining: with HTTP hardly anybody sends late and in spite of an answer that is owed; with Redis many do.
+    pub fn is_clear(&self) -> bool {
+        self.protocol != Protocol::Redis || self.alone >= ONE_AT_A_TIME && self.late == 0
+    }
+}
+
 /// An answer from before its request.
 #[derive(Clone, Copy, Debug)]
 pub struct Early {

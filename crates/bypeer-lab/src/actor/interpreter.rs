@@ -181,7 +181,8 @@ impl Actor {
             let failed = result.is_err();
             let ends = failed && !line.tried;
             if failed || outcome.told {
-                let counts = matches!(line.statement, Statement::ReadResponse) || ends && !outcome.expected_end;
+                let counts = matches!(line.statement, Statement::ReadResponse | Statement::ReadText(_))
+                    || ends && !outcome.expected_end;
                 self.tell(&line.text, begun, &outcome, result.err(), counts);
             }
             if ends && matches!(line.statement, Statement::Listen { .. }) {
