@@ -163,16 +163,8 @@ impl<'a> Story<'a> {
     /// answer.
     pub fn answers_are_mixed_up(&self) -> bool {
         let astray = &self.around.astray;
-<<<<<<< HEAD
-        let swapped = astray
-            .given
-            .as_ref()
-            .is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
-        swapped || astray.reused.is_some() || astray.shifted.is_some() || self.refusal_of_a_body().is_some()
-=======
         let swapped = astray.given.as_ref().is_some_and(|swap| !matches!(swap.sign, Sign::Surplus));
         swapped || self.client_counts_wrong() || astray.shifted.is_some() || self.refusal_of_a_body().is_some()
->>>>>>> lab-swaps
     }
 
     /// A request with a body and its answer, and then, at once, another answer (with its status) that no request had asked for.
@@ -181,13 +173,6 @@ impl<'a> Story<'a> {
         if app.trailing_request_len > 0 {
             return None;
         }
-<<<<<<< HEAD
-        let refusal = app
-            .exchanges
-            .iter()
-            .find(|exchange| exchange.request.is_none() && exchange.response.is_some())?;
-        let answer = refusal.response.as_ref()?;
-=======
         // One that left before the next request had arrived stands for that by order alone.
         let early = self.around.astray.early;
         let second = app.exchanges.iter().find(|exchange| {
@@ -195,7 +180,6 @@ impl<'a> Story<'a> {
                 && (exchange.request.is_none() || early.is_some_and(|early| early.index == exchange.index))
         })?;
         let answer = second.response.as_ref()?;
->>>>>>> lab-swaps
         let status = response_head(answer)?.status;
         let body = self.before(second)?;
         let (request, before) = (body.request.as_ref()?, body.response.as_ref()?);

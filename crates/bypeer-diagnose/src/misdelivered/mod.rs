@@ -130,9 +130,7 @@ impl Deliveries {
     }
 
     fn said(&mut self, connection: u64, said: &Noticed, at: PacketRef) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         match said {
             Noticed::Asking { index, .. } => {
                 if !line.asking(*index, at) {
@@ -170,17 +168,11 @@ impl Deliveries {
 
     fn asked_all(&mut self, connection: u64, index: u32, end: u64, at: PacketRef) {
         let full = self.waiting_total >= WAITING;
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         let (client, server, follow) = (line.client, line.server, line.whole && line.protocol == Protocol::Http1);
         let Some(ask) = line.ask(index) else { return };
         ask.whole = Some((at, end));
-        let Some(request) = ask
-            .request
-            .clone()
-            .filter(|_| follow && !full && ask.answering.is_none())
-        else {
+        let Some(request) = ask.request.clone().filter(|_| follow && !full && ask.answering.is_none()) else {
             return;
         };
         let waiting = Waiting {
@@ -198,9 +190,7 @@ impl Deliveries {
 
     /// It is answered, or cannot be told any more.
     fn no_longer_waits(&mut self, (connection, index): RequestId) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         let server = line.server;
         let Some((whole, _)) = line.ask(index).and_then(|ask| ask.whole) else {
             return;
@@ -220,16 +210,10 @@ impl Deliveries {
     }
 
     fn answered(&mut self, connection: u64, index: u32, complete: bool, look: &Look, at: PacketRef) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         let server = line.server;
         let Some(ask) = line.answered(index, at) else { return };
-        let has_body = |ask: &Ask| {
-            ask.whole
-                .zip(ask.head_end)
-                .is_none_or(|((_, end), head_end)| end > head_end)
-        };
+        let has_body = |ask: &Ask| ask.whole.zip(ask.head_end).is_none_or(|((_, end), head_end)| end > head_end);
         let behind_a_body = std::mem::replace(&mut line.had_body, has_body(&ask));
         if let Some(status @ (400 | 405 | 501 | 505)) = look.status
             && line.whole
@@ -238,8 +222,7 @@ impl Deliveries {
             self.profiles.refused(server, &request.route, behind_a_body);
             if behind_a_body && self.misread.len() < FOUND {
                 let at = ask.answering.map_or(at, |(at, _)| at);
-                self.misread
-                    .insert(connection, (ask.index, status, at, request.route.clone()));
+                self.misread.insert(connection, (ask.index, status, at, request.route.clone()));
             }
         }
         // A refusal may come before its request, and looks alike for all kinds.
@@ -268,9 +251,7 @@ impl Deliveries {
 
     /// Compares an answer with what else was waiting for one.
     fn suspect(&mut self, connection: u64, ask: &Ask, request: &Request, look: &Look, rare: bool, at: PacketRef) {
-        let Some(line) = self.lines.get(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get(&connection) else { return };
         let server = line.server;
         if rare && line.pipelines {
             self.misplace(connection, ask, request, look);
@@ -286,9 +267,7 @@ impl Deliveries {
         if candidates.is_empty() {
             return;
         }
-        let Some(line) = self.lines.get(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get(&connection) else { return };
         let suspicion = Suspicion {
             server,
             receiver: connection,
@@ -315,10 +294,9 @@ impl Deliveries {
         let Some(profile) = self.profiles.of(server, &request.route) else {
             return Vec::new();
         };
-        let lacking = request
-            .tokens
-            .iter()
-            .filter(|token| look.tokens.binary_search(&token.word).is_err() && profile.may_echo(token.place));
+        let lacking = request.tokens.iter().filter(|token| {
+            look.tokens.binary_search(&token.word).is_err() && profile.may_echo(token.place)
+        });
         lacking.map(|token| token.place).collect()
     }
 
@@ -357,10 +335,7 @@ impl Deliveries {
             let route = &waiting.request.route;
             let called = self.numbers.get(&receiver) == Some(connection);
             let by_form = rare && *route != request.route;
-            let alike = candidates
-                .iter()
-                .filter(|other| other.route == *route && other.echo.is_none())
-                .count();
+            let alike = candidates.iter().filter(|other| other.route == *route && other.echo.is_none()).count();
             if echo.is_none() && !called && (!by_form || alike >= CANDIDATES_ALIKE) {
                 continue;
             }
@@ -401,18 +376,14 @@ impl Deliveries {
     /// A request that may be the one that an answer was due to has got an answer on its own connection; in the form that is usual
     /// for it, it is out of the question.
     fn settle_candidate(&mut self, id: RequestId, form: Option<(u64, bool)>, at: PacketRef) {
-        let Some(watched) = self.watched.get_mut(&id) else {
-            return;
-        };
+        let Some(watched) = self.watched.get_mut(&id) else { return };
         if let Some((form, true)) = form {
             watched.outcome = Outcome::Answered { form, at };
             return;
         }
         watched.outcome = Outcome::Unknown;
         for suspicion in watched.suspicions.clone() {
-            let Some(one) = self.suspicions.get(&suspicion) else {
-                continue;
-            };
+            let Some(one) = self.suspicions.get(&suspicion) else { continue };
             let unknown = |candidate: &Candidate| {
                 self.watched
                     .get(&candidate.id)
@@ -430,11 +401,7 @@ impl Deliveries {
             return;
         }
         let tail = Some((at, form(look)));
-        if let Some(suspicion) = self
-            .receivers
-            .get(&connection)
-            .and_then(|id| self.suspicions.get_mut(id))
-        {
+        if let Some(suspicion) = self.receivers.get(&connection).and_then(|id| self.suspicions.get_mut(id)) {
             suspicion.tail = suspicion.tail.or(tail);
             return;
         }
@@ -442,9 +409,7 @@ impl Deliveries {
         let Some(line) = self.lines.get(&connection).filter(|line| line.whole) else {
             return;
         };
-        let Some(answer) = line.answers.back().cloned() else {
-            return;
-        };
+        let Some(answer) = line.answers.back().cloned() else { return };
         let server = line.server;
         let closed = |waiting: &Waiting| {
             let over = waiting.over.filter(|over| over.by == Direction::ToClient);
@@ -488,19 +453,9 @@ impl Deliveries {
 
     /// Remembers an answer that another request on the same connection may have asked for.
     fn misplace(&mut self, connection: u64, ask: &Ask, request: &Request, look: &Look) {
-        let Some(line) = self.lines.get(&connection) else {
-            return;
-        };
-        let behind = line
-            .owed
-            .iter()
-            .take(4)
-            .filter_map(|other| Some((other.at, &other.request.as_ref()?.route)));
-        let before = line
-            .answers
-            .iter()
-            .filter(|other| other.index != ask.index)
-            .map(|other| (other.asked, &other.route));
+        let Some(line) = self.lines.get(&connection) else { return };
+        let behind = line.owed.iter().take(4).filter_map(|other| Some((other.at, &other.request.as_ref()?.route)));
+        let before = line.answers.iter().filter(|other| other.index != ask.index).map(|other| (other.asked, &other.route));
         let neighbours: Vec<(Asked, Route)> = behind
             .chain(before)
             .filter(|(_, route)| **route != request.route)
@@ -524,23 +479,13 @@ impl Deliveries {
     }
 
     fn over(&mut self, connection: u64) {
-        let Some(line) = self.lines.get(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get(&connection) else { return };
         let Some(over) = line.over else { return };
-        if let Some(suspicion) = self
-            .receivers
-            .get(&connection)
-            .and_then(|id| self.suspicions.get_mut(id))
-        {
+        if let Some(suspicion) = self.receivers.get(&connection).and_then(|id| self.suspicions.get_mut(id)) {
             suspicion.receiver_over = Some(over);
         }
         let server = line.server;
-        let window = if over.by == Direction::ToClient {
-            AFTER_A_CLOSE
-        } else {
-            AFTER_A_LEAVE
-        };
+        let window = if over.by == Direction::ToClient { AFTER_A_CLOSE } else { AFTER_A_LEAVE };
         let until = later(over.at.time, window);
         let owed: Vec<(u32, Timestamp)> = line
             .owed
@@ -573,9 +518,7 @@ impl Deliveries {
 
     /// Nothing can be told of this connection any more.
     fn lost(&mut self, connection: u64) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         line.whole = false;
         line.reuse = None;
         let server = line.server;
@@ -610,9 +553,7 @@ impl Deliveries {
 
     /// Takes note of how a client sends, once a connection.
     fn count_client(&mut self, connection: u64) {
-        let Some(line) = self.lines.get_mut(&connection) else {
-            return;
-        };
+        let Some(line) = self.lines.get_mut(&connection) else { return };
         let key = (line.client.addr, line.server);
         let known = self.clients.len() < CLIENTS || self.clients.contains_key(&key);
         if known && !std::mem::replace(&mut line.counted, true) {
@@ -652,9 +593,7 @@ impl Deliveries {
     }
 
     fn settle(&mut self, id: u64) {
-        let Some(suspicion) = self.suspicions.get(&id) else {
-            return;
-        };
+        let Some(suspicion) = self.suspicions.get(&id) else { return };
         let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
         let swap = suspicion.settle(&self.profiles, &self.watched, alike);
         self.drop_suspicion(id);
@@ -669,19 +608,13 @@ impl Deliveries {
         }
         // A surplus alone shows where an answer went, not whose it was: who was closed upon is not to be told so.
         if !matches!(swap.sign, astray::Sign::Surplus) {
-            self.taken
-                .entry(u64::from(swap.due.stream))
-                .or_insert_with(|| Box::new(swap.clone()));
+            self.taken.entry(u64::from(swap.due.stream)).or_insert_with(|| Box::new(swap.clone()));
         }
-        self.given
-            .entry(u64::from(swap.given.stream))
-            .or_insert_with(|| Box::new(swap));
+        self.given.entry(u64::from(swap.given.stream)).or_insert_with(|| Box::new(swap));
     }
 
     fn drop_suspicion(&mut self, id: u64) {
-        let Some(suspicion) = self.suspicions.remove(&id) else {
-            return;
-        };
+        let Some(suspicion) = self.suspicions.remove(&id) else { return };
         if self.receivers.get(&suspicion.receiver) == Some(&id) {
             self.receivers.remove(&suspicion.receiver);
         }
@@ -791,15 +724,8 @@ impl Deliveries {
     }
 
     fn reused(&self, stream: u32) -> Option<Reuse> {
-        let line = self
-            .lines
-            .get(&u64::from(stream))
-            .filter(|line| self.may_be_reuse(line))?;
-        let mut all = self
-            .clients
-            .get(&(line.client.addr, line.server))
-            .copied()
-            .unwrap_or_default();
+        let line = self.lines.get(&u64::from(stream)).filter(|line| self.may_be_reuse(line))?;
+        let mut all = self.clients.get(&(line.client.addr, line.server)).copied().unwrap_or_default();
         if !line.counted {
             all.add(line.sends);
         }
@@ -819,9 +745,7 @@ impl Deliveries {
 
     fn shifted(&self, connection: u64, server: Endpoint) -> Option<Shift> {
         let all = self.misplaced.get(&connection)?;
-        let mut placed = all
-            .iter()
-            .filter_map(|one| Some((one, one.settle(server, &self.profiles, all)?)));
+        let mut placed = all.iter().filter_map(|one| Some((one, one.settle(server, &self.profiles, all)?)));
         let (first, (due, shape)) = placed.next()?;
         Some(Shift {
             given: first.given.clone(),

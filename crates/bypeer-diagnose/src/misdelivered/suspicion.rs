@@ -100,9 +100,7 @@ impl Suspicion {
         let mut best: Option<(&Candidate, Fate, Sign, f64)> = None;
         let mut fates: Vec<(&Candidate, Fate)> = Vec::new();
         for candidate in &self.candidates {
-            let outcome = watched
-                .get(&candidate.id)
-                .map_or(Outcome::Unknown, |watched| watched.outcome);
+            let outcome = watched.get(&candidate.id).map_or(Outcome::Unknown, |watched| watched.outcome);
             let Some(fate) = self.fate(candidate, outcome, profiles) else {
                 continue;
             };
@@ -111,11 +109,7 @@ impl Suspicion {
                 continue;
             };
             // Of equals the one that waited longest, but one that was closed before all others.
-            let weight = if matches!(fate, Fate::ClosedInHand(_)) {
-                weight * 2.0
-            } else {
-                weight
-            };
+            let weight = if matches!(fate, Fate::ClosedInHand(_)) { weight * 2.0 } else { weight };
             if best.as_ref().is_none_or(|(.., before)| weight > *before) {
                 best = Some((candidate, fate, sign, weight));
             }
@@ -261,8 +255,7 @@ impl Misplaced {
         self.neighbours.iter().find_map(|(asked, route)| {
             let due = profiles.of(server, route)?;
             let (shape, detailed) = due.describe(self.form)?;
-            let odds = due.likelihood(self.form, alike(route, self.form))
-                / given.likelihood(self.form, alike(&self.route, self.form));
+            let odds = due.likelihood(self.form, alike(route, self.form)) / given.likelihood(self.form, alike(&self.route, self.form));
             (odds > ODDS && detailed && due.is_known(&forms) && due.share(self.form) >= USUAL).then_some((asked, shape))
         })
     }
