@@ -26,9 +26,7 @@ fn endpoint(text: &str) -> Endpoint {
 }
 
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn route(text: &str) -> Route {
@@ -76,11 +74,7 @@ impl Play {
         self.packet += 1;
         let event = Event {
             connection,
-            client: endpoint(&format!(
-                "10.0.0.{}:{}",
-                connection % 7 + 1,
-                40_000 + connection % 20_000
-            )),
+            client: endpoint(&format!("10.0.0.{}:{}", connection % 7 + 1, 40_000 + connection % 20_000)),
             server: endpoint(SERVER),
             at: PacketRef {
                 number: self.packet,
@@ -129,14 +123,7 @@ impl Play {
             blocking: what == "BLPOP",
             tokens: tokens.collect(),
         };
-        self.say(
-            connection,
-            &Noticed::Asked {
-                index,
-                head_end,
-                request,
-            },
-        );
+        self.say(connection, &Noticed::Asked { index, head_end, request });
         self.say(connection, &Noticed::AskedAll { index, end });
         index
     }
@@ -149,28 +136,12 @@ impl Play {
         let acked = self.offsets.get(&connection).map(|(end, _)| *end);
         self.say(connection, &Noticed::Answering { index, start: 0, acked });
         let complete = true;
-        self.say(
-            connection,
-            &Noticed::Answered {
-                index,
-                end: 1,
-                complete,
-                look,
-            },
-        );
+        self.say(connection, &Noticed::Answered { index, end: 1, complete, look });
     }
 
     fn over(&mut self, connection: u64, by: Direction, acked: u64) {
         let (how, acked) = (How::Fin, Some(acked));
-        self.say(
-            connection,
-            &Noticed::Over {
-                by,
-                how,
-                acked,
-                sent: 0,
-            },
-        );
+        self.say(connection, &Noticed::Over { by, how, acked, sent: 0 });
     }
 
     /// The server closes, and has received everything.
@@ -213,12 +184,7 @@ impl Play {
         self.deliveries.finish();
         assert!(self.deliveries.watched.is_empty() && self.deliveries.concerned.is_empty());
         let given = self.deliveries.given.remove(&2).map(|swap| *swap);
-        assert_eq!(
-            self.deliveries.given.len(),
-            0,
-            "accused of another: {:?}",
-            self.deliveries.given
-        );
+        assert_eq!(self.deliveries.given.len(), 0, "accused of another: {:?}", self.deliveries.given);
         given
     }
 }
@@ -611,24 +577,9 @@ impl Play {
         self.connect(2);
         self.ask(2, "GET /a");
         let (index, start) = (Some(0), 0);
-        self.say(
-            2,
-            &Noticed::Answering {
-                index,
-                start,
-                acked: Some(acked),
-            },
-        );
+        self.say(2, &Noticed::Answering { index, start, acked: Some(acked) });
         let look = look(status, "{a}", &[]);
-        self.say(
-            2,
-            &Noticed::Answered {
-                index,
-                end: 1,
-                complete: true,
-                look,
-            },
-        );
+        self.say(2, &Noticed::Answered { index, end: 1, complete: true, look });
         self.deliveries.early.contains_key(&2)
     }
 }
@@ -655,33 +606,11 @@ fn a_streamed_answer_to_a_body_is_not_early() {
         blocking: false,
         tokens: Box::default(),
     };
-    play.say(
-        2,
-        &Noticed::Asked {
-            index,
-            head_end,
-            request,
-        },
-    );
+    play.say(2, &Noticed::Asked { index, head_end, request });
     let look = look(200, "{a}", &[]);
     let index = Some(index);
-    play.say(
-        2,
-        &Noticed::Answering {
-            index,
-            start: 0,
-            acked: Some(100),
-        },
-    );
-    play.say(
-        2,
-        &Noticed::Answered {
-            index,
-            end: 1,
-            complete: true,
-            look,
-        },
-    );
+    play.say(2, &Noticed::Answering { index, start: 0, acked: Some(100) });
+    play.say(2, &Noticed::Answered { index, end: 1, complete: true, look });
     assert!(!play.deliveries.early.contains_key(&2));
 }
 
@@ -829,10 +758,7 @@ fn a_client_that_many_callers_share() {
             (0..4).for_each(|back| play.answer_with(9, Some(index - 3 + back), look(200, "bulk", &[])));
         }
     }
-    assert!(
-        redis(&mut play, 30, "GET").is_none(),
-        "the same client, on another connection"
-    );
+    assert!(redis(&mut play, 30, "GET").is_none(), "the same client, on another connection");
 }
 
 #[test]

@@ -68,5 +68,5 @@ function closeTwice() {
   }, 1 + Math.random() * 12);
 }
 
-if (fault === "closed-twice") setInterval(closeTwice, 60);
+if (fault === "closed-twice") setInterval(closeTwice, 250);
 server.listen(Number(port), host);

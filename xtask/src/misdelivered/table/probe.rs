@@ -126,6 +126,11 @@ fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
         .output()
         .context("bypeer probe")?;
     let said = String::from_utf8(output.stdout)?;
+    let struck = server.said().contains("struck");
+    // Struck before the probe had its first answer: it does not begin.
+    if output.status.code() == Some(2) && struck {
+        return Ok((Sight::Unseen, struck));
+    }
     let card = said
         .lines()
         .last()
@@ -155,7 +160,7 @@ fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
             }
         })
         .max();
-    Ok((sight.unwrap_or(Sight::Unseen), server.said().contains("struck")))
+    Ok((sight.unwrap_or(Sight::Unseen), struck))
 }
 
 /// An address of loopback for each server: none of the many connections that are open meanwhile can have its port there.
