@@ -267,11 +267,18 @@ fn lost(story: &Story<'_>, cause: &Cause, harmless: bool) -> Lost {
     if let Some(swap) = swap::of(story).filter(|_| cause.is_of_mixed_up_answers())
         && swap.given.stream == connection.stream
     {
-        let own = if swap.own_followed.is_some() { "its own came behind it" } else { "it never got its own" };
+        let own = if swap.own_followed.is_some() {
+            "its own came behind it"
+        } else {
+            "it never got its own"
+        };
         return Lost {
             response_bytes: None,
             requests: 1,
-            what: format!("the right answer to {}: it was given another's, and {own}", swap.given.route),
+            what: format!(
+                "the right answer to {}: it was given another's, and {own}",
+                swap.given.route
+            ),
         };
     }
     if !connection.established() || (connection.to_server.sent == 0 && connection.to_client.sent == 0) {

@@ -98,9 +98,9 @@ impl Judge {
     pub fn ripe(&mut self, now: Timestamp) -> Vec<Finding> {
         let mut findings = std::mem::take(&mut self.overflow);
         self.deliveries.advance(now);
-        let (settled, suspected) = std::mem::take(&mut self.suspected)
-            .into_iter()
-            .partition(|connection| now.since(connection.ended.time) >= RIPE && !self.deliveries.is_open(connection.stream));
+        let (settled, suspected) = std::mem::take(&mut self.suspected).into_iter().partition(|connection| {
+            now.since(connection.ended.time) >= RIPE && !self.deliveries.is_open(connection.stream)
+        });
         self.suspected = suspected;
         let settled: VecDeque<Box<Connection>> = settled;
         for connection in settled {

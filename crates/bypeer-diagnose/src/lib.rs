@@ -24,8 +24,8 @@ pub mod testimony;
 pub use cause::{Cause, Strength, Weighed};
 pub use facts::{Software, clause, software};
 pub use finding::{
-    Accounts, Clause, Confidence, Evidence, Finding, Fix, Follows, Insight, Lost, Misdelivered, NotJudged, Owner, Party, Retry,
-    Rival, Source,
+    Accounts, Clause, Confidence, Evidence, Finding, Fix, Follows, Insight, Lost, Misdelivered, NotJudged, Owner,
+    Party, Retry, Rival, Source,
 };
 pub use habits::Habits;
 pub use heard::decide as decide_heard;

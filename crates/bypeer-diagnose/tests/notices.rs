@@ -155,9 +155,10 @@ fn answers_left_after_their_requests_came() {
     assert_eq!(
         unasked.into_iter().collect::<Vec<_>>(),
         [
-            "swap-filehandle-node14",
+            "node12-shared-parser",
+            "node14-filehandle-collected",
+            "node14-tmp-double-close",
             "swap-stray-close-node14",
-            "swap-temp-file-node14",
             "unread-body-as-request",
             "uwsgi-wrong-length"
         ]

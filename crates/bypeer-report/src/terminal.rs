@@ -283,10 +283,17 @@ fn write_misdelivered(page: &mut Page, finding: &Finding) {
     };
     let side = |asked: &Asked| {
         let (stream, packet) = (asked.stream, asked.at.number);
-        format!("{} from {} (stream {stream}, packet {packet})", escape(&asked.route), asked.client)
+        format!(
+            "{} from {} (stream {stream}, packet {packet})",
+            escape(&asked.route),
+            asked.client
+        )
     };
     page.field("whose", &format!("the answer to {}", side(&astray.due)));
-    page.field("given", &format!("to {}, in packet {}", side(&astray.given), astray.answer.number));
+    page.field(
+        "given",
+        &format!("to {}, in packet {}", side(&astray.given), astray.answer.number),
+    );
 }
 
 /// `unread-request-body at 127.0.0.1:8000 (gunicorn) · 7 of 42 connections · to change: the server program`

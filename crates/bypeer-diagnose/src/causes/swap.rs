@@ -67,18 +67,33 @@ fn whose(swap: &Swap) -> &'static str {
 pub fn proof(story: &Story<'_>, swap: &Swap) -> Vec<Evidence> {
     let (due, given) = (&swap.due, &swap.given);
     let mut all = vec![
-        Evidence::packet(due.at, format!("stream {}: {} asks {}", due.stream, due.client, due.route)),
-        Evidence::packet(given.at, format!("stream {}: {} asks {}", given.stream, given.client, given.route)),
+        Evidence::packet(
+            due.at,
+            format!("stream {}: {} asks {}", due.stream, due.client, due.route),
+        ),
+        Evidence::packet(
+            given.at,
+            format!("stream {}: {} asks {}", given.stream, given.client, given.route),
+        ),
     ];
     all.extend(match swap.fate {
         Fate::ClosedInHand(at) => Some(Evidence::packet(
             at,
-            format!("stream {}: the server closes; it had received all of {} and answered no byte", due.stream, due.route),
+            format!(
+                "stream {}: the server closes; it had received all of {} and answered no byte",
+                due.stream, due.route
+            ),
         )),
-        Fate::ClientLeft(at) => Some(Evidence::packet(at, format!("stream {}: the client leaves before its answer came", due.stream))),
+        Fate::ClientLeft(at) => Some(Evidence::packet(
+            at,
+            format!("stream {}: the client leaves before its answer came", due.stream),
+        )),
         Fate::Exchanged(at) => Some(Evidence::packet(
             at,
-            format!("stream {}: {} is answered in the form of {}", due.stream, due.route, given.route),
+            format!(
+                "stream {}: {} is answered in the form of {}",
+                due.stream, due.route, given.route
+            ),
         )),
         Fate::GivenAnothers { at, .. } => Some(Evidence::packet(
             at,
@@ -88,13 +103,26 @@ pub fn proof(story: &Story<'_>, swap: &Swap) -> Vec<Evidence> {
     });
     let by = match &swap.sign {
         Sign::Shape { shape, .. } => format!("in the form of {}: {shape}", due.route),
-        Sign::Echo { place, .. } => format!("with the {} of {} in it, and not with its own", named(*place), due.route),
+        Sign::Echo { place, .. } => format!(
+            "with the {} of {} in it, and not with its own",
+            named(*place),
+            due.route
+        ),
         Sign::Surplus => "and then another".to_owned(),
         Sign::Calls => format!("that the program had made for {}", due.route),
     };
-    all.push(Evidence::packet(swap.answer, format!("stream {}: {} is answered {by}", given.stream, given.route)));
+    all.push(Evidence::packet(
+        swap.answer,
+        format!("stream {}: {} is answered {by}", given.stream, given.route),
+    ));
     all.extend(swap.own_followed.map(|at| {
-        Evidence::packet(at, format!("stream {}: a second answer, which no request had asked for; it has the form that {} asked for", given.stream, given.route))
+        Evidence::packet(
+            at,
+            format!(
+                "stream {}: a second answer, which no request had asked for; it has the form that {} asked for",
+                given.stream, given.route
+            ),
+        )
     }));
     let group = |what: String| Evidence {
         source: Source::Group,
@@ -103,7 +131,9 @@ pub fn proof(story: &Story<'_>, swap: &Swap) -> Vec<Evidence> {
         what,
     };
     match &swap.sign {
-        Sign::Shape { odds, of_due, of_given, .. } => all.push(group(format!(
+        Sign::Shape {
+            odds, of_due, of_given, ..
+        } => all.push(group(format!(
             "this form is {}as likely for {} as for {}, by {of_due} and {of_given} answers of this server",
             times(*odds),
             due.route,
@@ -117,7 +147,10 @@ pub fn proof(story: &Story<'_>, swap: &Swap) -> Vec<Evidence> {
         Sign::Surplus | Sign::Calls => {}
     }
     if swap.fate == Fate::Silent {
-        all.push(group(format!("stream {}: {} was never answered; its connection stayed open", due.stream, due.route)));
+        all.push(group(format!(
+            "stream {}: {} was never answered; its connection stayed open",
+            due.stream, due.route
+        )));
     }
     if swap.waiting > 1 {
         all.push(group(format!(

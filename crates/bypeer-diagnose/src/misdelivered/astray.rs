@@ -148,13 +148,16 @@ pub struct Reuse {
 /// many callers are as common as those that do not.
 const ONE_AT_A_TIME: u32 = 10;
 
+/// Nobody gives up on an answer sooner; a sender that pipelines may be held up for as long, between two requests, where its machine is busy.
+const GIVEN_UP: Duration = Duration::from_millis(100);
+
 impl Reuse {
     /// It is no pipelining: with HTTP who sends in spite of an answer that is owed sends at one go, or (undici) whenever he is asked to, and
     /// then several before an answer comes. With Redis many share a connection that is seldom busy.
     pub fn is_clear(&self) -> bool {
         match self.protocol {
             Protocol::Redis => self.alone >= ONE_AT_A_TIME && self.late == 0,
-            _ => self.deep == 0,
+            _ => self.deep == 0 && (self.gap >= GIVEN_UP || self.alone >= ONE_AT_A_TIME),
         }
     }
 }

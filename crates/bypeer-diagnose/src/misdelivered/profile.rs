@@ -71,7 +71,10 @@ pub fn form(look: &Look) -> u64 {
 impl Profiles {
     /// Learns from an answer that came whole. Says whether its form is rare among those of its kind so far.
     pub fn learn(&mut self, server: Endpoint, route: &Route, look: &Look) -> bool {
-        let known = self.servers.get(&server).is_some_and(|kinds| kinds.contains_key(&route.key));
+        let known = self
+            .servers
+            .get(&server)
+            .is_some_and(|kinds| kinds.contains_key(&route.key));
         if !known {
             if self.routes >= ROUTES {
                 return false;
@@ -84,7 +87,11 @@ impl Profiles {
 
     /// Takes note that one was refused as if it were no request.
     pub fn refused(&mut self, server: Endpoint, route: &Route, behind_a_body: bool) {
-        if let Some(profile) = self.servers.get_mut(&server).and_then(|kinds| kinds.get_mut(&route.key)) {
+        if let Some(profile) = self
+            .servers
+            .get_mut(&server)
+            .and_then(|kinds| kinds.get_mut(&route.key))
+        {
             let [behind, otherwise] = &mut profile.refused;
             let count = if behind_a_body { behind } else { otherwise };
             *count = count.saturating_add(1);
@@ -93,7 +100,11 @@ impl Profiles {
 
     /// Learns which of a request's words its answer repeats.
     pub fn learn_echo(&mut self, server: Endpoint, route: &Route, tokens: &[Token], look: &Look) {
-        let Some(profile) = self.servers.get_mut(&server).and_then(|kinds| kinds.get_mut(&route.key)) else {
+        let Some(profile) = self
+            .servers
+            .get_mut(&server)
+            .and_then(|kinds| kinds.get_mut(&route.key))
+        else {
             return;
         };
         for token in tokens {
@@ -166,7 +177,10 @@ impl Profile {
 
     /// Answers in this form.
     pub fn count(&self, form: u64) -> u32 {
-        self.shapes.iter().find(|shape| shape.key == form).map_or(0, |shape| shape.count)
+        self.shapes
+            .iter()
+            .find(|shape| shape.key == form)
+            .map_or(0, |shape| shape.count)
     }
 
     /// The share of them.
@@ -209,8 +223,8 @@ impl Profile {
 
     /// Answers of this kind may turn out to repeat the word at this place.
     pub fn may_echo(&self, place: Place) -> bool {
-        self.echoes.get(&place).is_none_or(|echoes| {
-            echoes.of < ECHOES || u64::from(echoes.repeated) * 10 >= u64::from(echoes.of) * 9
-        })
+        self.echoes
+            .get(&place)
+            .is_none_or(|echoes| echoes.of < ECHOES || u64::from(echoes.repeated) * 10 >= u64::from(echoes.of) * 9)
     }
 }

@@ -88,7 +88,10 @@ fn foreign(connection: &Connection) -> Option<Foreign> {
         return None;
     }
     // Who is the client of such a stream is a guess: it is the one that refuses.
-    let reset = connection.resets.iter().find(|reset| reset.shape == ResetShape::Passive)?;
+    let reset = connection
+        .resets
+        .iter()
+        .find(|reset| reset.shape == ResetShape::Passive)?;
     let refuses = reset.direction;
     let (said, refused) = (connection.flow(refuses.reverse()), connection.flow(refuses));
     let answer = said.first_data?;
@@ -111,7 +114,11 @@ fn foreign(connection: &Connection) -> Option<Foreign> {
 
 /// The client asked, its request arrived, and nothing came back.
 fn waiting(connection: &Connection) -> Option<Waiting> {
-    let request = connection.app.exchanges.newest().filter(|newest| newest.response.is_none())?;
+    let request = connection
+        .app
+        .exchanges
+        .newest()
+        .filter(|newest| newest.response.is_none())?;
     let asked = request.request.as_ref()?;
     let until = match connection.ending {
         Ending::CaptureEnded => connection.watched_until.max(connection.ended.time),

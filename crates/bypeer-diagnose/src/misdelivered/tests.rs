@@ -7,6 +7,8 @@ use bypeer_wire::app::{How, Place, Shape, Token};
 use super::*;
 use astray::Sign;
 
+mod reuse;
+
 /// A server and its clients, told as a capture tells them.
 struct Play {
     deliveries: Deliveries,
@@ -26,7 +28,9 @@ fn endpoint(text: &str) -> Endpoint {
 }
 
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 fn route(text: &str) -> Route {
@@ -74,7 +78,11 @@ impl Play {
         self.packet += 1;
         let event = Event {
             connection,
-            client: endpoint(&format!("10.0.0.{}:{}", connection % 7 + 1, 40_000 + connection % 20_000)),
+            client: endpoint(&format!(
+                "10.0.0.{}:{}",
+                connection % 7 + 1,
+                40_000 + connection % 20_000
+            )),
             server: endpoint(SERVER),
             at: PacketRef {
                 number: self.packet,
@@ -123,7 +131,14 @@ impl Play {
             blocking: what == "BLPOP",
             tokens: tokens.collect(),
         };
-        self.say(connection, &Noticed::Asked { index, head_end, request });
+        self.say(
+            connection,
+            &Noticed::Asked {
+                index,
+                head_end,
+                request,
+            },
+        );
         self.say(connection, &Noticed::AskedAll { index, end });
         index
     }
@@ -136,12 +151,28 @@ impl Play {
         let acked = self.offsets.get(&connection).map(|(end, _)| *end);
         self.say(connection, &Noticed::Answering { index, start: 0, acked });
         let complete = true;
-        self.say(connection, &Noticed::Answered { index, end: 1, complete, look });
+        self.say(
+            connection,
+            &Noticed::Answered {
+                index,
+                end: 1,
+                complete,
+                look,
+            },
+        );
     }
 
     fn over(&mut self, connection: u64, by: Direction, acked: u64) {
         let (how, acked) = (How::Fin, Some(acked));
-        self.say(connection, &Noticed::Over { by, how, acked, sent: 0 });
+        self.say(
+            connection,
+            &Noticed::Over {
+                by,
+                how,
+                acked,
+                sent: 0,
+            },
+        );
     }
 
     /// The server closes, and has received everything.
@@ -184,7 +215,12 @@ impl Play {
         self.deliveries.finish();
         assert!(self.deliveries.watched.is_empty() && self.deliveries.concerned.is_empty());
         let given = self.deliveries.given.remove(&2).map(|swap| *swap);
-        assert_eq!(self.deliveries.given.len(), 0, "accused of another: {:?}", self.deliveries.given);
+        assert_eq!(
+            self.deliveries.given.len(),
+            0,
+            "accused of another: {:?}",
+            self.deliveries.given
+        );
         given
     }
 }
@@ -577,9 +613,24 @@ impl Play {
         self.connect(2);
         self.ask(2, "GET /a");
         let (index, start) = (Some(0), 0);
-        self.say(2, &Noticed::Answering { index, start, acked: Some(acked) });
+        self.say(
+            2,
+            &Noticed::Answering {
+                index,
+                start,
+                acked: Some(acked),
+            },
+        );
         let look = look(status, "{a}", &[]);
-        self.say(2, &Noticed::Answered { index, end: 1, complete: true, look });
+        self.say(
+            2,
+            &Noticed::Answered {
+                index,
+                end: 1,
+                complete: true,
+                look,
+            },
+        );
         self.deliveries.early.contains_key(&2)
     }
 }
@@ -606,159 +657,34 @@ fn a_streamed_answer_to_a_body_is_not_early() {
         blocking: false,
         tokens: Box::default(),
     };
-    play.say(2, &Noticed::Asked { index, head_end, request });
+    play.say(
+        2,
+        &Noticed::Asked {
+            index,
+            head_end,
+            request,
+        },
+    );
     let look = look(200, "{a}", &[]);
     let index = Some(index);
-    play.say(2, &Noticed::Answering { index, start: 0, acked: Some(100) });
-    play.say(2, &Noticed::Answered { index, end: 1, complete: true, look });
+    play.say(
+        2,
+        &Noticed::Answering {
+            index,
+            start: 0,
+            acked: Some(100),
+        },
+    );
+    play.say(
+        2,
+        &Noticed::Answered {
+            index,
+            end: 1,
+            complete: true,
+            look,
+        },
+    );
     assert!(!play.deliveries.early.contains_key(&2));
-}
-
-impl Play {
-    fn reused(&self, stream: u32) -> Option<Reuse> {
-        self.deliveries.reused(stream)
-    }
-}
-
-#[test]
-fn a_connection_used_again_while_an_answer_was_owed() {
-    let mut play = Play::new();
-    play.connect(2);
-    play.ask(2, "GET /slow");
-    play.wait(200);
-    play.ask(2, "GET /next");
-    play.wait(300);
-    play.answer(2, 0, "{slow}");
-    play.answer(2, 1, "{next}");
-    let reuse = play.reused(2).unwrap();
-    assert_eq!((&*reuse.owed.route, &*reuse.next.route), ("GET /slow", "GET /next"));
-    assert_eq!(reuse.gap, Duration::from_millis(200));
-    assert!(reuse.is_clear());
-}
-
-#[test]
-fn a_client_that_pipelines_whenever_it_is_asked_to() {
-    let mut play = Play::new();
-    play.connect(2);
-    for path in ["GET /a", "GET /b", "GET /c"] {
-        play.ask(2, path);
-        play.wait(50);
-    }
-    play.answer(2, 0, "{a}");
-    play.answer(2, 1, "{b}");
-    assert!(play.reused(2).is_none_or(|reuse| !reuse.is_clear()));
-}
-
-#[test]
-fn who_counts_wrong_sends_at_each_answer_and_does_not_pipeline() {
-    let mut play = Play::new();
-    play.connect(2);
-    play.ask(2, "GET /slow");
-    play.wait(200);
-    for index in 0..5 {
-        play.ask(2, "GET /next");
-        play.wait(if index == 0 { 300 } else { 1 });
-        play.answer(2, index, "{next}");
-    }
-    assert!(play.reused(2).is_some());
-}
-
-#[test]
-fn pipelining_is_at_one_go() {
-    let mut play = Play::new();
-    play.connect(2);
-    play.ask(2, "GET /a");
-    play.wait(1);
-    play.ask(2, "GET /b");
-    play.wait(300);
-    play.answer(2, 0, "{a}");
-    play.answer(2, 1, "{b}");
-    assert!(play.reused(2).is_none());
-}
-
-#[test]
-fn a_client_that_pipelines_elsewhere_may_do_so_late() {
-    let mut play = Play::new();
-    play.connect(9);
-    play.ask(9, "GET /a");
-    play.ask(9, "GET /b");
-    play.answer(9, 0, "{a}");
-    play.answer(9, 1, "{b}");
-    play.deliveries.count_client(9);
-    play.connect(2);
-    play.ask(2, "GET /a");
-    play.wait(100);
-    play.ask(2, "GET /b");
-    play.wait(100);
-    play.answer(2, 0, "{a}");
-    assert!(play.reused(2).is_none(), "2 and 9 are of one client");
-}
-
-#[test]
-fn packets_may_be_captured_in_another_order_than_they_were_sent() {
-    let mut play = Play::new();
-    play.connect(2);
-    play.ask(2, "GET /a");
-    play.wait(100);
-    play.ask(2, "GET /b");
-    play.wait(1);
-    play.answer(2, 0, "{a}");
-    assert!(play.reused(2).is_none());
-}
-
-#[test]
-fn an_answer_that_never_came_is_nobody_s() {
-    let mut play = Play::new();
-    play.connect(2);
-    play.ask(2, "GET /a");
-    play.wait(100);
-    play.ask(2, "GET /b");
-    play.over(2, Direction::ToServer, 0);
-    assert!(play.reused(2).is_none());
-}
-
-/// Commands one at a time, and then one while another is owed.
-fn redis(play: &mut Play, alone: u32, first: &str) -> Option<Reuse> {
-    play.begin(2, Protocol::Redis);
-    for index in 0..alone {
-        play.ask(2, "GET");
-        play.wait(1);
-        play.answer_with(2, Some(index), look(200, "bulk", &[]));
-        play.wait(1);
-    }
-    play.ask(2, first);
-    play.wait(50);
-    play.ask(2, "HGETALL");
-    play.wait(50);
-    play.answer_with(2, Some(alone), look(200, "bulk", &[]));
-    play.answer_with(2, Some(alone + 1), look(200, "array", &[]));
-    play.deliveries.finish();
-    play.reused(2)
-}
-
-#[test]
-fn a_cancelled_command() {
-    let reuse = redis(&mut Play::new(), 30, "GET").unwrap();
-    assert_eq!((reuse.protocol, reuse.alone, reuse.late), (Protocol::Redis, 31, 0));
-}
-
-#[test]
-fn a_blocking_command_is_waited_for_by_design() {
-    assert!(redis(&mut Play::new(), 30, "BLPOP").is_none());
-}
-
-#[test]
-fn a_client_that_many_callers_share() {
-    let mut play = Play::new();
-    play.begin(9, Protocol::Redis);
-    for index in 0..40 {
-        play.ask(9, "GET");
-        play.wait(if index % 4 == 0 { 50 } else { 0 });
-        if index % 4 == 3 {
-            (0..4).for_each(|back| play.answer_with(9, Some(index - 3 + back), look(200, "bulk", &[])));
-        }
-    }
-    assert!(redis(&mut play, 30, "GET").is_none(), "the same client, on another connection");
 }
 
 #[test]

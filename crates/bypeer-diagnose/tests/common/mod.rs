@@ -25,7 +25,14 @@ pub fn folders(of: &str) -> Vec<PathBuf> {
 /// accounted for.
 pub fn judge(folder: &Path) -> (Verdicts, u64) {
     let source = Source::open(folder.join("capture.pcap.zst")).unwrap();
-    let (mut decoder, mut table, mut judge) = (Decoder::new(), Table::new(Limits { notices: true, ..Limits::default() }), Judge::new());
+    let (mut decoder, mut table, mut judge) = (
+        Decoder::new(),
+        Table::new(Limits {
+            notices: true,
+            ..Limits::default()
+        }),
+        Judge::new(),
+    );
     let mut connections = 0;
     Input::new(vec![source])
         .unwrap()

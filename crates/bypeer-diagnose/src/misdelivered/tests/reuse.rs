@@ -1,0 +1,154 @@
+//! A connection used again while an answer was owed on it, against pipelining.
+
+use super::*;
+use crate::misdelivered::astray::Reuse;
+
+impl Play {
+    fn reused(&self, stream: u32) -> Option<Reuse> {
+        self.deliveries.reused(stream)
+    }
+}
+
+#[test]
+fn a_connection_used_again_while_an_answer_was_owed() {
+    let mut play = Play::new();
+    play.connect(2);
+    play.ask(2, "GET /slow");
+    play.wait(200);
+    play.ask(2, "GET /next");
+    play.wait(300);
+    play.answer(2, 0, "{slow}");
+    play.answer(2, 1, "{next}");
+    let reuse = play.reused(2).unwrap();
+    assert_eq!((&*reuse.owed.route, &*reuse.next.route), ("GET /slow", "GET /next"));
+    assert_eq!(reuse.gap, Duration::from_millis(200));
+    assert!(reuse.is_clear());
+}
+
+#[test]
+fn a_client_that_pipelines_whenever_it_is_asked_to() {
+    let mut play = Play::new();
+    play.connect(2);
+    for path in ["GET /a", "GET /b", "GET /c"] {
+        play.ask(2, path);
+        play.wait(50);
+    }
+    play.answer(2, 0, "{a}");
+    play.answer(2, 1, "{b}");
+    assert!(play.reused(2).is_none_or(|reuse| !reuse.is_clear()));
+}
+
+#[test]
+fn who_counts_wrong_sends_at_each_answer_and_does_not_pipeline() {
+    let mut play = Play::new();
+    play.connect(2);
+    play.ask(2, "GET /slow");
+    play.wait(200);
+    for index in 0..5 {
+        play.ask(2, "GET /next");
+        play.wait(if index == 0 { 300 } else { 1 });
+        play.answer(2, index, "{next}");
+    }
+    assert!(play.reused(2).is_some());
+}
+
+#[test]
+fn pipelining_is_at_one_go() {
+    let mut play = Play::new();
+    play.connect(2);
+    play.ask(2, "GET /a");
+    play.wait(1);
+    play.ask(2, "GET /b");
+    play.wait(300);
+    play.answer(2, 0, "{a}");
+    play.answer(2, 1, "{b}");
+    assert!(play.reused(2).is_none());
+}
+
+#[test]
+fn a_client_that_pipelines_elsewhere_may_do_so_late() {
+    let mut play = Play::new();
+    play.connect(9);
+    play.ask(9, "GET /a");
+    play.ask(9, "GET /b");
+    play.answer(9, 0, "{a}");
+    play.answer(9, 1, "{b}");
+    play.deliveries.count_client(9);
+    play.connect(2);
+    play.ask(2, "GET /a");
+    play.wait(100);
+    play.ask(2, "GET /b");
+    play.wait(100);
+    play.answer(2, 0, "{a}");
+    assert!(play.reused(2).is_none(), "2 and 9 are of one client");
+}
+
+#[test]
+fn packets_may_be_captured_in_another_order_than_they_were_sent() {
+    let mut play = Play::new();
+    play.connect(2);
+    play.ask(2, "GET /a");
+    play.wait(100);
+    play.ask(2, "GET /b");
+    play.wait(1);
+    play.answer(2, 0, "{a}");
+    assert!(play.reused(2).is_none());
+}
+
+#[test]
+fn an_answer_that_never_came_is_nobody_s() {
+    let mut play = Play::new();
+    play.connect(2);
+    play.ask(2, "GET /a");
+    play.wait(100);
+    play.ask(2, "GET /b");
+    play.over(2, Direction::ToServer, 0);
+    assert!(play.reused(2).is_none());
+}
+
+/// Commands one at a time, and then one while another is owed.
+fn redis(play: &mut Play, alone: u32, first: &str) -> Option<Reuse> {
+    play.begin(2, Protocol::Redis);
+    for index in 0..alone {
+        play.ask(2, "GET");
+        play.wait(1);
+        play.answer_with(2, Some(index), look(200, "bulk", &[]));
+        play.wait(1);
+    }
+    play.ask(2, first);
+    play.wait(50);
+    play.ask(2, "HGETALL");
+    play.wait(50);
+    play.answer_with(2, Some(alone), look(200, "bulk", &[]));
+    play.answer_with(2, Some(alone + 1), look(200, "array", &[]));
+    play.deliveries.finish();
+    play.reused(2)
+}
+
+#[test]
+fn a_cancelled_command() {
+    let reuse = redis(&mut Play::new(), 30, "GET").unwrap();
+    assert_eq!((reuse.protocol, reuse.alone, reuse.late), (Protocol::Redis, 31, 0));
+}
+
+#[test]
+fn a_blocking_command_is_waited_for_by_design() {
+    assert!(redis(&mut Play::new(), 30, "BLPOP").is_none());
+}
+
+#[test]
+fn a_client_that_many_callers_share() {
+    let mut play = Play::new();
+    play.begin(9, Protocol::Redis);
+    for index in 0..40 {
+        play.ask(9, "GET");
+        play.wait(if index % 4 == 0 { 50 } else { 0 });
+        if index % 4 == 3 {
+            (0..4).for_each(|back| play.answer_with(9, Some(index - 3 + back), look(200, "bulk", &[])));
+        }
+    }
+    assert!(
+        redis(&mut play, 30, "GET").is_none(),
+        "the same client, on another connection"
+    );
+}
