@@ -21,11 +21,11 @@ impl Route {
         }
     }
 
-    /// This one again where it is the same, so that the text is held once.
-    fn or(text: &str, last: Option<&Route>) -> Route {
+    /// The last one again where it is the same, so that the text is held once.
+    fn or<const N: usize>(text: &Short<N>, last: Option<&Route>) -> Route {
         match last {
-            Some(last) if *last.text == *text => last.clone(),
-            _ => Route::of(text),
+            Some(last) if last.text.as_bytes() == text.as_bytes() => last.clone(),
+            _ => Route::of(text.as_str()),
         }
     }
 
@@ -44,7 +44,7 @@ impl Route {
             }
             push_template(&mut text, segment, room);
         }
-        Route::or(text.as_str(), last)
+        Route::or(&text, last)
     }
 
     /// Of a Redis command: its name, and that of the subcommand where it has one.
@@ -59,7 +59,7 @@ impl Route {
                 false => text.push(b"*"),
             }
         }
-        Route::or(text.as_str(), last)
+        Route::or(&text, last)
     }
 }
 
@@ -68,9 +68,20 @@ pub(super) fn segments(target: &str) -> impl Iterator<Item = &str> {
     path(target).split('/')
 }
 
+/// A target's path and its query, where it has one.
+fn split(target: &str) -> (&str, Option<&str>) {
+    let bytes = target.as_bytes();
+    let end = bytes.iter().position(|&byte| matches!(byte, b'?' | b'#'));
+    let Some((before, rest)) = end.and_then(|end| target.split_at_checked(end)) else {
+        return (target, None);
+    };
+    let query = rest.strip_prefix('?').and_then(|rest| rest.split('#').next());
+    (before, query)
+}
+
 /// The target's path, or what stands in its place (`*`, an authority, of which nobody learns a user's name).
 fn path(target: &str) -> &str {
-    let target = target.split(['?', '#']).next().unwrap_or_default();
+    let (target, _) = split(target);
     if target.starts_with('/') {
         return target;
     }
@@ -82,14 +93,14 @@ fn path(target: &str) -> &str {
 
 /// The query's parameters.
 pub(super) fn query(target: &str) -> impl Iterator<Item = (&str, &str)> {
-    let query = target.split('#').next().unwrap_or_default();
-    let query = query.split_once('?').map_or("", |(_, query)| query);
-    query.split('&').filter_map(|parameter| parameter.split_once('='))
+    let parameters = split(target).1.into_iter().flat_map(|query| query.split('&'));
+    parameters.filter_map(|parameter| parameter.split_once('='))
 }
 
 fn push_template(text: &mut Short<TEXT_MAX>, segment: &str, room: usize) {
     // RFC 3986 §3.3: parameters of a segment, of which session ids are one.
-    let segment = segment.split(';').next().unwrap_or_default();
+    let end = segment.bytes().position(|byte| byte == b';').unwrap_or(segment.len());
+    let segment = segment.get(..end).unwrap_or_default();
     if is_plain(segment) && segment.len() <= room.min(SEGMENT_MAX) {
         if !looks_like_value(segment.as_bytes()) {
             return match segment.rsplit_once('.') {

@@ -19,10 +19,16 @@ impl<const N: usize> Short<N> {
     }
 
     pub(super) fn push(&mut self, text: &[u8]) {
-        for (place, byte) in self.bytes.iter_mut().skip(self.len).zip(text) {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let kept = room.len().min(text.len());
+        for (place, byte) in room.iter_mut().zip(text) {
             *place = if (b' '..=b'~').contains(byte) { *byte } else { b'?' };
-            self.len += 1;
         }
+        self.len += kept;
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -30,8 +36,7 @@ impl<const N: usize> Short<N> {
     }
 
     pub(super) fn as_str(&self) -> &str {
-        let text = self.bytes.get(..self.len).unwrap_or_default();
-        std::str::from_utf8(text).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 

@@ -700,15 +700,14 @@ impl Tracker {
     /// What was said since this was called last goes to `notices`.
     pub(super) fn tell(&mut self, budget: &mut Budget, notices: &mut Vec<Notice>) {
         let mut told = self.app.take_told();
-        for (at, what) in told.drain(..) {
-            notices.push(Notice {
-                stream: self.lineage.stream,
-                client: self.client,
-                server: self.server,
-                at,
-                what,
-            });
-        }
+        let (stream, client, server) = (self.lineage.stream, self.client, self.server);
+        notices.extend(told.drain(..).map(|(at, what)| Notice {
+            stream,
+            client,
+            server,
+            at,
+            what,
+        }));
         if told.capacity() > budget.told.capacity() && told.capacity() <= Self::SPARE {
             budget.told = told;
         }
