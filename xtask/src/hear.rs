@@ -3,10 +3,10 @@
 mod judge;
 mod loopback;
 mod owners;
-mod records;
-mod round;
+pub mod records;
+pub mod round;
 mod table;
-mod watch;
+pub mod watch;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};

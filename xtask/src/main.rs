@@ -1,4 +1,5 @@
-//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `bench guard`, `answers`, `hear`, `settings`, `guard`, `conformance`, `vm`.
+//! Chores of the project: `cargo xtask score`, `bench explain`, `bench watch`, `bench guard`, `answers`, `hear`, `settings`, `guard`, `conformance`, `vm`,
+//! `misdelivered`.
 
 mod answers;
 mod bench;
@@ -6,6 +7,7 @@ mod bypeer;
 mod conformance;
 mod guard;
 mod hear;
+mod misdelivered;
 mod process;
 mod proxy;
 mod score;
@@ -43,6 +45,9 @@ enum Chore {
     Settings(settings::Arguments),
     /// Write docs/guard-stories.md: the five stories, directly and through `bypeer guard`, and restarts under load.
     Guard(guard::Arguments),
+    /// Measure what bypeer says of answers on wrong requests.
+    #[command(subcommand)]
+    Misdelivered(misdelivered::Misdelivered),
     /// Run public suites of HTTP through `bypeer guard`, or another proxy.
     Conformance(conformance::Arguments),
 }
@@ -57,6 +62,7 @@ fn main() -> Result<ExitCode> {
         Chore::Vm(arguments) => vm::run(&arguments),
         Chore::Hear(arguments) => hear::run(&arguments),
         Chore::Conformance(arguments) => conformance::run(&arguments),
+        Chore::Misdelivered(what) => misdelivered::run(&what),
         Chore::Guard(arguments) => guard::run(&arguments),
         Chore::Settings(arguments) => settings::run(&arguments),
     }

@@ -1,0 +1,190 @@
+//! Servers of ours with a fault each, asked by `bypeer probe`.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
+
+use super::sight::{Sight, Sights};
+use super::{Arguments, Measured, NO_FAULT, Row};
+use crate::misdelivered::alarms::of_the_family;
+use crate::misdelivered::servers::has;
+use crate::process::Process;
+
+/// A fault of `faulty.js`, and the cause that it is.
+const FAULTS: [(&str, &str); 6] = [
+    ("one-slot", "desync-shared-state"),
+    ("ids-of-hosts", "desync-shared-state"),
+    ("shifted-by-aborts", "desync-shared-state"),
+    ("answered-twice", "desync-unsolicited-response"),
+    ("closed-twice", "desync-fd-reuse-double-close"),
+    ("none", NO_FAULT),
+];
+const PROGRAM: &str = include_str!("../programs/faulty.js");
+const ECHO: &str = "/echo?q={nonce}";
+const CHECKS: [&str; 2] = ["answers-fit", "answers-fit-load"];
+
+/// Servers that are asked at the same moment: most of the time is waiting.
+const AT_ONCE: usize = 12;
+
+/// Asks each of them, as often as is wanted.
+///
+/// # Errors
+/// When one cannot be started, or the probe fails.
+pub fn play(arguments: &Arguments, binary: &Path) -> Result<Measured> {
+    let mut measured = Measured::default();
+    if !has("node") {
+        measured.lacking.push("the probe's servers: lack node".to_owned());
+        return Ok(measured);
+    }
+    for (fault, cause) in FAULTS.into_iter().filter(|(fault, _)| arguments.wants(fault)) {
+        let [mut gentle, mut load] = [Sights::default(); 2];
+        let mut not_shown = 0;
+        for (check, sights) in CHECKS.into_iter().zip([&mut gentle, &mut load]) {
+            let asked =
+                many(arguments.runs, || ask(binary, fault, check)).with_context(|| format!("{fault}, {check}"))?;
+            for (sight, struck) in asked {
+                if struck || cause == NO_FAULT {
+                    sights.add(sight);
+                } else {
+                    not_shown += 1;
+                }
+            }
+            eprintln!("probed by {check}: {fault}");
+        }
+        measured.rows.push(Row {
+            cause: cause.to_owned(),
+            scenario: format!("a server that is probed: {fault}"),
+            real: Some("node".to_owned()),
+            rounds: u64::from(arguments.runs) * CHECKS.len() as u64,
+            not_shown,
+            server: None,
+            client: None,
+            both: None,
+            live: None,
+            probe: Some(gentle),
+            probe_load: Some(load),
+        });
+    }
+    Ok(measured)
+}
+
+/// Does it so often, some at once.
+fn many<T: Send>(times: u32, one: impl Fn() -> Result<T> + Sync) -> Result<Vec<T>> {
+    let left = AtomicU32::new(times);
+    let take = |left: u32| left.checked_sub(1);
+    let worker = || -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        while left.fetch_update(Relaxed, Relaxed, take).is_ok() {
+            all.push(one()?);
+        }
+        Ok(all)
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(worker)).collect();
+        let mut all = Vec::new();
+        for worker in workers {
+            all.extend(worker.join().map_err(|_| anyhow!("a thread that probes panicked"))??);
+        }
+        Ok(all)
+    })
+}
+
+/// What the check says of a fresh server, and whether the fault did something meanwhile.
+fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("faulty.js"), PROGRAM)?;
+    let address = own_address()?;
+    let mut command = Command::new("node");
+    command.args([
+        "faulty.js",
+        fault,
+        &address.ip().to_string(),
+        &address.port().to_string(),
+    ]);
+    let mut server = Process::start(&mut command, folder.path())?.alone();
+    server.listens(address)?;
+    let output = Command::new(binary)
+        .args([
+            "probe",
+            "--format",
+            "json",
+            "--only",
+            check,
+            "--also",
+            check,
+            "--echo-path",
+            ECHO,
+        ])
+        .arg(format!("http://{address}/"))
+        .stdin(Stdio::null())
+        .output()
+        .context("bypeer probe")?;
+    let said = String::from_utf8(output.stdout)?;
+    let struck = server.said().contains("struck");
+    // Struck before the probe had its first answer: it does not begin.
+    if output.status.code() == Some(2) && struck {
+        return Ok((Sight::Unseen, struck));
+    }
+    let card = said
+        .lines()
+        .last()
+        .context("no card")
+        .and_then(|line| Ok(serde_json::from_str::<Card>(line)?));
+    let card = card.with_context(|| format!("{}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr)))?;
+    let asked = card
+        .checks
+        .iter()
+        .find(|told| told.check == check)
+        .context("the card has no such check")?;
+    ensure!(
+        matches!(asked.status.as_str(), "done" | "cut"),
+        "{check}: {} {said}",
+        asked.status
+    );
+    let risks = asked
+        .risks
+        .iter()
+        .filter(|risk| of_the_family(&risk.cause) || risk.loses == "identity");
+    let sight = risks
+        .map(|risk| {
+            if risk.confidence == "undecided" {
+                Sight::Suspected
+            } else {
+                Sight::Found
+            }
+        })
+        .max();
+    Ok((sight.unwrap_or(Sight::Unseen), struck))
+}
+
+/// An address of loopback for each server: none of the many connections that are open meanwhile can have its port there.
+fn own_address() -> Result<SocketAddr> {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let [.., high, low] = LAST.fetch_add(1, Relaxed).to_be_bytes();
+    Ok(TcpListener::bind((Ipv4Addr::new(127, 77, high, low.max(1)), 0))?.local_addr()?)
+}
+
+#[derive(Deserialize)]
+struct Card {
+    checks: Vec<Told>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    check: String,
+    status: String,
+    risks: Vec<Risk>,
+}
+
+#[derive(Deserialize)]
+struct Risk {
+    cause: String,
+    loses: String,
+    confidence: String,
+}
