@@ -39,6 +39,19 @@ fn a_client_that_pipelines_whenever_it_is_asked_to() {
 }
 
 #[test]
+fn a_pause_between_two_pipelined_requests() {
+    let mut play = Play::new();
+    play.connect(2);
+    play.ask(2, "GET /a");
+    play.wait(84);
+    play.ask(2, "GET /b");
+    play.wait(20);
+    play.answer(2, 0, "{a}");
+    play.answer(2, 1, "{b}");
+    assert!(play.reused(2).is_none_or(|reuse| !reuse.is_clear()));
+}
+
+#[test]
 fn who_counts_wrong_sends_at_each_answer_and_does_not_pipeline() {
     let mut play = Play::new();
     play.connect(2);
