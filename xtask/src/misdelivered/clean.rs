@@ -79,6 +79,8 @@ pub struct Measured {
     /// What is not here, and which server was left out for it.
     pub lacking: Vec<String>,
     pub took: Duration,
+    /// A server or a client did not do what it was there for.
+    pub failed: bool,
 }
 
 impl Measured {
@@ -124,12 +126,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         let page = page::clean(&measured);
         println!("{page}");
-        if arguments.only.is_empty() && arguments.requests >= ALL {
+        if !measured.failed && arguments.only.is_empty() && arguments.requests >= ALL {
             std::fs::write(crate::bypeer::root().join(PAGE), page).context(PAGE)?;
             eprintln!("wrote {PAGE}");
         }
     }
-    Ok(ExitCode::from(u8::from(!measured.is_quiet())))
+    for lacking in &measured.lacking {
+        eprintln!("left out: {lacking}");
+    }
+    Ok(ExitCode::from(u8::from(measured.failed || !measured.is_quiet())))
 }
 
 impl Arguments {
@@ -187,7 +192,13 @@ fn measure(arguments: &Arguments, binary: &Path, captures: &Path) -> Result<Meas
             binary,
             captures,
         };
-        meeting.play(&mut measured).with_context(|| software.name)?;
+        // What the others did is told all the same.
+        if let Err(error) = meeting.play(&mut measured) {
+            measured
+                .lacking
+                .push(format!("{}, not to its end: {error:#}", software.name));
+            measured.failed = true;
+        }
     }
     // A client meets several servers.
     measured.lacking.sort();

@@ -117,7 +117,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         let page = page::table(&measured);
         println!("{page}");
-        if arguments.only.is_empty() && arguments.runs >= RUNS {
+        if !failed && arguments.only.is_empty() && arguments.runs >= RUNS {
             std::fs::write(crate::bypeer::root().join(PAGE), page).context(PAGE)?;
             eprintln!("wrote {PAGE}");
         }
