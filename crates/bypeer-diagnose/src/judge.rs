@@ -142,7 +142,9 @@ impl Judge {
         let mut around = self.ledger.around(connection);
         around.astray = self.deliveries.astray(connection);
         self.deliveries.forget(connection.stream);
-        if around.astray.is_empty() && ended_well(connection) {
+        // Recorded in another order than it came in: which answer was for which request is not known, and by its end it was well.
+        let disordered = around.astray.is_disordered && connection.resets.is_empty();
+        if disordered || around.astray.is_empty() && ended_well(connection) {
             self.counter.well(connection);
             return None;
         }

@@ -261,10 +261,8 @@ impl<'a> Story<'a> {
     /// A head on this HTTP/1 connection was cut off by the snap length: lengths and announcements are not known.
     pub fn heads_were_cut(&self) -> bool {
         let exchanges = &self.connection.app.exchanges;
-        self.connection.app.protocol == Protocol::Http1
-            && exchanges
-                .iter()
-                .any(|exchange| !in_tunnel(exchange) && !self.understood(exchange))
+        let cut = |exchange: &Exchange| !in_tunnel(exchange) && !self.understood(exchange);
+        self.connection.app.protocol == Protocol::Http1 && (exchanges.heads_cut || exchanges.iter().any(cut))
     }
 
     /// Silence after this exchange's request is a failure: the protocol answers every request, and it is one.

@@ -21,7 +21,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if story.request_flow().missed > 0 || story.heads_were_cut() {
         return None;
     }
-    if story.answers_are_mixed_up() {
+    if story.answers_are_mixed_up() || story.around.astray.is_disordered {
         return None;
     }
     if let Some(early) = story.around.astray.early {

@@ -21,6 +21,9 @@ pub struct Astray {
     pub elsewhere: Option<Box<Elsewhere>>,
     /// A request like those that are answered well was refused as no HTTP, behind one with a body.
     pub misread: Option<Misread>,
+    /// The capture has an answer before its request, and their numbers show that they came in order: several queues or interfaces were
+    /// recorded. Nothing is astray by that.
+    pub is_disordered: bool,
 }
 
 impl Astray {

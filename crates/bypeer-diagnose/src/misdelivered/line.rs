@@ -61,6 +61,8 @@ pub struct Ask {
     pub request: Option<Request>,
     pub whole: Option<(PacketRef, u64)>,
     pub answering: Option<(PacketRef, Option<u64>)>,
+    /// The capture has its answer first.
+    pub answered_first: bool,
 }
 
 /// An answer that came whole.
@@ -150,6 +152,7 @@ impl Line {
             _ => None,
         };
         self.owed.push_back(Ask {
+            answered_first: answering.is_some(),
             index,
             at,
             head_end: None,
@@ -183,6 +186,8 @@ impl Line {
         if self.reuse.is_none()
             && !may_wait
             && self.owed.len() == 1
+            // One that was coming in already was read: that is pipelining.
+            && first.answering.is_none()
             && let Some(request) = &first.request
         {
             self.reuse = Some(Slip {
@@ -194,16 +199,19 @@ impl Line {
         }
     }
 
-    pub fn asked(&mut self, index: u32, head_end: u64, request: Request) {
+    /// Its head is known. Says whether the capture has them in the wrong order: the server's kernel had received the request whose answer was
+    /// recorded first.
+    pub fn asked(&mut self, index: u32, head_end: u64, request: Request) -> bool {
         if let Some(slip) = &mut self.reuse
             && slip.next.0 == index
         {
             slip.next.1 = Some(request.route.text.clone());
         }
-        if let Some(ask) = self.ask(index) {
-            ask.head_end = Some(head_end);
-            ask.request = Some(request);
-        }
+        let Some(ask) = self.ask(index) else { return false };
+        ask.head_end = Some(head_end);
+        ask.request = Some(request);
+        let acked = ask.answering.and_then(|(_, acked)| acked);
+        ask.answered_first && acked.is_some_and(|acked| acked >= head_end)
     }
 
     pub fn ask(&mut self, index: u32) -> Option<&mut Ask> {

@@ -16,7 +16,7 @@ mod strays;
 mod suspicion;
 mod told;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -103,6 +103,8 @@ pub struct Deliveries {
     /// Descriptors that have the number of another connection's, and whose.
     numbers: HashMap<u64, u64>,
     strays: Strays,
+    /// Connections with an answer that was recorded before its request.
+    disordered: HashSet<u64>,
 }
 
 /// When a request was whole, its connection, and its number there.
@@ -166,7 +168,11 @@ impl Deliveries {
                 index,
                 head_end,
                 request,
-            } => line.asked(*index, *head_end, request.clone()),
+            } => {
+                if line.asked(*index, *head_end, request.clone()) && self.disordered.len() < FOUND {
+                    self.disordered.insert(connection);
+                }
+            }
             Noticed::AskedAll { index, end } => self.asked_all(connection, *index, *end, at),
             Noticed::Answering { index, acked, .. } => {
                 line.answering(*index, at, *acked);

@@ -804,3 +804,22 @@ fn what_it_keeps_is_bounded() {
     assert_eq!(play.deliveries.waiting_total, 1);
     assert_eq!(play.deliveries.lines.len(), 1);
 }
+
+#[test]
+fn an_answer_that_was_recorded_before_its_request() {
+    for (acked, disordered) in [(100, true), (0, false)] {
+        let mut play = Play::new();
+        play.connect(2);
+        let (index, start) = (Some(0), 0);
+        play.say(
+            2,
+            &Noticed::Answering {
+                index,
+                start,
+                acked: Some(acked),
+            },
+        );
+        play.ask(2, "GET /a");
+        assert_eq!(play.deliveries.disordered.contains(&2), disordered, "{acked}");
+    }
+}

@@ -47,6 +47,7 @@ impl Deliveries {
             shifted: self.shifted(id, connection.server).map(Box::new),
             elsewhere: self.strays.of(connection).map(Box::new),
             misread: self.misread(connection),
+            is_disordered: self.disordered.contains(&id),
         }
     }
 
@@ -100,6 +101,7 @@ impl Deliveries {
         self.early.remove(&id);
         self.misplaced.remove(&id);
         self.misread.remove(&id);
+        self.disordered.remove(&id);
         self.numbers.remove(&id);
         self.lines.remove(&id);
     }

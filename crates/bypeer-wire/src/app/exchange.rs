@@ -55,6 +55,8 @@ pub struct Exchanges {
     pub complete: u32,
     /// How many responses said that the connection would close.
     pub announced: u32,
+    /// Of one that is over, be it not among the kept, a head was not seen whole ([`Head::Partial`]): what follows may be misread.
+    pub heads_cut: bool,
 }
 
 impl Exchanges {

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::draft::{Draft, Part};
+use super::draft::{Draft, HeadDraft, Part};
 use super::exchange::{Exchange, Exchanges, Framing};
 use super::http1_head::{RequestFacts, ResponseFacts};
 use super::texts::Texts;
@@ -34,6 +34,8 @@ pub(super) struct Ledger {
     pub(super) asked: bool,
     /// The server said what nobody asked for, or left a request without its answer: from then on more is kept.
     pub(super) irregular: bool,
+    /// A head of a closed exchange was not seen whole.
+    heads_cut: bool,
 }
 
 impl Default for Ledger {
@@ -50,6 +52,7 @@ impl Default for Ledger {
             announced: 0,
             asked: false,
             irregular: false,
+            heads_cut: false,
         }
     }
 }
@@ -209,6 +212,12 @@ impl Ledger {
         };
         self.complete += u32::from(draft.request_complete() && draft.response_complete());
         self.irregular |= self.asked && (draft.request.is_none() || !draft.response_complete());
+        let mut messages = draft.request.iter().chain(&draft.response);
+        self.heads_cut |= messages.any(|part| match part.head {
+            HeadDraft::Request(_) | HeadDraft::Response(_) => part.head_end().is_none(),
+            HeadDraft::Partial => true,
+            HeadDraft::FastCgi { .. } | HeadDraft::Opaque => false,
+        });
         if draft.index == 0 {
             self.first = self.kept.remove(position);
             return;
@@ -289,6 +298,7 @@ impl Ledger {
             total,
             complete,
             announced,
+            heads_cut,
             ..
         } = self;
         if let Some(position) = rest.iter().position(|draft| draft.index == 0) {
@@ -320,6 +330,7 @@ impl Ledger {
             total,
             complete,
             announced,
+            heads_cut,
         }
     }
 }

@@ -165,3 +165,22 @@ fn a_client_that_many_callers_share() {
         "the same client, on another connection"
     );
 }
+
+#[test]
+fn behind_an_answer_that_is_coming_in_it_is_pipelining() {
+    let mut play = Play::new();
+    play.connect(2);
+    play.ask(2, "GET /large");
+    let at = Noticed::Answering {
+        index: Some(0),
+        start: 0,
+        acked: None,
+    };
+    play.say(2, &at);
+    play.wait(500);
+    play.ask(2, "GET /next");
+    play.wait(300);
+    play.answer(2, 0, "{large}");
+    play.answer(2, 1, "{next}");
+    assert!(play.reused(2).is_none());
+}

@@ -270,6 +270,16 @@ fn heads_cut_by_the_snap_length() {
 }
 
 #[test]
+fn a_cut_head_is_remembered_when_its_exchange_is_not() {
+    let cut = [c("GET /cut HTTP/1.1\r\nHost: exam"), Said::ClientUnseen(300), s(OK2)];
+    let well = [c(GET), s(OK2)];
+    let later: Vec<Said> = std::iter::repeat_n(well.clone(), 8).flatten().collect();
+    let app = told(&[&well[..], &cut, &later].concat());
+    assert!(app.exchanges.total > 6 && app.exchanges.heads_cut);
+    assert!(!told(&later).exchanges.heads_cut);
+}
+
+#[test]
 fn picked_up_in_a_body() {
     let download = told(&[s("middle of a body"), s("and more"), c(GET), s("rest"), s(OK2)]);
     assert_eq!((download.protocol, download.exchanges.total), (Protocol::Http1, 1));
