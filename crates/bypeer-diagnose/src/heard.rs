@@ -217,7 +217,10 @@ fn lost(hearing: &Hearing, cause: &Cause, harmless: bool) -> Lost {
         return Lost {
             response_bytes: None,
             requests: 1,
-            what: format!("the answer to the request of {}, whose connection was closed", before.remote),
+            what: format!(
+                "the answer to the request of {}, whose connection was closed",
+                before.remote
+            ),
         };
     }
     let undelivered = by.unsent.unwrap_or(0) + by.unacked.unwrap_or(0);
@@ -364,7 +367,9 @@ pub(crate) fn event(testimony: &Testimony) -> Evidence {
         Told::Swapped => {
             "a program writes to another connection than it had read from, under the same descriptor".to_owned()
         }
-        Told::Retaken => "the thread that had read that request reads from this connection, under the same descriptor".to_owned(),
+        Told::Retaken => {
+            "the thread that had read that request reads from this connection, under the same descriptor".to_owned()
+        }
     };
     if testimony.told == Told::ResetSent
         && testimony.path != Some(ResetPath::Answer)
@@ -475,7 +480,11 @@ fn predecessor(by: &Testimony, before: &Predecessor) -> Vec<Evidence> {
     let mut all = vec![heard(by, before.read_at, read)];
     if let Some((at, actor)) = &before.closed {
         let thread = actor.tid;
-        let stack: Vec<&str> = actor.frames.iter().filter_map(|frame| frame.function.as_deref()).collect();
+        let stack: Vec<&str> = actor
+            .frames
+            .iter()
+            .filter_map(|frame| frame.function.as_deref())
+            .collect();
         let mut what = format!("{}, in thread {thread}: that connection is closed", deed(actor));
         if !stack.is_empty() {
             what = format!("{what}; {}", stack.join(" < "));

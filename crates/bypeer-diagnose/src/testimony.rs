@@ -413,6 +413,19 @@ pub struct Predecessor {
     pub closed: Option<(Timestamp, Actor)>,
 }
 
+impl Predecessor {
+    /// Whether a library closed it that closes files there, and sockets elsewhere: it took the number for a file's.
+    ///
+    /// libuv runs `uv_fs_close` in its pool of threads (`uv__fs_work` in `src/unix/fs.c`); sockets it closes in the thread of their loop
+    /// (`uv__stream_close`).
+    pub fn closed_as_a_file(&self) -> bool {
+        let frames = self.closed.iter().flat_map(|(_, actor)| &actor.frames);
+        frames
+            .filter_map(|frame| frame.function.as_deref())
+            .any(|function| matches!(function, "uv__fs_close" | "uv__fs_work"))
+    }
+}
+
 /// A segment that drew a reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trigger {

@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bypeer_diagnose::testimony::{
-    Act, Actor, Closed, Deed, DeedKind, Known, PartialMessage, Predecessor, ResetPath, Side, State, Testimony, Told, Trigger,
+    Act, Actor, Closed, Deed, DeedKind, Known, PartialMessage, Predecessor, ResetPath, Side, State, Testimony, Told,
+    Trigger,
 };
 use bypeer_wire::Timestamp;
 use bypeer_wire::app::{sole_request, sole_response};
 
-use crate::event::{Closing, Event, History, Kind, OtherConnection, RawDeed, RawDeedKind, Segment, Task, Tcp, UserStack};
+use crate::event::{
+    Closing, Event, History, Kind, OtherConnection, RawDeed, RawDeedKind, Segment, Task, Tcp, UserStack,
+};
 
 /// What is asked about an event beyond its figures: names, owners, places in programs. The machine answers, or a test.
 pub trait Machine {

@@ -759,9 +759,8 @@ fn numbers_that_were_free_to_take() {
         (client, listener.accept().unwrap().0)
     };
     let read = |server: &mut TcpStream| server.read_exact(&mut [0; 7]).unwrap();
-    let elsewhere = |first: TcpStream, second: TcpStream| {
-        thread::spawn(move || put_in_its_place(first, &second)).join().unwrap()
-    };
+    let elsewhere =
+        |first: TcpStream, second: TcpStream| thread::spawn(move || put_in_its_place(first, &second)).join().unwrap();
 
     // The reader itself closes it.
     let (_client, mut server) = connect();
@@ -800,7 +799,9 @@ fn numbers_that_were_free_to_take() {
     read(&mut server);
     let (_next, next) = connect();
     let mut server = elsewhere(server, next);
-    thread::spawn(move || server.read_exact(&mut [0; 7]).unwrap()).join().unwrap();
+    thread::spawn(move || server.read_exact(&mut [0; 7]).unwrap())
+        .join()
+        .unwrap();
 
     // An event that comes after all of these.
     let (server, mut client) = pair();

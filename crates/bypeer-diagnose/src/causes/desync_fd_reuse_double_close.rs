@@ -68,9 +68,10 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
         ),
         Told::Retaken => {
             let before = hearing.deciding.predecessor.as_ref()?;
+            let how = if before.closed_as_a_file() { "as if it were a file, " } else { "" };
             let verdict = format!(
-                "descriptor {} was closed by another thread than the one that had read a request of {} there, before a byte of an answer; \
-                 that thread now reads this connection under the same number, and would write the other's answer to it",
+                "descriptor {} was closed, {how}by another thread than the one that had read a request of {} there, before a byte of an \
+                 answer; that thread now reads this connection under the same number, and would write the other's answer to it",
                 before.descriptor, before.remote,
             );
             Some(

@@ -66,7 +66,8 @@ fn hear(hearing: &Hearing) -> Option<Weighed> {
              an answer, on purpose perhaps: this connection has the number now, and the same reader",
             before.descriptor, before.remote,
         );
-        Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
+        let strength = if before.closed_as_a_file() { Strength::Possible } else { Strength::Fits };
+        Weighed::of(strength, Party::ServerProgram, verdict)
             .and(heard::proof(hearing))
             .settled_by(heard::WHOSE_NUMBER)
     })

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bypeer_diagnose::Hearing;
-use bypeer_diagnose::testimony::{Act, Actor, Closed, Frame, Known, Predecessor, State, Testimony, Told, ToldToEnd, Trigger};
+use bypeer_diagnose::testimony::{
+    Act, Actor, Closed, Frame, Known, Predecessor, State, Testimony, Told, ToldToEnd, Trigger,
+};
 use serde::Serialize;
 
 use super::{InsightRecord, write_record};
