@@ -303,9 +303,9 @@ fn a_retaken_number_is_told_of_its_new_connection_and_names_the_old() {
     let told = &ripe[0].deciding;
     assert_eq!((told.told, told.side), (Told::Retaken, Some(Side::Server)));
     assert_eq!(ripe[0].client.port, 40_000);
-    let before = told.predecessor.as_ref().unwrap();
+    let before = told.predecessor.as_ref().expect("the other connection");
     assert_eq!((before.remote.port(), before.descriptor), (39_999, 9));
-    let (closed, closer) = before.closed.as_ref().unwrap();
+    let (closed, closer) = before.closed.as_ref().expect("its close");
     assert_eq!(
         (closed.0, closer.pid, closer.known),
         (500_000_001, 4711, Known::Remembered)
