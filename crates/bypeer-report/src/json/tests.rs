@@ -1,7 +1,7 @@
 use super::schema_check::faults;
 use super::*;
 use crate::terminal::example::{SO_LINGER_ZERO, UNREAD_BODY, finding, heard_finding, hearing};
-use bypeer_diagnose::testimony::Predecessor;
+use bypeer_diagnose::testimony::{Predecessor, Told};
 use bypeer_diagnose::{Accounts, Rival};
 use bypeer_wire::{Issues, Timestamp};
 use serde_json::Value;
