@@ -9,7 +9,7 @@ use crate::arbiter::{Decision, compare};
 use crate::causes::{CAUSES, proof};
 use crate::facts::{self, Situation};
 use crate::hearing::Hearing;
-use crate::testimony::{Act, Actor, ResetPath, Side, State, Testimony, Told};
+use crate::testimony::{Act, Actor, Predecessor, ResetPath, Side, State, Testimony, Told};
 use crate::{Cause, Confidence, Evidence, Finding, Lost, Retry, Source, Weighed};
 
 /// What would decide where requests end.
@@ -35,6 +35,10 @@ const RACES: [&str; 5] = [
 /// What would decide between the server's causes, where only the client's kernel was heard.
 pub(crate) const OTHER_END: &str =
     "the same on the server's machine: `bypeer watch` there names the process and the reason";
+
+/// What would decide whether a descriptor was closed by mistake.
+pub(crate) const WHOSE_NUMBER: &str = "what this connection is sent: two answers to one request, or one that does not fit, shows in a capture, \
+     in `bypeer watch --payload` and in `strace -yy`; and whether the code that closed (the call and its stack) is that of the connection";
 
 /// The finding about what was heard; `None` when no cause has anything to say.
 pub fn decide(hearing: &Hearing) -> Option<Finding> {
@@ -189,6 +193,9 @@ fn closing(hearing: &Hearing) -> String {
         (Told::Destroyed, _) => format!("the {side}'s socket was destroyed; who closed it is not told by this source"),
         (Told::Overflowed, _) => "nobody closed; the kernel dropped the attempt".to_owned(),
         (Told::Swapped, _) => "the descriptor had been closed and given to another connection".to_owned(),
+        (Told::Retaken, _) => {
+            format!("{who} on the connection that had the descriptor before; this one had not ended by then")
+        }
     }
 }
 
@@ -205,6 +212,16 @@ fn lost(hearing: &Hearing, cause: &Cause, harmless: bool) -> Lost {
     let handshake = matches!(by.state, Some(State::SynSent | State::Listen | State::NewSynReceived));
     if handshake || by.told == Told::Overflowed || by.trigger.as_ref().is_some_and(|trigger| trigger.syn) {
         return nothing("the connection; no request was sent on it");
+    }
+    if let (Told::Retaken, Some(before)) = (by.told, &by.predecessor) {
+        return Lost {
+            response_bytes: None,
+            requests: 1,
+            what: format!(
+                "the answer to the request of {}, whose connection was closed",
+                before.remote
+            ),
+        };
     }
     let undelivered = by.unsent.unwrap_or(0) + by.unacked.unwrap_or(0);
     // Of the client's end, what it had in its hands and did not read.
@@ -266,7 +283,7 @@ fn retry(hearing: &Hearing, cause: &Cause, harmless: bool) -> (Retry, String) {
     if harmless {
         return because(Retry::NotNeeded, "nothing was lost");
     }
-    if cause.is_of_mixed_up_answers() {
+    if cause.is_of_mixed_up_answers() || hearing.deciding.told == Told::Retaken {
         return because(
             Retry::Unknown,
             "answers may belong to other requests: distrust all of this process",
@@ -350,6 +367,9 @@ pub(crate) fn event(testimony: &Testimony) -> Evidence {
         Told::Swapped => {
             "a program writes to another connection than it had read from, under the same descriptor".to_owned()
         }
+        Told::Retaken => {
+            "the thread that had read that request reads from this connection, under the same descriptor".to_owned()
+        }
     };
     if testimony.told == Told::ResetSent
         && testimony.path != Some(ResetPath::Answer)
@@ -386,6 +406,9 @@ pub(crate) fn heard(testimony: &Testimony, at: Timestamp, what: impl Into<String
 pub(crate) fn proof(hearing: &Hearing) -> Vec<Evidence> {
     let mut all = Vec::new();
     let by = hearing.reset_sent().unwrap_or(&hearing.deciding);
+    if let Some(before) = &by.predecessor {
+        all.extend(predecessor(by, before));
+    }
     if let Some(closed) = &by.closed {
         let who = by.actor.as_ref().map_or_else(|| "its program closed".to_owned(), deed);
         let half = if closed.half { " (its sending half)" } else { "" };
@@ -445,6 +468,29 @@ pub(crate) fn proof(hearing: &Hearing) -> Vec<Evidence> {
             .filter(|other| other.number != by.number)
             .map(event),
     );
+    all
+}
+
+/// What became of the connection that had the descriptor before.
+fn predecessor(by: &Testimony, before: &Predecessor) -> Vec<Evidence> {
+    let read = format!(
+        "a request is read from another connection, {} → {}, under descriptor {}",
+        before.remote, before.local, before.descriptor
+    );
+    let mut all = vec![heard(by, before.read_at, read)];
+    if let Some((at, actor)) = &before.closed {
+        let thread = actor.tid;
+        let stack: Vec<&str> = actor
+            .frames
+            .iter()
+            .filter_map(|frame| frame.function.as_deref())
+            .collect();
+        let mut what = format!("{}, in thread {thread}: that connection is closed", deed(actor));
+        if !stack.is_empty() {
+            what = format!("{what}; {}", stack.join(" < "));
+        }
+        all.push(heard(by, *at, what));
+    }
     all
 }
 

@@ -62,6 +62,8 @@ pub struct Testimony {
     pub actor: Option<Actor>,
     /// How the socket had been closed before, when a reset answers what came later.
     pub closed: Option<Closed>,
+    /// The connection that had the descriptor before, where that is what is told of.
+    pub predecessor: Option<Predecessor>,
     /// The segment that a reset answers.
     pub trigger: Option<Trigger>,
     /// Calls and segments of the socket, oldest first, at most 16, where they were recorded.
@@ -124,6 +126,9 @@ pub enum Told {
     Overflowed,
     /// An answer was written to another connection than the one its request was read from, under the same descriptor.
     Swapped,
+    /// A thread reads from this connection under a descriptor that another thread had closed over a request without an answer: the first
+    /// had read that request from another connection, to which nothing was ever written, and whose client had not left.
+    Retaken,
 }
 
 /// Which end of a connection.
@@ -391,6 +396,34 @@ pub struct Closed {
     pub since_sent: Duration,
     /// The close was a `shutdown` for writing only: the program goes on reading.
     pub half: bool,
+}
+
+/// Another connection, which had the same descriptor and from which a request was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    /// Its end on this machine.
+    pub local: SocketAddr,
+    /// Its peer.
+    pub remote: SocketAddr,
+    /// The descriptor.
+    pub descriptor: u32,
+    /// When the last was read from it.
+    pub read_at: Timestamp,
+    /// When it was closed and by whom, where that is remembered.
+    pub closed: Option<(Timestamp, Actor)>,
+}
+
+impl Predecessor {
+    /// Whether a library closed it that closes files there, and sockets elsewhere: it took the number for a file's.
+    ///
+    /// libuv runs `uv_fs_close` in its pool of threads (`uv__fs_work` in `src/unix/fs.c`); sockets it closes in the thread of their loop
+    /// (`uv__stream_close`).
+    pub fn closed_as_a_file(&self) -> bool {
+        let frames = self.closed.iter().flat_map(|(_, actor)| &actor.frames);
+        frames
+            .filter_map(|frame| frame.function.as_deref())
+            .any(|function| matches!(function, "uv__fs_close" | "uv__fs_work"))
+    }
 }
 
 /// A segment that drew a reset.

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bypeer_diagnose::testimony::{
-    Act, Actor, Closed, Deed, DeedKind, PartialMessage, ResetPath, Side, State, Testimony, Told, Trigger,
+    Act, Actor, Closed, Deed, DeedKind, Frame, PartialMessage, Predecessor, ResetPath, Side, State, Testimony, Told,
+    Trigger,
 };
 use bypeer_diagnose::{Confidence, Finding, Hearing, Party, Retry, decide_heard};
 use bypeer_wire::app::{sole_request, sole_response};
@@ -599,6 +600,57 @@ fn an_answer_under_another_connection_s_descriptor() {
         ..closed_unread(0, 100, 90, 9, 0)
     };
     assert_eq!(verdict(swapped), "certain desync-fd-reuse-double-close");
+}
+
+#[test]
+fn a_number_that_was_taken_from_under_its_reader() {
+    let retaken = |function: &str| Testimony {
+        at: Timestamp(NOW),
+        told: Told::Retaken,
+        side: Some(Side::Server),
+        state: Some(State::Established),
+        reason: None,
+        path: None,
+        predecessor: Some(Predecessor {
+            local: "127.0.0.1:80".parse().unwrap(),
+            remote: "127.0.0.1:39999".parse().unwrap(),
+            descriptor: 9,
+            read_at: Timestamp(NOW - 900_000_000),
+            closed: Some((
+                Timestamp(NOW - 500_000_000),
+                Actor {
+                    frames: vec![Frame {
+                        function: Some(function.to_owned()),
+                        ..Frame::default()
+                    }],
+                    ..actor(Act::Close)
+                },
+            )),
+        }),
+        ..Testimony::default()
+    };
+    // A pool's thread may close on purpose what it will not answer.
+    assert_eq!(
+        verdict(retaken("give_up")),
+        "undecided upstream-no-response-close | desync-fd-reuse-double-close"
+    );
+    let finding = judge(retaken("give_up")).unwrap();
+    assert!(finding.settle.unwrap().contains("--payload"));
+    assert_eq!(finding.retry, Retry::Unknown);
+    assert!(finding.lost.what.contains("127.0.0.1:39999"), "{}", finding.lost.what);
+    let evidence: Vec<&str> = finding.evidence.iter().map(|item| item.what.as_str()).collect();
+    assert_eq!(evidence.len(), 3, "{evidence:#?}");
+    assert!(evidence[0].contains("127.0.0.1:39999 → 127.0.0.1:80, under descriptor 9"));
+    assert!(evidence[1].contains("srv (pid 4711) called close(9)") && evidence[1].ends_with("; give_up"));
+
+    // libuv closes no socket where it closes files.
+    assert_eq!(verdict(retaken("uv__fs_work")), "likely desync-fd-reuse-double-close");
+    // Without the other connection nothing can be said of it.
+    let alone = Testimony {
+        predecessor: None,
+        ..retaken("")
+    };
+    assert_eq!(verdict(alone), "nothing");
 }
 
 /// The server closed right after its answer, and the next request met the close.

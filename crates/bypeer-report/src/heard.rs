@@ -97,6 +97,7 @@ fn what(testimony: &Testimony) -> String {
         Told::Destroyed => "destroyed",
         Told::Overflowed => "attempt dropped",
         Told::Swapped => "answer on another connection",
+        Told::Retaken => "descriptor closed behind its reader and given away",
     };
     let mut words = vec![told.to_owned()];
     words.extend(testimony.reason.clone());

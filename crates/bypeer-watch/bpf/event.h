@@ -15,7 +15,7 @@
 #define NO_DESCRIPTOR 0xffff
 
 /* Numbers of `event::Kind`. */
-enum kind { RESET_SENT, RESET_RECEIVED, FAILED, CLOSED, SWAPPED, DROPPED, SIGNALLED };
+enum kind { RESET_SENT, RESET_RECEIVED, FAILED, CLOSED, SWAPPED, DROPPED, SIGNALLED, RETAKEN };
 
 /* `event.parts` */
 enum part {
@@ -27,7 +27,7 @@ enum part {
     PART_HISTORY = 32, /* struct history follows the event */
     PART_USER = 64,
     PART_STACK = 128, /* STACK bytes follow, user.length of them good */
-    PART_OTHER = 256, /* struct other follows, and STRAY_STACK bytes, other.user.length of them good */
+    PART_OTHER = 256, /* for SWAPPED and RETAKEN: struct other follows, and STRAY_STACK bytes, other.user.length of them good */
 };
 
 /* Addresses are IPv6 or IPv4-mapped IPv6, in network order; ports are in host order. Also read in words of 8 bytes. */

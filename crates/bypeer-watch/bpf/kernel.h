@@ -211,8 +211,10 @@ struct pt_regs {
 enum call {
     CALL_READ = 0,
     CALL_WRITE = 1,
+    CALL_CLOSE = 3,
     CALL_READV = 19,
     CALL_WRITEV = 20,
+    CALL_DUP2 = 33,
     CALL_SENDFILE = 40,
     CALL_CONNECT = 42,
     CALL_SENDTO = 44,
@@ -220,6 +222,7 @@ enum call {
     CALL_SENDMSG = 46,
     CALL_RECVMSG = 47,
     CALL_SHUTDOWN = 48,
+    CALL_DUP3 = 292,
     CALL_RECVMMSG = 299,
     CALL_SENDMMSG = 307,
 };

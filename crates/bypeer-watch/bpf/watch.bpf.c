@@ -156,6 +156,26 @@ struct {
     __type(key, struct ends);
     __type(value, struct stray);
 } strays SEC(".maps");
+/*
+ * Numbers that another thread than the reader closed over a request without an answer, until the process reads another connection there.
+ * The reader's own note above does not last: a thread that serves many connections has read from others by then.
+ */
+struct number {
+    __u32 pid, descriptor;
+};
+struct vacancy {
+    struct reading reading;
+    __u64 closed;
+    __u32 tid, reserved;
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 256);
+    __type(key, struct number);
+    __type(value, struct vacancy);
+} vacancies SEC(".maps");
+/* Who waits for an answer for longer has given up: what is read under the number then is no matter. */
+#define VACANT_FOR 60000000000ULL
 /* An empty stray: too big for a program's own stack. */
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -759,6 +779,42 @@ static __always_inline void note_stray(void *ctx, const struct ends *ends)
     stray->user.length = COPY_STACK(stray->stack, STRAY_STACK, stray->user.sp);
 }
 
+/* Whether the call that runs frees this very number. */
+static __always_inline bool frees(__u32 descriptor)
+{
+    struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+    switch (CALL(regs)) {
+    case CALL_CLOSE:
+        return (__u32)ARGUMENT_0(regs) == descriptor;
+    case CALL_DUP2:
+    case CALL_DUP3:
+        return (__u32)ARGUMENT_1(regs) == descriptor;
+    }
+    return false;
+}
+
+/* A client that has left waits for no answer, and one that was sent anything may have had it: neither is noted. */
+static __noinline int note_vacancy(struct sock *sk, struct tcp_sock *tp, struct record *record, const struct ends *ends)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct user_of *reader = &record->history.reader;
+    struct number number = { .pid = task->tgid, .descriptor = reader->descriptor };
+    struct vacancy vacancy = { .closed = bpf_ktime_get_ns(), .tid = reader->tid };
+
+    if (reader->pid != number.pid || number.descriptor == NO_DESCRIPTOR || !frees(number.descriptor))
+        return 0;
+    if (record->history.writer.known || tp->bytes_sent || !sk->sk_max_ack_backlog || sk->__sk_common.skc_flags & (1 << SOCK_DONE))
+        return 0;
+    vacancy.reading.cookie = bpf_get_socket_cookie(sk);
+    vacancy.reading.at = record->history.read.at;
+    vacancy.reading.started = task->group_leader->start_boottime;
+    vacancy.reading.descriptor = number.descriptor;
+    vacancy.reading.ends = *ends;
+    bpf_map_update_elem(&vacancies, &number, &vacancy, BPF_ANY);
+    return 0;
+}
+
 /* The one thing that is done for each connection, in whatever tier. */
 static __noinline int note_closing(void *ctx, struct sock *sk, struct tcp_sock *tp, __u32 new_state)
 {
@@ -793,6 +849,7 @@ static __noinline int note_closing(void *ctx, struct sock *sk, struct tcp_sock *
 
             ends_of(&ends, sk, tp);
             note_stray(ctx, &ends);
+            note_vacancy(sk, tp, record, &ends);
         }
         forget_reading(tid, bpf_get_socket_cookie(sk));
     }
@@ -1009,8 +1066,11 @@ static __noinline int append_buffers(struct run *run, const struct pt_regs *regs
     return true;
 }
 
-/* A thread answers on another connection than it read from, under the same descriptor. So rare that storms are no matter. */
-static __noinline int emit_swap(void *ctx, struct sock *sk, struct record *record, struct reading *reading)
+/*
+ * SWAPPED: a thread answers on another connection than it read from, under the same descriptor. RETAKEN: it reads from another, after
+ * somebody else closed the first. So rare that storms are no matter.
+ */
+static __noinline int emit_swap(void *ctx, struct sock *sk, struct record *record, struct reading *reading, enum kind kind)
 {
     __u64 size = sizeof(struct event) + sizeof(struct history) + STACK + sizeof(struct other) + STRAY_STACK;
     struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
@@ -1027,7 +1087,7 @@ static __noinline int emit_swap(void *ctx, struct sock *sk, struct record *recor
     }
     other = (void *)event + SIZE_OF(1, 1);
     event->size = size;
-    event->kind = SWAPPED;
+    event->kind = kind;
     event->parts = PART_ENDS | PART_TCP | PART_HISTORY | PART_USER | PART_STACK | PART_OTHER;
     event->at = bpf_ktime_get_ns();
     event->cookie = bpf_get_socket_cookie(sk);
@@ -1065,6 +1125,23 @@ static __noinline int emit_swap(void *ctx, struct sock *sk, struct record *recor
     return 0;
 }
 
+/* At the first read of a connection: whether its number was taken from under a request that the same thread had read. */
+static __noinline int ask_for_vacancy(void *ctx, struct sock *sk, struct record *record)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct user_of *reader = &record->history.reader;
+    struct number number = { .pid = reader->pid, .descriptor = reader->descriptor };
+    struct vacancy *vacancy = bpf_map_lookup_elem(&vacancies, &number);
+
+    if (!vacancy)
+        return 0;
+    if (vacancy->tid == reader->tid && vacancy->reading.started == task->group_leader->start_boottime &&
+        bpf_ktime_get_ns() - vacancy->closed < VACANT_FOR)
+        emit_swap(ctx, sk, record, &vacancy->reading, RETAKEN);
+    bpf_map_delete_elem(&vacancies, &number);
+    return 0;
+}
+
 /* After a read or a write that moved bytes, by the task that called. */
 static __noinline int moved(void *ctx, struct sock *sk, int length, enum direction direction)
 {
@@ -1076,6 +1153,7 @@ static __noinline int moved(void *ctx, struct sock *sk, int length, enum directi
     struct record *record;
     struct user_of *user;
     struct run *run;
+    bool first;
     __u64 now, cookie, started = task->start_boottime;
     __u32 tid = task->pid;
     __u16 descriptor;
@@ -1093,6 +1171,7 @@ static __noinline int moved(void *ctx, struct sock *sk, int length, enum directi
         history->first = now;
     user = direction == READING ? &history->reader : &history->writer;
     run = direction == READING ? &history->read : &history->written;
+    first = !user->known;
     user->pid = task->tgid;
     user->tid = tid;
     user->descriptor = descriptor;
@@ -1120,7 +1199,7 @@ static __noinline int moved(void *ctx, struct sock *sk, int length, enum directi
             if (reading->cookie == cookie) {
                 reading->answered = 1;
             } else if (descriptor != NO_DESCRIPTOR && reading->descriptor == descriptor) {
-                emit_swap(ctx, sk, record, reading);
+                emit_swap(ctx, sk, record, reading, SWAPPED);
                 reading->cookie = 0;
             }
         }
@@ -1129,6 +1208,8 @@ static __noinline int moved(void *ctx, struct sock *sk, int length, enum directi
             forget_reading(history->reader.tid, cookie);
         return 0;
     }
+    if (first && descriptor != NO_DESCRIPTOR)
+        ask_for_vacancy(ctx, sk, record);
     if (reading && reading->cookie == cookie) {
         reading->at = now;
         reading->descriptor = descriptor;

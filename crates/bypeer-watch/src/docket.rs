@@ -106,7 +106,7 @@ impl Docket {
             Kind::Signalled => return,
             Kind::ResetSent => self.resets_sent += 1,
             Kind::ResetReceived => self.resets_received += 1,
-            Kind::Failed | Kind::Swapped | Kind::Dropped => {}
+            Kind::Failed | Kind::Swapped | Kind::Retaken | Kind::Dropped => {}
         }
         let (Some(local), Some(remote)) = (event.local, event.remote) else {
             self.follow_ups += 1;
@@ -121,7 +121,7 @@ impl Docket {
             return;
         }
         // Only a server answers what it read: a client that reads an answer and sends its next request on a new connection swaps nothing.
-        if event.kind == Kind::Swapped && event.tcp.is_none_or(|tcp| tcp.backlog == 0) {
+        if matches!(event.kind, Kind::Swapped | Kind::Retaken) && event.tcp.is_none_or(|tcp| tcp.backlog == 0) {
             return;
         }
         let ends = ends(local, remote);
@@ -170,7 +170,7 @@ impl Docket {
             Told::ResetSent => self.resets_sent += 1,
             Told::ResetReceived => self.resets_received += 1,
             Told::Failed => self.failures += 1,
-            Told::Destroyed | Told::Overflowed | Told::Swapped => {}
+            Told::Destroyed | Told::Overflowed | Told::Swapped | Told::Retaken => {}
         }
         let event = Event {
             kind: match testimony.told {
@@ -215,7 +215,10 @@ impl Docket {
             for (cookie, _) in &waiting.cookies {
                 self.by_cookie.remove(cookie);
             }
-            self.told.note(waiting.ends, waiting.since);
+            // That tells of another's end: this connection goes on, and what it dies of is a story of its own.
+            if waiting.deciding.told != Told::Retaken {
+                self.told.note(waiting.ends, waiting.since);
+            }
             self.hearings = self.hearings.saturating_add(1);
             ripe.push(waiting.into_hearing(self.hearings));
         }
@@ -433,9 +436,11 @@ impl Waiting {
 /// Whether what a socket says now stands in place of what it said before.
 ///
 /// One that its program has closed calls `tcp_reset()` on itself when data comes, before it sends its reset: the kernel tells of a reset
-/// received that nobody sent.
+/// received that nobody sent. A thread that reads under a number that was taken away, and then answers what it had read there before, has
+/// shown that it took the one connection for the other.
 fn corrects(before: &Testimony, now: &Testimony) -> bool {
-    now.told == Told::ResetSent && matches!(before.told, Told::ResetReceived | Told::Overflowed)
+    let reset = now.told == Told::ResetSent && matches!(before.told, Told::ResetReceived | Told::Overflowed);
+    reset || now.told == Told::Swapped && before.told == Told::Retaken
 }
 
 /// A close that resets, against the answer to a segment that came for the closed socket: an interrupt may tell of the second first.
@@ -473,7 +478,7 @@ fn is_follow_up(testimony: &Testimony) -> bool {
         // The other end's share of a story that was told.
         Told::ResetReceived => true,
         Told::Destroyed => without_socket,
-        Told::Failed | Told::Overflowed | Told::Swapped => false,
+        Told::Failed | Told::Overflowed | Told::Swapped | Told::Retaken => false,
     }
 }
 

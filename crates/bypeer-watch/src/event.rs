@@ -37,7 +37,7 @@ pub struct Event {
     pub kernel_stack: Vec<u64>,
     /// The program's stack, when the task was in a call.
     pub user_stack: Option<UserStack>,
-    /// For [`Kind::Swapped`]: the connection that the request was read from.
+    /// For [`Kind::Swapped`] and [`Kind::Retaken`]: the connection that the request was read from.
     pub other: Option<OtherConnection>,
 }
 
@@ -60,6 +60,9 @@ pub enum Kind {
     /// `signal_generate`: a process was told to end. `inode` is its id, `cookie` when it started (as [`Task::started`]), `reason` the signal,
     /// `state` 1 where the kernel sent it of itself; else the task sent it.
     Signalled,
+    /// A thread reads from a connection under a descriptor that another thread had closed over the request that the first had read there:
+    /// nothing had been written to that connection, and its client had not left.
+    Retaken,
 }
 
 /// Sums of a socket.
@@ -188,7 +191,7 @@ pub struct Closing {
     pub state: u32,
     /// `rcv_nxt` at the close: a segment that is answered much later by a reset, and does not lie near, is of another connection.
     pub receive_next: u32,
-    /// The program's stack at the close: only with [`Kind::Swapped`].
+    /// The program's stack at the close: only with [`Kind::Swapped`] and [`Kind::Retaken`].
     pub user_stack: Option<UserStack>,
 }
 

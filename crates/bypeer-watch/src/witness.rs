@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bypeer_diagnose::testimony::{
-    Act, Actor, Closed, Deed, DeedKind, Known, PartialMessage, ResetPath, Side, State, Testimony, Told, Trigger,
+    Act, Actor, Closed, Deed, DeedKind, Known, PartialMessage, Predecessor, ResetPath, Side, State, Testimony, Told,
+    Trigger,
 };
 use bypeer_wire::Timestamp;
 use bypeer_wire::app::{sole_request, sole_response};
 
-use crate::event::{Closing, Event, History, Kind, RawDeed, RawDeedKind, Segment, Task, Tcp, UserStack};
+use crate::event::{
+    Closing, Event, History, Kind, OtherConnection, RawDeed, RawDeedKind, Segment, Task, Tcp, UserStack,
+};
 
 /// What is asked about an event beyond its figures: names, owners, places in programs. The machine answers, or a test.
 pub trait Machine {
@@ -45,6 +48,7 @@ pub fn testimony(event: &Event, number: u64, machine: &mut dyn Machine) -> Testi
         Kind::ResetReceived => Told::ResetReceived,
         Kind::Failed => Told::Failed,
         Kind::Swapped => Told::Swapped,
+        Kind::Retaken => Told::Retaken,
         Kind::Closed => Told::Destroyed,
         // Nothing is testified of the second.
         Kind::Dropped | Kind::Signalled => Told::Overflowed,
@@ -96,6 +100,7 @@ pub fn testimony(event: &Event, number: u64, machine: &mut dyn Machine) -> Testi
     if let Some(closing) = closing(event) {
         testimony.closed = Some(closed(closing, tick, machine));
     }
+    testimony.predecessor = event.other.as_ref().map(|other| predecessor(other, machine));
     add_actor(&mut testimony, event, path, machine);
     if let Some(history) = &event.history {
         add_history(&mut testimony, history, machine);
@@ -228,10 +233,31 @@ fn closed(closing: &Closing, tick: Duration, machine: &dyn Machine) -> Closed {
     }
 }
 
+fn predecessor(other: &OtherConnection, machine: &mut dyn Machine) -> Predecessor {
+    Predecessor {
+        local: other.local,
+        remote: other.remote,
+        descriptor: other.descriptor,
+        read_at: machine.real_time(other.read_at),
+        closed: other.closed_by.as_ref().map(|closing| {
+            let mut actor = machine.actor(&closing.task, None);
+            if let Some(stack) = &closing.user_stack {
+                actor.frames = machine.frames(&closing.task, stack);
+            }
+            actor.known = Known::Remembered;
+            (machine.real_time(closing.at), actor)
+        }),
+    }
+}
+
 /// Who did it, or whose socket it was: never simply the task that ran.
 fn add_actor(testimony: &mut Testimony, event: &Event, path: Option<ResetPath>, machine: &mut dyn Machine) {
     let passive = path == Some(ResetPath::Answer);
-    if event.task.acting && !passive {
+    // Who reads does nothing but its work.
+    if event.kind == Kind::Retaken {
+        let closed = testimony.predecessor.as_ref().and_then(|before| before.closed.as_ref());
+        testimony.actor = closed.map(|(_, closer)| closer.clone());
+    } else if event.task.acting && !passive {
         let mut actor = machine.actor(&event.task, path);
         if let Some(stack) = &event.user_stack {
             actor.frames = machine.frames(&event.task, stack);

@@ -56,13 +56,30 @@ fn strength(swap: &Swap) -> Option<Strength> {
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
-    (hearing.deciding.told == Told::Swapped).then(|| {
-        Weighed::of(
-            Strength::Proven,
-            Party::ServerProgram,
-            "the server wrote an answer to another connection than the one that it had read the request from: the descriptor's number had \
-             been closed and given away in between",
-        )
-        .and(heard::proof(hearing))
-    })
+    match hearing.deciding.told {
+        Told::Swapped => Some(
+            Weighed::of(
+                Strength::Proven,
+                Party::ServerProgram,
+                "the server wrote an answer to another connection than the one that it had read the request from: the descriptor's number \
+                 had been closed and given away in between",
+            )
+            .and(heard::proof(hearing)),
+        ),
+        Told::Retaken => {
+            let before = hearing.deciding.predecessor.as_ref()?;
+            let how = if before.closed_as_a_file() { "as if it were a file, " } else { "" };
+            let verdict = format!(
+                "descriptor {} was closed, {how}by another thread than the one that had read a request of {} there, before a byte of an \
+                 answer; that thread now reads this connection under the same number, and would write the other's answer to it",
+                before.descriptor, before.remote,
+            );
+            Some(
+                Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
+                    .and(heard::proof(hearing))
+                    .settled_by(heard::WHOSE_NUMBER),
+            )
+        }
+        _ => None,
+    }
 }

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use crate::causes::cannot_be_heard;
 use crate::causes::{proof, reuse};
+use crate::heard;
 use crate::story::{Stand, Story};
-use crate::{Cause, Party, Strength, Weighed};
+use crate::testimony::Told;
+use crate::{Cause, Hearing, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
     id: "upstream-no-response-close",
@@ -11,7 +12,7 @@ pub static CAUSE: Cause = Cause {
     manual: include_str!("upstream_no_response_close.md"),
     clauses: &["RFC 9110 §15.6.3", "RFC 9112 §8", "RFC 9110 §9.2.2"],
     weigh,
-    hear: cannot_be_heard,
+    hear,
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
@@ -54,4 +55,20 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             .and(proof::ending(story, Some(exchange)))
             .settled_by("the server's log at that moment: an exception, a worker that was stopped, a request it refused in silence"),
     )
+}
+
+/// Of a connection that is told because the next one has its number: else its close without an answer makes no event.
+fn hear(hearing: &Hearing) -> Option<Weighed> {
+    let before = hearing.deciding.predecessor.as_ref()?;
+    (hearing.deciding.told == Told::Retaken).then(|| {
+        let verdict = format!(
+            "another thread than its reader closed descriptor {}, which was the connection of {}, with a request read and before a byte of \
+             an answer, on purpose perhaps: this connection has the number now, and the same reader",
+            before.descriptor, before.remote,
+        );
+        let strength = if before.closed_as_a_file() { Strength::Possible } else { Strength::Fits };
+        Weighed::of(strength, Party::ServerProgram, verdict)
+            .and(heard::proof(hearing))
+            .settled_by(heard::WHOSE_NUMBER)
+    })
 }

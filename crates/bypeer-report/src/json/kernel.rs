@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bypeer_diagnose::Hearing;
-use bypeer_diagnose::testimony::{Act, Actor, Closed, Frame, Known, State, Testimony, Told, ToldToEnd, Trigger};
+use bypeer_diagnose::testimony::{
+    Act, Actor, Closed, Frame, Known, Predecessor, State, Testimony, Told, ToldToEnd, Trigger,
+};
 use serde::Serialize;
 
 use super::{InsightRecord, write_record};
@@ -127,6 +129,7 @@ struct TestimonyRecord<'a> {
     request: Option<String>,
     status: Option<u16>,
     closed: Option<ClosedRecord>,
+    predecessor: Option<PredecessorRecord<'a>>,
     trigger: Option<TriggerRecord>,
     process: Option<ProcessRecord<'a>>,
 }
@@ -139,6 +142,16 @@ struct ClosedRecord {
     since_received: f64,
     since_sent: f64,
     half: bool,
+}
+
+#[derive(Serialize)]
+struct PredecessorRecord<'a> {
+    local: String,
+    remote: String,
+    descriptor: u32,
+    read: f64,
+    closed: Option<f64>,
+    process: Option<ProcessRecord<'a>>,
 }
 
 #[derive(Serialize)]
@@ -231,6 +244,7 @@ impl TestimonyRecord<'_> {
                 .map(|request| format!("{} {}", request.head.method.as_str(), request.head.path)),
             status: testimony.response.as_ref().map(|response| response.head.status),
             closed: testimony.closed.as_ref().map(closed),
+            predecessor: testimony.predecessor.as_ref().map(predecessor),
             trigger: testimony.trigger.as_ref().map(trigger),
             process: testimony.actor.as_ref().map(ProcessRecord::of),
         }
@@ -294,6 +308,17 @@ fn closed(closed: &Closed) -> ClosedRecord {
     }
 }
 
+fn predecessor(before: &Predecessor) -> PredecessorRecord<'_> {
+    PredecessorRecord {
+        local: before.local.to_string(),
+        remote: before.remote.to_string(),
+        descriptor: before.descriptor,
+        read: epoch_seconds(before.read_at),
+        closed: before.closed.as_ref().map(|(at, _)| epoch_seconds(*at)),
+        process: before.closed.as_ref().map(|(_, closer)| ProcessRecord::of(closer)),
+    }
+}
+
 fn trigger(trigger: &Trigger) -> TriggerRecord {
     TriggerRecord {
         source: trigger.source.to_string(),
@@ -312,6 +337,7 @@ fn told(told: Told) -> &'static str {
         Told::Destroyed => "destroyed",
         Told::Overflowed => "overflowed",
         Told::Swapped => "swapped",
+        Told::Retaken => "retaken",
     }
 }
 

@@ -1,6 +1,7 @@
 use super::schema_check::faults;
 use super::*;
 use crate::terminal::example::{SO_LINGER_ZERO, UNREAD_BODY, finding, heard_finding, hearing};
+use bypeer_diagnose::testimony::{Predecessor, Told};
 use bypeer_diagnose::{Accounts, Rival};
 use bypeer_wire::{Issues, Timestamp};
 use serde_json::Value;
@@ -210,6 +211,25 @@ fn what_kernels_said_is_held_to_the_schemas() {
         "a command line may hold secrets"
     );
     assert_eq!(finding_record(&full())["kernel"], Value::Null);
+
+    let mut retaken = hearing();
+    let closer = retaken.deciding.actor.clone().expect("an actor");
+    retaken.deciding.told = Told::Retaken;
+    retaken.deciding.predecessor = Some(Predecessor {
+        local: "192.0.2.80:8000".parse().expect("an address"),
+        remote: "192.0.2.1:40000".parse().expect("an address"),
+        descriptor: 9,
+        read_at: retaken.deciding.at,
+        closed: Some((retaken.deciding.at, closer)),
+    });
+    let mut out = Vec::new();
+    write_unexplained(&mut out, &retaken).expect("a vector takes all");
+    let record = parse_line(&out);
+    hold_to_schema(include_str!("../../../../docs/schema/unexplained-1.json"), &record);
+    assert_eq!(record["kernel"]["told"], "retaken");
+    let predecessor = &record["kernel"]["predecessor"];
+    assert_eq!(predecessor["remote"], "192.0.2.1:40000");
+    assert_eq!(predecessor["process"]["stack"][0]["line"], 11);
 
     let mut out = Vec::new();
     write_unexplained(&mut out, &hearing()).expect("a vector takes all");

@@ -102,7 +102,7 @@ pub(super) fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
 }
 
 fn kind(number: u16) -> Result<Kind, DecodeError> {
-    const KINDS: [Kind; 7] = [
+    const KINDS: [Kind; 8] = [
         Kind::ResetSent,
         Kind::ResetReceived,
         Kind::Failed,
@@ -110,6 +110,7 @@ fn kind(number: u16) -> Result<Kind, DecodeError> {
         Kind::Swapped,
         Kind::Dropped,
         Kind::Signalled,
+        Kind::Retaken,
     ];
     KINDS.get(usize::from(number)).copied().ok_or(DecodeError::Kind(number))
 }

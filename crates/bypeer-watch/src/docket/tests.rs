@@ -1,7 +1,7 @@
 use bypeer_diagnose::testimony::{Actor, Frame};
 
 use super::*;
-use crate::event::{Closing, Segment, Task, Tcp, UserStack};
+use crate::event::{Closing, OtherConnection, Segment, Task, Tcp, UserStack};
 
 /// A machine whose kernel has two reasons, and which knows the path by the first address of a stack.
 #[derive(Default)]
@@ -269,4 +269,73 @@ fn a_firewall_s_drop_is_told_with_the_reset_that_follows() {
     docket.push(&event(Kind::ResetReceived, SECOND + 10, 40_000, 80), &mut Stage);
     let ripe = docket.ripe(u64::MAX, &mut Stage);
     assert!(ripe.len() == 1 && ripe[0].deciding.firewalled);
+}
+
+/// As the kernel part tells it: the other connection had the descriptor before.
+fn retaken(at: u64) -> Event {
+    let mut event = event(Kind::Retaken, at, 80, 40_000);
+    event.task.acting = true;
+    event.other = Some(OtherConnection {
+        cookie: 7,
+        local: address(80),
+        remote: address(39_999),
+        read_at: SECOND / 2,
+        descriptor: 9,
+        answered: false,
+        closed_by: Some(Closing {
+            at: SECOND / 2 + 1,
+            task: Task {
+                pid: 4711,
+                ..Task::default()
+            },
+            ..Closing::default()
+        }),
+    });
+    event
+}
+
+#[test]
+fn a_retaken_number_is_told_of_its_new_connection_and_names_the_old() {
+    let mut docket = Docket::new();
+    docket.push(&retaken(SECOND), &mut Stage);
+    let ripe = docket.ripe(2 * SECOND, &mut Stage);
+    assert_eq!(ripe.len(), 1);
+    let told = &ripe[0].deciding;
+    assert_eq!((told.told, told.side), (Told::Retaken, Some(Side::Server)));
+    assert_eq!(ripe[0].client.port, 40_000);
+    let before = told.predecessor.as_ref().expect("the other connection");
+    assert_eq!((before.remote.port(), before.descriptor), (39_999, 9));
+    let (closed, closer) = before.closed.as_ref().expect("its close");
+    assert_eq!(
+        (closed.0, closer.pid, closer.known),
+        (500_000_001, 4711, Known::Remembered)
+    );
+    // Who closed, and not who reads.
+    assert_eq!(told.actor.as_ref(), Some(closer));
+
+    // It goes on: what it dies of is told.
+    docket.push(&event(Kind::ResetReceived, 3 * SECOND, 80, 40_000), &mut Stage);
+    assert_eq!(docket.ripe(u64::MAX, &mut Stage).len(), 1);
+}
+
+#[test]
+fn a_swap_stands_in_place_of_the_suspicion() {
+    let mut docket = Docket::new();
+    docket.push(&retaken(SECOND), &mut Stage);
+    let mut swapped = retaken(SECOND + 5);
+    swapped.kind = Kind::Swapped;
+    docket.push(&swapped, &mut Stage);
+    let ripe = docket.ripe(u64::MAX, &mut Stage);
+    assert_eq!(ripe.len(), 1);
+    assert_eq!(ripe[0].deciding.told, Told::Swapped);
+    assert!(ripe[0].deciding.predecessor.is_some());
+}
+
+#[test]
+fn a_client_that_reads_under_an_old_number_is_not_told() {
+    let mut docket = Docket::new();
+    let mut event = retaken(SECOND);
+    event.tcp = Some(Tcp::default());
+    docket.push(&event, &mut Stage);
+    assert!(docket.ripe(u64::MAX, &mut Stage).is_empty());
 }

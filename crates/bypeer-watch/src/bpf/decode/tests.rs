@@ -216,6 +216,27 @@ fn every_field_is_where_it_should_be() {
 }
 
 #[test]
+fn kinds_have_the_numbers_of_the_header() {
+    let header = include_str!("../../../bpf/event.h");
+    let names = header
+        .split_once("enum kind { ")
+        .unwrap()
+        .1
+        .split_once(" };")
+        .unwrap()
+        .0;
+    for (number, name) in names.split(", ").enumerate() {
+        let mut bytes = record(3);
+        bytes[4..6].copy_from_slice(&u16::try_from(number).unwrap().to_ne_bytes());
+        let kind = format!("{:?}", event(&bytes).unwrap().kind).to_uppercase();
+        assert_eq!(kind, name.replace('_', ""));
+    }
+    let mut bytes = record(3);
+    bytes[4..6].copy_from_slice(&8u16.to_ne_bytes());
+    assert_eq!(event(&bytes).unwrap_err(), DecodeError::Kind(8));
+}
+
+#[test]
 fn deeds_are_in_order_when_the_oldest_are_gone() {
     for deeds in [16, 17, 21, 32, 35] {
         let history = event(&record(deeds)).unwrap().history.unwrap();
