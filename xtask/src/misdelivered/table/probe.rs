@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use super::sight::{Sight, Sights};
@@ -127,26 +127,18 @@ fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
         .context("bypeer probe")?;
     let said = String::from_utf8(output.stdout)?;
     let struck = server.said().contains("struck");
-    // Struck before the probe had its first answer: it does not begin.
-    if output.status.code() == Some(2) && struck {
-        return Ok((Sight::Unseen, struck));
-    }
     let card = said
         .lines()
         .last()
         .context("no card")
         .and_then(|line| Ok(serde_json::from_str::<Card>(line)?));
-    let card = card.with_context(|| format!("{}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr)))?;
-    let asked = card
-        .checks
-        .iter()
-        .find(|told| told.check == check)
-        .context("the card has no such check")?;
-    ensure!(
-        matches!(asked.status.as_str(), "done" | "cut"),
-        "{check}: {} {said}",
-        asked.status
-    );
+    let told = card.map(|card| card.checks.into_iter().find(|told| told.check == check));
+    let asked = match told {
+        Ok(Some(asked)) if matches!(asked.status.as_str(), "done" | "cut") => asked,
+        // Struck while the probe had its first look: then it gives up, and has seen nothing.
+        _ if struck => return Ok((Sight::Unseen, struck)),
+        _ => bail!("{}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr)),
+    };
     let risks = asked
         .risks
         .iter()
