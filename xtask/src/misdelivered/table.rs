@@ -122,6 +122,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             eprintln!("wrote {PAGE}");
         }
     }
+    for lacking in &measured.lacking {
+        eprintln!("left out: {lacking}");
+    }
     let as_claimed = !failed && !measured.rows.is_empty() && measured.rows.iter().all(|row| row.not_shown < row.rounds);
     Ok(ExitCode::from(u8::from(!as_claimed)))
 }

@@ -11,7 +11,8 @@ let slot;
 const pending = new Map();
 const fifo = [];
 const numbers = new Map();
-const struck = () => console.log("struck");
+// Not by console.log: some of these faults end the process.
+const struck = () => fs.writeSync(1, "struck\n");
 
 function send(response, url) {
   if (!response.socket || response.socket.destroyed || response.writableEnded) return;
@@ -61,9 +62,8 @@ function closeTwice() {
   fs.closeSync(number);
   setTimeout(() => {
     try {
-      const hit = fs.fstatSync(number).isSocket();
+      if (fs.fstatSync(number).isSocket()) struck();
       fs.closeSync(number);
-      if (hit) struck();
     } catch {}
   }, 1 + Math.random() * 12);
 }

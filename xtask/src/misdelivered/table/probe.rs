@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
@@ -135,8 +136,8 @@ fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
     let told = card.map(|card| card.checks.into_iter().find(|told| told.check == check));
     let asked = match told {
         Ok(Some(asked)) if matches!(asked.status.as_str(), "done" | "cut") => asked,
-        // Struck while the probe had its first look: then it gives up, and has seen nothing.
-        _ if struck => return Ok((Sight::Unseen, struck)),
+        // The fault ended the server, or struck while the probe had its first look: it gives up, and has seen nothing.
+        _ if struck || server.ends(Duration::ZERO)?.is_some() => return Ok((Sight::Unseen, struck)),
         _ => bail!("{}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr)),
     };
     let risks = asked
