@@ -45,15 +45,16 @@ pub(crate) struct Decision {
 pub(crate) fn compare(mut weighed: Vec<(&'static Cause, Weighed)>) -> Option<Decision> {
     // Stable: of equals the first in the table leads. A fault is not excused by a harmless note that fits as well.
     weighed.sort_by_key(|(_, weighed)| (std::cmp::Reverse(weighed.strength), weighed.harmless));
-    let (best, harmless) = weighed
+    let (best, harmless, may_be_no_fault) = weighed
         .first()
-        .map(|(_, weighed)| (weighed.strength, weighed.harmless))?;
+        .map(|(_, weighed)| (weighed.strength, weighed.harmless, weighed.may_be_no_fault))?;
     let equals = weighed
         .iter()
         .take_while(|(_, weighed)| weighed.strength == best && weighed.harmless == harmless)
         .count();
     let confidence = match (best, equals) {
         (Strength::Proven, 1) => Confidence::Certain,
+        (Strength::Fits, 1) if may_be_no_fault => Confidence::Undecided,
         (Strength::Fits, 1) => Confidence::Likely,
         // Alone, but nothing speaks for it in particular: a note where it is harmless, and no accusation otherwise.
         (Strength::Possible, 1) if harmless => Confidence::Likely,

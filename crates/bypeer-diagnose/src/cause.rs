@@ -65,6 +65,8 @@ pub struct Weighed {
     pub evidence: Vec<Evidence>,
     /// What one would have to observe to make it certain or refute it.
     pub settle: Option<String>,
+    /// It looks the same where nobody did anything wrong: alone it is undecided, however well it fits. The verdict says both.
+    pub may_be_no_fault: bool,
 }
 
 impl Weighed {
@@ -77,7 +79,15 @@ impl Weighed {
             harmless: false,
             evidence: Vec::new(),
             settle: None,
+            may_be_no_fault: false,
         }
+    }
+
+    /// Says that it looks the same where nobody did anything wrong.
+    #[must_use]
+    pub fn may_be_no_fault(mut self, is_so: bool) -> Weighed {
+        self.may_be_no_fault = is_so;
+        self
     }
 
     /// Adds a packet that shows something.

@@ -23,15 +23,19 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 
 /// The client's own pool.
 fn reused(story: &Story<'_>, reuse: &Reuse) -> Weighed {
-    let strength = if reuse.is_clear() { Strength::Fits } else { Strength::Possible };
+    let clear = reuse.is_clear();
+    let strength = if clear || reuse.may_be_a_slip() { Strength::Fits } else { Strength::Possible };
     let (owed, next) = (&reuse.owed, &reuse.next);
     let late = proof::time(reuse.answer.time.since(next.at.time));
+    let gap = proof::time(reuse.gap);
+    let way = if clear {
+        "as the first behind the new request, and every answer since stands one place off"
+    } else {
+        "as the first behind the new request: the client gave up on it and takes it for the other's, or it pipelines, and all is well"
+    };
     let verdict = format!(
-        "the client sent {} on a connection on which the answer to {} was owed, {} after it; that came {late} later, as the first behind the new \
-         request, and every answer since stands one place off",
-        next.route,
-        owed.route,
-        proof::time(reuse.gap)
+        "the client sent {} on a connection on which the answer to {} was owed, {gap} after it; that came {late} later, {way}",
+        next.route, owed.route
     );
     let ways = Evidence {
         source: Source::Group,
@@ -40,6 +44,7 @@ fn reused(story: &Story<'_>, reuse: &Reuse) -> Weighed {
         what: format!("this client sent {} requests to this server only when nothing was owed, and none at one go", reuse.alone),
     };
     Weighed::of(strength, Party::ClientProgram, verdict)
+        .may_be_no_fault(!clear)
         .because(owed.at, format!("the client asks {}", owed.route))
         .because(next.at, format!("it asks {}, with the answer before still owed", next.route))
         .because(reuse.answer, format!("the answer to {}, behind the request for {}", owed.route, next.route))

@@ -145,29 +145,24 @@ pub struct Reuse {
     pub late: u32,
     /// Requests that it sent while two answers or more were owed: it does not wait for answers at all.
     pub deep: u32,
-    /// Requests on this connection that it sent as soon as an answer came, and while another was owed: it takes each answer for the next one.
-    pub off_by_one: u32,
 }
 
-/// Commands that a client of Redis sent one at a time before it is believed to do so by design: those that share a connection among
-/// many callers are as common as those that do not.
+/// Requests that a client sent one at a time before it is believed to do so as a rule. Clients of Redis that many callers share are as common
+/// as those that wait; with HTTP there are undici and others that pipeline when they are told to.
 const ONE_AT_A_TIME: u32 = 10;
 
 /// Nobody gives up on an answer sooner; a sender that pipelines may be held up for as long, between two requests, where its machine is busy.
 const GIVEN_UP: Duration = Duration::from_millis(100);
 
-/// So often in a row it is no accident that a request goes out with one answer owed.
-const OFF_BY_ONE: u32 = 3;
-
 impl Reuse {
-    /// It is no pipelining: with HTTP who sends in spite of an answer that is owed sends at one go, or (undici) whenever he is asked to, and
-    /// then several before an answer comes. With Redis many share a connection that is seldom busy.
+    /// It is no pipelining: this client waits for its answers.
     pub fn is_clear(&self) -> bool {
-        match self.protocol {
-            Protocol::Redis => self.alone >= ONE_AT_A_TIME && self.late == 0,
-            _ if self.deep > 0 => false,
-            _ => self.gap >= GIVEN_UP || self.alone >= ONE_AT_A_TIME || self.off_by_one >= OFF_BY_ONE,
-        }
+        self.deep == 0 && self.late == 0 && self.alone >= ONE_AT_A_TIME
+    }
+
+    /// It may be, by how seldom HTTP is pipelined and how long the client had waited; it may as well be a client that pipelines.
+    pub fn may_be_a_slip(&self) -> bool {
+        self.protocol == Protocol::Http1 && self.deep == 0 && self.gap >= GIVEN_UP
     }
 }
 

@@ -95,8 +95,6 @@ pub struct Sends {
     pub late: u32,
     /// Of those, while two answers or more were owed, none of which had come since the last request.
     pub deep: u32,
-    /// As soon as an answer came, and while another was owed: by order, that was not the answer to the last request.
-    pub off_by_one: u32,
 }
 
 impl Sends {
@@ -105,7 +103,6 @@ impl Sends {
         self.at_one_go = self.at_one_go.saturating_add(other.at_one_go);
         self.late = self.late.saturating_add(other.late);
         self.deep = self.deep.saturating_add(other.deep);
-        self.off_by_one = self.off_by_one.saturating_add(other.off_by_one);
     }
 }
 
@@ -171,7 +168,6 @@ impl Line {
         };
         // Who counts wrong sends the next request as soon as an answer comes, with one owed for ever.
         if self.answered.is_some_and(|answered| answered.number > before.at.number) {
-            self.sends.off_by_one = self.sends.off_by_one.saturating_add(1);
             return;
         }
         let gap = before.whole.map(|(whole, _)| at.time.since(whole.time));
@@ -306,7 +302,6 @@ impl Line {
             alone: all.alone,
             late: all.late.saturating_sub(self.sends.late),
             deep: all.deep,
-            off_by_one: self.sends.off_by_one,
         })
     }
 }
