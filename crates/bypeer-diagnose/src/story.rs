@@ -128,7 +128,7 @@ impl<'a> Story<'a> {
     pub fn server_closed_first(&self) -> Option<&'a Fin> {
         let fin = self.server_fin()?;
         self.client_fin()
-            .is_none_or(|other| other.at.number > fin.at.number)
+            .is_none_or(|other| is_before(fin, other))
             .then_some(fin)
     }
 
@@ -136,7 +136,7 @@ impl<'a> Story<'a> {
     pub fn client_closed_first(&self) -> Option<&'a Fin> {
         let fin = self.client_fin()?;
         self.server_fin()
-            .is_none_or(|other| other.at.number > fin.at.number)
+            .is_none_or(|other| is_before(fin, other))
             .then_some(fin)
     }
 
@@ -178,7 +178,7 @@ impl<'a> Story<'a> {
     /// A request with a body and its answer, and then, at once, another answer (with its status) that no request had asked for.
     pub fn second_answer_to_a_body(&self) -> Option<(&'a Exchange, PacketRef, u16)> {
         let app = &self.connection.app;
-        if app.trailing_request_len > 0 {
+        if app.trailing_request_len > 0 || !self.counts_requests() {
             return None;
         }
         // One that left before the next request had arrived stands for that by order alone.
@@ -258,11 +258,21 @@ impl<'a> Story<'a> {
             })
     }
 
-    /// A head on this HTTP/1 connection was cut off by the snap length: lengths and announcements are not known.
+    /// A head on this HTTP/1 connection, or what else tells where a message ends, was cut off by the snap length or missed: lengths and
+    /// announcements are not known.
     pub fn heads_were_cut(&self) -> bool {
         let exchanges = &self.connection.app.exchanges;
         let cut = |exchange: &Exchange| !in_tunnel(exchange) && !self.understood(exchange);
-        self.connection.app.protocol == Protocol::Http1 && (exchanges.heads_cut || exchanges.iter().any(cut))
+        let app = &self.connection.app;
+        app.protocol == Protocol::Http1 && (app.unseen_bounds || exchanges.heads_cut || exchanges.iter().any(cut))
+    }
+
+    /// Every request of this HTTP/1 connection was seen, and where each message ends: an answer that is left over is nobody's.
+    pub fn counts_requests(&self) -> bool {
+        self.connection.seen_from_start()
+            && self.request_flow().missed == 0
+            && self.response_flow().missed == 0
+            && !self.heads_were_cut()
     }
 
     /// Silence after this exchange's request is a failure: the protocol answers every request, and it is one.
@@ -529,4 +539,13 @@ pub fn has_body(message: &Message) -> bool {
 
 fn is_probe(note: &SegmentNote) -> bool {
     note.marks.has(Marks::KEEP_ALIVE) || note.marks.has(Marks::WINDOW_PROBE)
+}
+
+/// Of two FINs, one of each side. What acknowledges the other was sent behind it, in whichever order they were recorded.
+fn is_before(fin: &Fin, other: &Fin) -> bool {
+    match (fin.ack > other.offset, other.ack > fin.offset) {
+        (true, false) => false,
+        (false, true) => true,
+        _ => fin.at.number < other.at.number,
+    }
 }

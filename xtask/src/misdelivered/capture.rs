@@ -12,8 +12,10 @@ use crate::process::Process;
 
 const HEARS_WITHIN: Duration = Duration::from_secs(10);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
-/// What is on its way to it when all is over.
-const LINGER: Duration = Duration::from_millis(400);
+/// The kernel hands over a block that is not full after tcpdump's timeout of a second.
+const LINGER: Duration = Duration::from_millis(1200);
+/// A file that has not grown for so long has all of it, on a busy machine too.
+const STILL: Duration = Duration::from_millis(300);
 /// KiB.
 const BUFFER: &str = "65536";
 
@@ -32,7 +34,7 @@ impl Capture {
         let file = folder.join(name).with_extension("pcap");
         let mut command = Command::new("tcpdump");
         command
-            .args(["-i", "lo", "-n", "-s", "0", "-B", BUFFER, "-Z", "root", "-w"])
+            .args(["-i", "lo", "-n", "-s", "0", "-B", BUFFER, "-U", "-Z", "root", "-w"])
             .arg(&file)
             .arg("tcp");
         let tcpdump = Process::start(&mut command, folder)?;
@@ -54,6 +56,13 @@ impl Capture {
     /// When it does not end.
     pub fn end(mut self) -> Result<u64> {
         thread::sleep(LINGER);
+        let began = Instant::now();
+        let length = || self.file.metadata().map(|file| file.len()).ok();
+        let mut before = None;
+        while began.elapsed() < ENDS_WITHIN && before != length() {
+            before = length();
+            thread::sleep(STILL);
+        }
         self.tcpdump.signal(Signal::INT)?;
         let ended = self.tcpdump.ends(ENDS_WITHIN)?;
         ensure!(ended.is_some(), "tcpdump does not end");

@@ -15,10 +15,7 @@ pub static CAUSE: Cause = Cause {
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let app = &story.connection.app;
-    if app.protocol != Protocol::Http1 || !story.connection.seen_from_start() || story.response_flow().missed > 0 {
-        return None;
-    }
-    if story.request_flow().missed > 0 || story.heads_were_cut() {
+    if app.protocol != Protocol::Http1 || !story.counts_requests() {
         return None;
     }
     if story.answers_are_mixed_up() || story.around.astray.is_disordered {

@@ -28,7 +28,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         IcmpKind::TimeExceeded => "time exceeded",
         _ => "host or network unreachable",
     };
-    let at_connect = note.about == Direction::ToServer && connection.handshake.syn_ack.is_none();
+    // Not by the missing SYN-ACK: that may not have been captured.
+    let at_connect = note.about_syn && note.about == Direction::ToServer && connection.to_client.packets == 0;
     if !at_connect {
         // After the handshake it is only a hint (RFC 5927): it must be the last thing before the silence.
         let flow = connection.flow(note.about);

@@ -1,3 +1,5 @@
+use bypeer_wire::app::Head;
+
 use crate::heard;
 use crate::testimony::Side;
 use crate::causes::{proof, reuse};
@@ -26,7 +28,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     } else {
         "the client sent another request although the close had been announced"
     };
-    let mut weighed = Weighed::of(Strength::Proven, Party::ClientProgram, how)
+    // What was not captured may be anything.
+    let seen = !matches!(request.head, Head::Partial);
+    let strength = if seen { Strength::Proven } else { Strength::Fits };
+    let mut weighed = Weighed::of(strength, Party::ClientProgram, how)
         .because(announced, "here the close is announced (Connection: close, or HTTP/1.0)");
     if let Some(answer) = story.before(exchange).and_then(|before| before.response.as_ref()) {
         weighed = weighed.because(answer.last, "the last answer ends");

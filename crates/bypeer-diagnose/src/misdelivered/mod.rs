@@ -7,6 +7,7 @@
 //! on healthy servers all day. In place of the form an echo serves: a word of the other's request in an answer that has always
 //! repeated its own's.
 
+mod absence;
 /// What is found, as each connection sees it.
 pub mod astray;
 mod event;
@@ -24,12 +25,13 @@ use bypeer_wire::app::{Look, Noticed, Protocol, Request, Route};
 
 use bypeer_wire::{Direction, Endpoint, PacketRef, Timestamp};
 
+use absence::Absences;
 use astray::{Asked, Early, Fate, Swap};
 pub use event::{Call, Event, What};
 use line::{Ask, Line, Over, Sends};
 use profile::{Profiles, form};
 use strays::Strays;
-use suspicion::{Candidate, Misplaced, Outcome, RequestId, Suspicion, Watched};
+use suspicion::{Candidate, Known, Misplaced, Outcome, RequestId, Suspicion, Watched};
 
 /// Connections followed at once; of more nothing is told.
 const LINES: usize = 250_000;
@@ -103,6 +105,7 @@ pub struct Deliveries {
     /// Descriptors that have the number of another connection's, and whose.
     numbers: HashMap<u64, u64>,
     strays: Strays,
+    absences: Absences,
     /// Connections with an answer that was recorded before its request.
     disordered: HashSet<u64>,
 }
@@ -734,12 +737,21 @@ impl Deliveries {
             return;
         };
         let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
-        let swap = suspicion.settle(&self.profiles, &self.watched, &self.wronged, alike);
+        let swap = suspicion.settle(self.known(), alike);
         let request = (suspicion.receiver, suspicion.index);
         self.drop_suspicion(id);
         if let Some(swap) = swap {
             self.wrongs(request, &swap);
             self.found(swap);
+        }
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
+            profiles: &self.profiles,
+            watched: &self.watched,
+            wronged: &self.wronged,
+            absences: &self.absences,
         }
     }
 
@@ -830,7 +842,7 @@ impl Deliveries {
             };
             let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
             let request = (suspicion.receiver, suspicion.index);
-            if let Some(swap) = suspicion.settle(&self.profiles, &self.watched, &self.wronged, alike) {
+            if let Some(swap) = suspicion.settle(self.known(), alike) {
                 self.wrongs(request, &swap);
                 swaps.push(swap);
             }

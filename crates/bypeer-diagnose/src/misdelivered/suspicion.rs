@@ -7,6 +7,7 @@ use std::time::Duration;
 use bypeer_wire::app::{Place, Route};
 use bypeer_wire::{Direction, Endpoint, PacketRef, Timestamp};
 
+use super::absence::Absences;
 use super::astray::{Asked, Fate, Sign, Swap};
 use super::line::Over;
 use super::profile::Profiles;
@@ -66,6 +67,16 @@ pub struct Candidate {
     pub echo: Option<Place>,
 }
 
+/// What a suspicion is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    pub profiles: &'a Profiles,
+    pub watched: &'a HashMap<RequestId, Watched>,
+    /// See [`Fate::GivenAnothers`].
+    pub wronged: &'a HashMap<RequestId, bool>,
+    pub absences: &'a Absences,
+}
+
 /// A request that is a candidate of these suspicions.
 #[derive(Debug)]
 pub struct Watched {
@@ -95,20 +106,15 @@ impl Suspicion {
     }
 
     /// What it amounts to, with all that is known by now.
-    pub fn settle(
-        &self,
-        profiles: &Profiles,
-        watched: &HashMap<RequestId, Watched>,
-        wronged: &HashMap<RequestId, bool>,
-        suspected_alike: u32,
-    ) -> Option<Swap> {
+    pub fn settle(&self, known: Known<'_>, suspected_alike: u32) -> Option<Swap> {
+        let Known { profiles, watched, .. } = known;
         let mut best: Option<(&Candidate, Fate, Sign, f64)> = None;
         let mut fates: Vec<(&Candidate, Fate)> = Vec::new();
         for candidate in &self.candidates {
             let outcome = watched
                 .get(&candidate.id)
                 .map_or(Outcome::Unknown, |watched| watched.outcome);
-            let Some(fate) = self.fate(candidate, outcome, wronged, profiles) else {
+            let Some(fate) = self.fate(candidate, outcome, known) else {
                 continue;
             };
             fates.push((candidate, fate));
@@ -162,13 +168,19 @@ impl Suspicion {
     }
 
     /// What became of the candidate; `None`: it is owed nothing.
-    fn fate(
-        &self,
-        candidate: &Candidate,
-        outcome: Outcome,
-        wronged: &HashMap<RequestId, bool>,
-        profiles: &Profiles,
-    ) -> Option<Fate> {
+    fn fate(&self, candidate: &Candidate, outcome: Outcome, known: Known<'_>) -> Option<Fate> {
+        let Known {
+            profiles,
+            wronged,
+            absences,
+            ..
+        } = known;
+        if let Outcome::Ended(over) = outcome
+            && let Some(opened) = self.receiver_opened
+            && absences.between(self.server, over.at.time, opened)
+        {
+            return None;
+        }
         match outcome {
             Outcome::Waits => Some(Fate::Silent),
             Outcome::Unknown => None,

@@ -247,6 +247,34 @@ fn a_request_in_hand_at_a_close_and_a_younger_one_with_its_answer() {
     assert_eq!((swap.due.stream, swap.given.stream), (1, 2));
 }
 
+/// Another process answers than the one that had the request in hand.
+#[test]
+fn nobody_answers_for_a_process_that_is_gone() {
+    let swap = |refused: i64| {
+        let mut play = Play::new();
+        play.usual();
+        play.connect(1);
+        play.ask(1, "GET /a");
+        play.wait(10);
+        play.closed_in_hand(1);
+        let closed = play.now;
+        play.wait(50);
+        let opened = play.now;
+        play.connect(2);
+        play.ask(2, "GET /b");
+        play.wait(400);
+        play.answer(2, 0, "{a}");
+        let suspicion = play.deliveries.suspicions.values_mut().next().unwrap();
+        suspicion.receiver_opened = Some(Timestamp(opened * 1_000_000));
+        let refused = Timestamp((closed + refused) * 1_000_000);
+        play.deliveries.absences.refused(suspicion.server, refused);
+        play.swap()
+    };
+    assert!(swap(20).is_none());
+    assert!(swap(450).is_some(), "it was refused after the answer");
+    assert!(swap(120).is_some(), "it was refused after the receiver had connected");
+}
+
 #[test]
 fn a_silent_victim() {
     let mut play = Play::new();

@@ -10,6 +10,7 @@ impl Deliveries {
     /// Looks at a connection's record, when that is made.
     pub fn note(&mut self, connection: &Connection) {
         self.strays.note(connection);
+        self.absences.note(connection);
         let id = u64::from(connection.stream);
         if let Some(suspicion) = self.receivers.get(&id).and_then(|id| self.suspicions.get_mut(id))
             && connection.seen_from_start()

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bypeer_diagnose::{Judge, Verdicts};
 use bypeer_input::{Event, Input, Source};
+use bypeer_wire::PacketRef;
+use bypeer_wire::capture::LinkType;
 use bypeer_wire::conn::{Limits, Table};
 use bypeer_wire::packet::{Decoded, Decoder};
 
@@ -21,10 +23,44 @@ pub fn folders(of: &str) -> Vec<PathBuf> {
     folders
 }
 
+/// A frame of a capture.
+#[derive(Clone)]
+pub struct Taken {
+    pub at: PacketRef,
+    pub link: LinkType,
+    pub data: Vec<u8>,
+    pub original_len: u32,
+}
+
+/// The frames of the capture in a folder.
+pub fn frames(folder: &Path) -> Vec<Taken> {
+    let source = Source::open(folder.join("capture.pcap.zst")).unwrap();
+    let mut frames = Vec::new();
+    Input::new(vec![source])
+        .unwrap()
+        .for_each(|event| {
+            if let Event::Frame(frame) = event {
+                frames.push(Taken {
+                    at: frame.at,
+                    link: frame.link,
+                    data: frame.data.to_vec(),
+                    original_len: frame.original_len,
+                });
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    frames
+}
+
 /// What is said of the capture in a folder, and the number of its connections. Fails when not every connection is
 /// accounted for.
 pub fn judge(folder: &Path) -> (Verdicts, u64) {
-    let source = Source::open(folder.join("capture.pcap.zst")).unwrap();
+    judge_frames(&folder.display().to_string(), &frames(folder))
+}
+
+/// The same of frames; `name` is for complaints.
+pub fn judge_frames(name: &str, frames: &[Taken]) -> (Verdicts, u64) {
     let (mut decoder, mut table, mut judge) = (
         Decoder::new(),
         Table::new(Limits {
@@ -34,23 +70,17 @@ pub fn judge(folder: &Path) -> (Verdicts, u64) {
         Judge::new(),
     );
     let mut connections = 0;
-    Input::new(vec![source])
-        .unwrap()
-        .for_each(|event| {
-            if let Event::Frame(frame) = event {
-                match decoder.decode(frame.link, frame.data, frame.original_len, frame.at.time) {
-                    Decoded::Tcp(segment) => table.push(frame.at, &segment, &mut |ended| {
-                        connections += 1;
-                        judge.push(ended);
-                    }),
-                    Decoded::IcmpError(error) => table.push_icmp(frame.at, &error),
-                    _ => {}
-                }
-                table.notices().for_each(|notice| judge.notice(&notice));
-            }
-            ControlFlow::Continue(())
-        })
-        .unwrap();
+    for frame in frames {
+        match decoder.decode(frame.link, &frame.data, frame.original_len, frame.at.time) {
+            Decoded::Tcp(segment) => table.push(frame.at, &segment, &mut |ended| {
+                connections += 1;
+                judge.push(ended);
+            }),
+            Decoded::IcmpError(error) => table.push_icmp(frame.at, &error),
+            _ => {}
+        }
+        table.notices().for_each(|notice| judge.notice(&notice));
+    }
     table.finish(&mut |ended| {
         connections += 1;
         judge.push(ended);
@@ -63,7 +93,6 @@ pub fn judge(folder: &Path) -> (Verdicts, u64) {
         + accounts.harmless
         + accounts.undecided
         + accounts.not_judged.iter().map(|(_, count)| count).sum::<u64>();
-    let name = folder.display();
     assert_eq!(accounts.connections, connections, "{name}: connections not counted");
     assert_eq!(
         accounted, connections,

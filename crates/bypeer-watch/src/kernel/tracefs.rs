@@ -413,23 +413,29 @@ mod tests {
             }
         }
         seen.extend(trace.take().unwrap());
+        // A reset of another test may be in the middle of being written.
+        seen.retain(|event| event.source.ip().to_string() == ADDRESS);
         assert!(seen.iter().all(|event| !event.stack.is_empty()));
-        let ours = seen.iter().filter(|event| event.source.ip().to_string() == ADDRESS);
-        let ours: Vec<u16> = ours.map(|event| event.source.port()).collect();
+        let ours: Vec<u16> = seen.iter().map(|event| event.source.port()).collect();
         assert_eq!(ours, ports);
     }
 
     #[test]
     #[ignore = "needs root"]
     fn an_overflow_is_counted() {
+        const RESETS: u64 = 200;
         let mut trace = trace(3);
         trace.write("buffer_size_kb", "8").unwrap();
-        for _ in 0..100 {
+        // Each processor has such a buffer, and a thread that moves fills more than one.
+        let mut one = nix::sched::CpuSet::new();
+        one.set(rustix::thread::sched_getcpu()).unwrap();
+        nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &one).unwrap();
+        for _ in 0..RESETS {
             close_unread(pair("127.0.0.1", "127.0.0.1"));
         }
         let given = trace.take().unwrap().len() as u64;
-        assert!(given < 100, "{given} fitted");
-        assert!(trace.lost() >= 100 - given, "{} of {given}", trace.lost());
+        assert!(given < RESETS, "{given} fitted");
+        assert!(trace.lost() >= RESETS - given, "{} of {given}", trace.lost());
     }
 
     #[test]

@@ -319,6 +319,7 @@ impl Told {
         }
         self.parser = match detected.protocol {
             Protocol::Http1 if picked_up => {
+                self.record.unseen_bounds = true;
                 self.pick_up(direction, at);
                 Parser::Http1(Box::new(Http1::picked_up(direction.reverse())))
             }

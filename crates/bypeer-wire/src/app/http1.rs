@@ -11,6 +11,9 @@ use crate::{Direction, PacketRef};
 /// Requests that may wait for their responses at once; with more, track is lost (or one direction was not captured).
 const PIPELINED_MAX: usize = 256;
 
+/// Fewer bytes are no request: `GET / HTTP/1.0`, and two line ends.
+const SHORTEST_REQUEST: u64 = 18;
+
 /// HTTP/1 on both directions of a connection (RFC 9112).
 ///
 /// Bodies are passed over by their framing. Where the framing of a message is not known (its head was cut by the snap
@@ -138,8 +141,12 @@ impl Http1 {
             let mut here = len;
             self.side(direction).unsure = false;
             match &mut self.side(direction).reading {
+                Reading::Between if direction == Direction::ToServer && len < SHORTEST_REQUEST => {
+                    record.lose_unseen();
+                    self.side(direction).reading = Reading::Adrift(Belongs::Nobody);
+                }
                 Reading::Between => {
-                    record.lose();
+                    record.lose_unseen();
                     if !self.begin(record, direction, offset, at) {
                         return true;
                     }
@@ -147,6 +154,7 @@ impl Http1 {
                 }
                 Reading::Head(buffer) => {
                     let buffer = std::mem::take(buffer);
+                    record.unseen_bounds = true;
                     // The rest of the head, in all likelihood.
                     let index = self.side(direction).index;
                     record.grow(direction, index, offset.saturating_add(len), at);
@@ -162,7 +170,7 @@ impl Http1 {
                 Reading::Chunked(chunked) => match chunked.unwanted() {
                     0 => {
                         self.side(direction).reading = Reading::Adrift(Belongs::Message);
-                        record.lose();
+                        record.lose_unseen();
                     }
                     ahead => here = len.min(ahead),
                 },
@@ -486,9 +494,11 @@ impl Http1 {
         let Some(exchange) = record.ledger.get(index) else {
             return;
         };
-        exchange.response = None;
+        let head = exchange.response.take();
         exchange.add_interim((status == 100).then_some(at));
         if exchange.request.is_none() {
+            // Its request was recorded behind it, or a final response is still to come that tells more.
+            record.take_back_surplus(head.map_or(0, |head| head.seen.saturating_sub(head.start)));
             record.ledger.undo(index);
         }
     }
@@ -652,7 +662,7 @@ impl Http1 {
                 side.reading = if within {
                     Reading::Chunked(*chunked)
                 } else {
-                    record.lose();
+                    record.lose_unseen();
                     Reading::Adrift(Belongs::Message)
                 };
             }

@@ -11,6 +11,7 @@ pub(super) struct Record {
     pub(super) ledger: Ledger,
     pub(super) tls: Option<Box<Tls>>,
     pub(super) lost_track: Option<PacketRef>,
+    pub(super) unseen_bounds: bool,
     pub(super) surplus_response_bytes: u64,
     pub(super) trailing: Trailing,
     /// Where somebody listens.
@@ -47,11 +48,22 @@ impl Record {
         }
     }
 
+    /// They are no response, but go before one.
+    pub(super) fn take_back_surplus(&mut self, len: u64) {
+        self.surplus_response_bytes = self.surplus_response_bytes.saturating_sub(len);
+    }
+
     /// Somebody listens, and need not from here on: nothing that comes could be told.
     pub(super) fn lose(&mut self) {
         if let Some(ear) = &mut self.ear {
             ear.lose();
         }
+    }
+
+    /// The same, because bytes are not there that would have said where a message ends.
+    pub(super) fn lose_unseen(&mut self) {
+        self.unseen_bounds = true;
+        self.lose();
     }
 
     /// A message is complete where it stands.
@@ -78,6 +90,7 @@ impl Record {
             exchanges: self.ledger.into_exchanges(),
             tls: self.tls.map(|tls| *tls),
             lost_track: self.lost_track,
+            unseen_bounds: self.unseen_bounds,
             surplus_response_bytes: self.surplus_response_bytes,
             trailing_request_bytes: self.trailing.kept().to_vec(),
             trailing_request_len: self.trailing.len,

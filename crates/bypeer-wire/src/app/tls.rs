@@ -145,6 +145,7 @@ impl TlsRecords {
             side.framed.forget();
             side.gather = Gather::Nothing;
             side.adrift = true;
+            self.may_have_finished(record, direction, len - here);
             self.between_records(record, direction, offset.saturating_add(here), len - here, at);
         }
         note_open(record, direction, self.side(direction).framed.is_open());
@@ -158,6 +159,13 @@ impl TlsRecords {
         } else {
             0
         }
+    }
+
+    /// Unseen bytes of a client in its handshake, enough for a Finished: what comes next is in all likelihood no handshake any more.
+    fn may_have_finished(&mut self, record: &Record, direction: Direction, unseen: u64) {
+        let greeted = record.tls.as_ref().is_some_and(|tls| tls.server_hello.is_some());
+        let room = unseen >= 5 + u64::from(FINISHED_13[0]);
+        self.client_finished |= direction == Direction::ToServer && greeted && room;
     }
 
     /// Bytes in which record borders are not known: part of a turn, unless the handshake is not over.

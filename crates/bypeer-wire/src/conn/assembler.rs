@@ -77,6 +77,17 @@ impl Assembler {
         Some((start, range))
     }
 
+    /// The range that [`Assembler::take_at`] would take.
+    pub(super) fn next(&self, offset: u64) -> Option<&Range> {
+        let (start, range) = self.ranges.first_key_value()?;
+        (*start <= offset).then_some(range)
+    }
+
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Where the first range begins.
     pub(super) fn first(&self) -> Option<u64> {
         self.ranges.first_key_value().map(|(start, _)| *start)

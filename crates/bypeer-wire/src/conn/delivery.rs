@@ -11,6 +11,9 @@ use crate::{Direction, PacketRef};
 /// How long bytes that are acknowledged but were not seen may still turn up: captures swap packets of different queues.
 const HOLE_PATIENCE: Duration = Duration::from_millis(1);
 
+/// Bytes of one direction that may wait for what they answer. Where only one direction was captured, all of it would.
+const AHEAD: usize = 64 << 10;
+
 /// The packet that carried bytes, and how much of the other side's stream it acknowledged, where that is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Carrier {
@@ -44,9 +47,42 @@ impl Tracker {
             let bytes = after(segment.payload, (from - start) as u64, (end - from) as u64);
             let acked = self.acked_by(note);
             let carrier = Carrier { at, acked };
-            self.place(note.direction, from as u64, (end - from) as u64, bytes, carrier, budget);
+            let (from, len) = (from as u64, (end - from) as u64);
+            if self.is_ahead(note.direction, acked) {
+                self.hold(note.direction, from, len, bytes, carrier, budget);
+            } else {
+                self.place(note.direction, from, len, bytes, carrier, budget);
+            }
         }
         self.tell_fin(note.direction);
+    }
+
+    /// Whether what a segment carries was sent upon bytes that have yet to turn up: it acknowledges them. Captures of several queues have
+    /// an answer before its request.
+    fn is_ahead(&self, direction: Direction, acked: Option<u64>) -> bool {
+        let peer = &self.halves[direction.reverse().index()];
+        let waits = peer
+            .disorder
+            .as_ref()
+            .is_some_and(|disorder| disorder.hole_since.is_some());
+        waits && acked.is_some_and(|acked| acked > peer.delivered) && !peer.misses_only_its_fin()
+    }
+
+    /// Keeps bytes until what they answer turns up, or is given up.
+    fn hold(
+        &mut self,
+        direction: Direction,
+        offset: u64,
+        len: u64,
+        bytes: &[u8],
+        carrier: Carrier,
+        budget: &mut Budget,
+    ) {
+        let assembler = &mut self.halves[direction.index()].disorder().assembler;
+        if assembler.held().saturating_add(bytes.len()) > AHEAD {
+            return self.place(direction, offset, len, bytes, carrier, budget);
+        }
+        assembler.insert(offset, len, bytes, carrier, budget);
     }
 
     /// How much of the other side's payload a segment acknowledges.
@@ -61,7 +97,7 @@ impl Tracker {
 
     /// Gives up on bytes that were acknowledged and did not turn up.
     pub(super) fn fill_holes(&mut self, at: PacketRef, budget: &mut Budget) {
-        for direction in [Direction::ToServer, Direction::ToClient] {
+        for direction in self.by_their_holes() {
             let half = &mut self.halves[direction.index()];
             let (delivered, acked) = (half.delivered, half.acked_payload());
             let Some(since) = half.disorder.as_ref().and_then(|disorder| disorder.hole_since) else {
@@ -79,9 +115,22 @@ impl Tracker {
         }
     }
 
+    /// First the direction that misses bytes for longer: the other's may answer them.
+    fn by_their_holes(&self) -> [Direction; 2] {
+        let since = |direction: Direction| {
+            let disorder = self.halves[direction.index()].disorder.as_ref();
+            disorder.and_then(|disorder| disorder.hole_since)
+        };
+        match (since(Direction::ToServer), since(Direction::ToClient)) {
+            (Some(to_server), Some(to_client)) if to_client < to_server => [Direction::ToClient, Direction::ToServer],
+            (None, Some(_)) => [Direction::ToClient, Direction::ToServer],
+            _ => [Direction::ToServer, Direction::ToClient],
+        }
+    }
+
     /// Hands on everything that was seen or acknowledged: nothing more will come.
     pub(super) fn deliver_all(&mut self, at: PacketRef, budget: &mut Budget) {
-        for direction in [Direction::ToServer, Direction::ToClient] {
+        for direction in self.by_their_holes() {
             let half = &mut self.halves[direction.index()];
             let mut end = half.sent.max(half.acked_payload());
             if half.misses_only_its_fin() {
@@ -121,6 +170,9 @@ impl Tracker {
         }
         self.hand_on(direction, offset, len, bytes, carrier, budget);
         self.drain(direction, budget);
+        if self.halves[direction.reverse().index()].disorder.is_some() {
+            self.tell_fin(direction.reverse());
+        }
         // Normally nothing of it can be acknowledged yet; where packets were captured out of order it is.
         if self.halves[direction.index()].acked > offset as i64 {
             self.tell_acked(direction);
@@ -161,15 +213,39 @@ impl Tracker {
         }
     }
 
-    /// Hands on what was held and is next now.
+    /// Hands on what was held and is next now, in this direction and then in the other.
     fn drain(&mut self, direction: Direction, budget: &mut Budget) {
-        loop {
-            let half = &mut self.halves[direction.index()];
-            let delivered = half.delivered;
-            let Some(disorder) = half.disorder.as_mut() else { return };
-            let Some((start, range)) = disorder.assembler.take_at(delivered, budget) else {
+        let mut turn = direction;
+        // What one hands on may be what the other waits for.
+        while self.drain_one(turn, false, budget) || turn == direction {
+            turn = turn.reverse();
+            if self.halves[turn.index()].disorder.is_none() {
                 return;
+            }
+        }
+    }
+
+    /// True when there was something; `all`: also what is ahead of what it answers.
+    fn drain_one(&mut self, direction: Direction, all: bool, budget: &mut Budget) -> bool {
+        let mut drained = false;
+        loop {
+            let half = &self.halves[direction.index()];
+            let delivered = half.delivered;
+            let Some(disorder) = half.disorder.as_ref() else {
+                return drained;
             };
+            let next = disorder.assembler.next(delivered);
+            let Some(acked) = next.map(|range| range.carrier.acked) else {
+                return drained;
+            };
+            if !all && self.is_ahead(direction, acked) {
+                return drained;
+            }
+            let disorder = self.halves[direction.index()].disorder();
+            let Some((start, range)) = disorder.assembler.take_at(delivered, budget) else {
+                return drained;
+            };
+            drained = true;
             let end = start + range.len;
             if end > delivered {
                 let bytes = after(&range.bytes, delivered - start, end - delivered);
@@ -191,10 +267,12 @@ impl Tracker {
                 self.listen(None, budget);
                 self.app.skip(direction, delivered, until - delivered, at);
             }
-            self.drain(direction, budget);
+            self.drain_one(direction, true, budget);
         }
+        self.drain(direction, budget);
         self.tell_acked(direction);
         self.tell_fin(direction);
+        self.tell_fin(direction.reverse());
     }
 
     fn tell_fin(&mut self, direction: Direction) {

@@ -21,6 +21,7 @@ pub(super) struct Half {
     ip_id_seen: bool,
     checksums_offloaded: bool,
     fin_delivered: bool,
+    end_told: bool,
     pub(super) ttl: Option<u8>,
     pub(super) window_scale: Option<u8>,
     pub(super) mss: Option<u16>,
@@ -221,6 +222,13 @@ impl Half {
             .filter(|fin| fin.offset <= self.delivered && !self.fin_delivered)?;
         self.fin_delivered = true;
         Some(fin.at)
+    }
+
+    /// The FIN, once, after it was delivered.
+    pub(super) fn take_end(&mut self) -> Option<&Fin> {
+        let first = self.fin_delivered && !self.end_told;
+        self.end_told |= first;
+        self.fin.as_deref().filter(|_| first)
     }
 
     pub(super) fn into_flow(self) -> Flow {

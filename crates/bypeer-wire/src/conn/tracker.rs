@@ -236,17 +236,12 @@ impl Tracker {
         self.advertise(segment, &mut note);
         self.watch_who_goes_on(&note);
         self.notes.push(note);
-        let first_fin = segment.flags.has(Flags::FIN) && self.halves[direction.index()].fin.is_none();
         self.payload(at, segment, &note, budget);
         self.fill_holes(at, budget);
-        let first_fin = first_fin && self.halves[direction.index()].fin.is_some();
         if self.roles == Roles::Ports && self.app.roles_reversed() {
             self.swap_roles();
-            note.direction = direction.reverse();
         }
-        if first_fin {
-            self.tell_over(&note, How::Fin);
-        }
+        self.tell_ends();
         Taken::Counted
     }
 
@@ -422,7 +417,9 @@ impl Tracker {
             let is_probe = distance == -1 && segment.payload_len <= 1;
             // Bytes acknowledged since the guess that did not turn up stay counted as missed.
             let missed = own.acked > 0 && distance > 0;
-            if distance != 0 && !is_probe && !missed && own.nothing_told() {
+            // Sent again, or recorded behind its answer: that began the record.
+            let answered = distance < 0 && peer.sent > 0;
+            if distance != 0 && !is_probe && !missed && !answered && own.nothing_told() {
                 self.rebase(direction, i64::from(distance));
             }
         }
@@ -571,7 +568,9 @@ impl Tracker {
                 fin.acked.get_or_insert(at);
             }
             if peer.acked_payload() > peer.delivered {
-                note.marks.set(Marks::ACKS_MISSED);
+                if !peer.holds(peer.delivered, peer.acked_payload()) {
+                    note.marks.set(Marks::ACKS_MISSED);
+                }
                 peer.disorder().hole_since.get_or_insert(at.time);
             }
             if let Some(disorder) = peer.disorder.as_mut() {
@@ -677,6 +676,7 @@ impl Tracker {
         let believed = matches!(reset.validity, ResetValidity::Exact | ResetValidity::Unknown);
         self.dead |= believed;
         self.fill_holes(at, budget);
+        self.tell_ends();
         self.tell_over(&note, if believed { How::Reset } else { How::ResetInVain });
         let rare = self.rare();
         rare.resets_total = rare.resets_total.saturating_add(1);
@@ -686,7 +686,23 @@ impl Tracker {
         }
     }
 
-    /// Says to who listens that a side ended its stream.
+    /// Says to who listens that a side has ended its stream, once all of that was handed on.
+    fn tell_ends(&mut self) {
+        if self.listening.is_none() {
+            return;
+        }
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let (own, peer) = self.split(direction);
+            let sent = own.sent;
+            let Some(fin) = own.take_end() else { continue };
+            let acked = peer.fin.as_ref().map_or(fin.ack, |end| fin.ack.min(end.offset));
+            let acked = peer.base_known.then_some(acked);
+            let at = fin.at;
+            self.app.over(at, direction, How::Fin, acked, sent);
+        }
+    }
+
+    /// Says to who listens that a reset was sent.
     fn tell_over(&mut self, note: &SegmentNote, how: How) {
         if self.listening.is_none() {
             return;
@@ -722,6 +738,7 @@ impl Tracker {
         if self.listening.is_none() {
             return;
         }
+        self.tell_ends();
         let told = self.app.close_ear(self.newest);
         self.tell(budget, notices);
         if told && gone {
