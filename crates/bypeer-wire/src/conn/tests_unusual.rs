@@ -3,6 +3,7 @@
 use super::testkit::*;
 use super::*;
 use crate::Direction;
+use crate::app::Noticed;
 use crate::packet::Segment;
 
 fn stamped(mut segment: Segment<'_>, value: u32) -> Segment<'_> {
@@ -208,4 +209,123 @@ fn acknowledgements_never_go_back() {
     assert_eq!((record.to_server.acked, record.to_server.missed), (6, 0));
     assert_eq!(record.to_server.last_ack_of_it.unwrap().number, first);
     assert_eq!(record.timeline.find(first).unwrap().direction, Direction::ToClient);
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// Two exchanges; the second answer was recorded before its request, which came so much later. What was said of it.
+fn answered_before(nanoseconds: i64) -> Connection {
+    let (asked, answered) = (GET.len() as i64, OK.len() as i64);
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(ACK, 0, 0, GET));
+    wire.send(from_server(ACK, 0, asked, OK));
+    wire.send(from_server(ACK, answered, 2 * asked, OK));
+    wire.send_after(nanoseconds, from_client(ACK, asked, answered, GET));
+    wire.send(from_client(FIN_ACK, 2 * asked, 2 * answered, b""));
+    wire.send(from_server(FIN_ACK, 2 * answered, 2 * asked + 1, b""));
+    wire.only()
+}
+
+#[test]
+fn an_answer_recorded_before_its_request_waits_for_it() {
+    let record = answered_before(900_000);
+    let app = &record.app;
+    assert_eq!((app.exchanges.total, app.exchanges.complete), (2, 2));
+    assert_eq!((app.surplus_response_bytes, app.unseen_bounds), (0, false));
+    assert_eq!((record.to_server.missed, record.to_client.missed), (0, 0));
+    let newest = app.exchanges.newest().unwrap();
+    assert_eq!(newest.request.as_ref().unwrap().begun.number, 7);
+    assert_eq!(newest.response.as_ref().unwrap().begun.number, 6);
+    let marked = |number: u64| {
+        let notes = record.timeline.iter();
+        notes
+            .filter(|note| note.at.number == number && note.marks.has(Marks::ACKS_MISSED))
+            .count()
+    };
+    assert_eq!((marked(6), marked(8)), (1, 0), "what is held was not missed");
+}
+
+#[test]
+fn a_request_that_does_not_turn_up_was_missed() {
+    let (asked, answered) = (GET.len() as i64, OK.len() as i64);
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(ACK, 0, 0, GET));
+    wire.send(from_server(ACK, 0, asked, OK));
+    wire.send(from_server(ACK, answered, 2 * asked, OK));
+    wire.send_after(1_100_000, from_client(ACK, 2 * asked, 2 * answered, b""));
+    wire.send(from_client(ACK, 2 * asked, 2 * answered, GET));
+    wire.send(from_server(ACK, 2 * answered, 3 * asked, OK));
+    let record = wire.only();
+    assert_eq!(
+        (record.to_server.missed, record.app.surplus_response_bytes),
+        (asked as u64, 0)
+    );
+    assert!(record.app.unseen_bounds);
+    assert_eq!((record.app.exchanges.total, record.app.exchanges.complete), (3, 3));
+}
+
+/// Each side's bytes wait for the other's: neither waits forever, and nothing is lost.
+#[test]
+fn one_direction_alone_is_told_whole() {
+    let mut wire = Wire::new();
+    let answered = OK.len() as i64;
+    for exchange in 0..50 {
+        wire.send_after(100_000, from_server(ACK, exchange * answered, (exchange + 1) * 20, OK));
+    }
+    let record = wire.only();
+    assert_eq!(record.to_client.sent, 50 * OK.len() as u64);
+    assert_eq!((record.to_client.missed, record.app.exchanges.total), (0, 50));
+    assert!(record.app.unseen_bounds, "no request was seen");
+}
+
+/// A side's end is told when all before it was: here its last answer had to wait.
+#[test]
+fn an_end_is_told_behind_what_it_ends() {
+    let asked = GET.len() as i64;
+    let mut wire = Wire::with(Limits {
+        notices: true,
+        ..Limits::default()
+    });
+    wire.greet();
+    wire.send(from_server(FIN_ACK, 0, asked, OK));
+    wire.send_after(100_000, from_client(ACK, 0, 0, GET));
+    wire.send(from_client(FIN_ACK, asked, OK.len() as i64 + 1, b""));
+    let told: Vec<&str> = wire
+        .table
+        .notices()
+        .filter_map(|notice| match notice.what {
+            Noticed::AskedAll { .. } => Some("asked"),
+            Noticed::Answered { index: Some(0), .. } => Some("answered"),
+            Noticed::Over {
+                by: Direction::ToClient,
+                ..
+            } => Some("server over"),
+            Noticed::Over {
+                by: Direction::ToServer,
+                ..
+            } => Some("client over"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["asked", "answered", "server over", "client over"]);
+}
+
+/// The capture began with an answer, and its request was recorded behind that: it is answered.
+#[test]
+fn picked_up_at_an_answer_whose_request_follows() {
+    let (asked, answered) = (GET.len() as i64, OK.len() as i64);
+    let mut wire = Wire::new();
+    wire.send(from_server(ACK, 0, asked, OK));
+    wire.send_after(100_000, from_client(ACK, 0, 0, GET));
+    for exchange in 1..3 {
+        wire.send(from_client(ACK, exchange * asked, exchange * answered, GET));
+        wire.send(from_server(ACK, exchange * answered, (exchange + 1) * asked, OK));
+    }
+    let app = wire.only().app;
+    let unanswered = |exchange: &&crate::app::Exchange| exchange.request.is_some() && exchange.response.is_none();
+    assert_eq!(app.exchanges.iter().filter(unanswered).count(), 0, "{app:#?}");
+    assert_eq!(app.exchanges.complete, 2);
 }

@@ -339,6 +339,55 @@ fn roles_found_reversed() {
 }
 
 #[test]
+fn where_messages_end_is_known_only_if_all_that_tells_it_was_seen() {
+    let post = "POST /p HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc";
+    let chunked = "POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab";
+    // The rest of a body whose length is known tells nothing.
+    let known: [&[Said]; 3] = [
+        &[c(GET), s(OK2), c(GET), s(OK2)],
+        &[c(post), Said::ClientUnseen(6), s(OK2)],
+        &[c(chunked), Said::ClientUnseen(3), c("\r\n0\r\n\r\n"), s(OK2)],
+    ];
+    for dialogue in known {
+        assert!(!told(dialogue).unseen_bounds, "{dialogue:?}");
+    }
+    let unknown: [&[Said]; 6] = [
+        &[Said::ClientUnseen(40), s(OK2), c(GET), s(OK2)],
+        &[c(GET), s(OK2), Said::ClientUnseen(40), s(OK2)],
+        &[c("GET /a HTTP/1.1\r\nHo"), Said::ClientUnseen(20), s(OK2)],
+        &[c(GET), Said::ServerUnseen(39), c(GET), s(OK2)],
+        &[
+            c(GET),
+            s("HTTP/1.1 200 OK\r\nCont"),
+            Said::ServerUnseen(20),
+            c(GET),
+            s(OK2),
+        ],
+        &[c(chunked), Said::ClientUnseen(9), s(OK2)],
+    ];
+    for dialogue in unknown {
+        assert!(told(dialogue).unseen_bounds, "{dialogue:?}");
+    }
+}
+
+/// The rest of a packet that the snap length cut, too short for anything but line ends.
+#[test]
+fn a_few_unseen_bytes_are_no_request() {
+    let app = told(&[
+        c("POST /p HTTP/1.1\r\nContent-Length: 9\r\n\r\nabcd"),
+        Said::ClientUnseen(5 + 2),
+        s(OK2),
+        c(GET),
+        s(OK2),
+    ]);
+    assert_eq!((app.exchanges.total, app.exchanges.complete), (2, 2));
+    let last = told(&[c(GET), s(OK2), Said::ClientUnseen(17)]);
+    assert_eq!((last.exchanges.total, last.trailing_request_len), (1, 17));
+    let request = told(&[c(GET), s(OK2), Said::ClientUnseen(18)]);
+    assert_eq!((request.exchanges.total, request.trailing_request_len), (2, 0));
+}
+
+#[test]
 fn surplus_of_the_server() {
     let app = told(&[c(GET), s(format!("{OK2}HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"))]);
     assert_eq!((app.exchanges.total, app.surplus_response_bytes), (2, 39));
@@ -360,6 +409,11 @@ fn surplus_of_the_server() {
         (vec![408], 0),
         "nothing was asked yet"
     );
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
+    let interim = told(&[c(GET), s(OK2), s(hints), c(GET), s(OK2)]);
+    assert_eq!((interim.exchanges.total, interim.surplus_response_bytes), (2, 0));
+    let with_its_answer = told(&[c(GET), s(OK2), s(hints), s(OK2)]);
+    assert_eq!(with_its_answer.surplus_response_bytes, OK2.len() as u64);
 }
 
 #[test]
