@@ -50,7 +50,7 @@ impl Dice {
     }
 
     fn once_in(&mut self, times: u64) -> bool {
-        self.next() % times == 0
+        self.next().is_multiple_of(times)
     }
 }
 
