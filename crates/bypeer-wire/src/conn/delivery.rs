@@ -217,7 +217,7 @@ impl Tracker {
     fn drain(&mut self, direction: Direction, budget: &mut Budget) {
         let mut turn = direction;
         // What one hands on may be what the other waits for.
-        while self.drain_one(turn, false, budget) || turn == direction {
+        while self.drain_one(turn, budget) || turn == direction {
             turn = turn.reverse();
             if self.halves[turn.index()].disorder.is_none() {
                 return;
@@ -225,27 +225,32 @@ impl Tracker {
         }
     }
 
-    /// True when there was something; `all`: also what is ahead of what it answers.
-    fn drain_one(&mut self, direction: Direction, all: bool, budget: &mut Budget) -> bool {
+    /// The same in one direction. True when there was something.
+    fn drain_one(&mut self, direction: Direction, budget: &mut Budget) -> bool {
         let mut drained = false;
         loop {
             let half = &self.halves[direction.index()];
-            let delivered = half.delivered;
-            let Some(disorder) = half.disorder.as_ref() else {
-                return drained;
-            };
-            let next = disorder.assembler.next(delivered);
-            let Some(acked) = next.map(|range| range.carrier.acked) else {
-                return drained;
-            };
-            if !all && self.is_ahead(direction, acked) {
+            let next = half
+                .disorder
+                .as_ref()
+                .and_then(|disorder| disorder.assembler.next(half.delivered));
+            if next.is_none_or(|range| self.is_ahead(direction, range.carrier.acked)) {
                 return drained;
             }
-            let disorder = self.halves[direction.index()].disorder();
-            let Some((start, range)) = disorder.assembler.take_at(delivered, budget) else {
-                return drained;
-            };
+            self.hand_on_next(direction, budget);
             drained = true;
+        }
+    }
+
+    /// Hands on the first of what was held, if that is next.
+    fn hand_on_next(&mut self, direction: Direction, budget: &mut Budget) {
+        let half = &mut self.halves[direction.index()];
+        let delivered = half.delivered;
+        let taken = half
+            .disorder
+            .as_mut()
+            .and_then(|disorder| disorder.assembler.take_at(delivered, budget));
+        if let Some((start, range)) = taken {
             let end = start + range.len;
             if end > delivered {
                 let bytes = after(&range.bytes, delivered - start, end - delivered);
@@ -267,7 +272,11 @@ impl Tracker {
                 self.listen(None, budget);
                 self.app.skip(direction, delivered, until - delivered, at);
             }
-            self.drain_one(direction, true, budget);
+            self.drain(direction, budget);
+            if self.halves[direction.index()].delivered == until {
+                // What it answers has not turned up, and this is waited for.
+                self.hand_on_next(direction, budget);
+            }
         }
         self.drain(direction, budget);
         self.tell_acked(direction);

@@ -281,6 +281,40 @@ fn one_direction_alone_is_told_whole() {
     assert!(record.app.unseen_bounds, "no request was seen");
 }
 
+/// A piece of a body was missed, and before it is given up for lost three more requests are asked and answered: they wait for it, and for
+/// each other.
+#[test]
+fn exchanges_behind_a_missed_piece_keep_their_order() {
+    let (asked, answered) = (GET.len() as i64, OK.len() as i64);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n";
+    let (piece, whole) = ([b'x'; 1000], head.len() as i64 + 3000);
+    let mut wire = Wire::new();
+    wire.greet();
+    wire.send(from_client(ACK, 0, 0, GET));
+    wire.send(from_server(ACK, 0, asked, head));
+    wire.send_after(1_000, from_server(ACK, whole - 3000, asked, &piece));
+    wire.send_after(1_000, from_server(ACK, whole - 1000, asked, &piece));
+    for exchange in 0..3 {
+        let (ask, answer) = ((exchange + 1) * asked, whole + exchange * answered);
+        wire.send_after(50_000, from_client(ACK, ask, answer, GET));
+        wire.send_after(50_000, from_server(ACK, answer, ask + asked, OK));
+    }
+    wire.send(from_client(FIN_ACK, 4 * asked, whole + 3 * answered, b""));
+    wire.send(from_server(FIN_ACK, whole + 3 * answered, 4 * asked + 1, b""));
+    let record = wire.only();
+    let app = &record.app;
+    assert_eq!((record.to_server.missed, record.to_client.missed), (0, 1000));
+    assert_eq!(
+        (app.exchanges.total, app.exchanges.complete, app.surplus_response_bytes),
+        (4, 4, 0)
+    );
+    for exchange in app.exchanges.iter() {
+        let numbers =
+            [exchange.request.as_ref(), exchange.response.as_ref()].map(|message| message.unwrap().begun.number);
+        assert_eq!(numbers[0] + 1, numbers[1], "{app:#?}");
+    }
+}
+
 /// A side's end is told when all before it was: here its last answer had to wait.
 #[test]
 fn an_end_is_told_behind_what_it_ends() {
