@@ -20,7 +20,7 @@ const CLEARLY: Duration = Duration::from_millis(5);
 /// Requests owed an answer on one connection; with more, nothing is told of it any more.
 const OWED: usize = 256;
 
-/// Answers remembered of a connection.
+/// Answers remembered of a connection on which requests are pipelined; of others the last one is.
 const ANSWERS: usize = 4;
 
 /// A connection on which answers stand for requests by order.
@@ -45,7 +45,7 @@ pub struct Line {
     pub sends: Sends,
     /// They are among its client's.
     pub counted: bool,
-    pub reuse: Option<Slip>,
+    pub reuse: Option<Box<Slip>>,
     /// Several requests were sent at one go.
     pub pipelines: bool,
     /// The program closed its descriptor behind its own back.
@@ -122,9 +122,10 @@ impl Line {
             server,
             protocol,
             whole,
-            owed: VecDeque::new(),
+            // Most connections never have more.
+            owed: VecDeque::with_capacity(1),
             early_answer: None,
-            answers: VecDeque::new(),
+            answers: VecDeque::with_capacity(1),
             served: None,
             last_said: at,
             answered: None,
@@ -186,12 +187,12 @@ impl Line {
             && first.answering.is_none()
             && let Some(request) = &first.request
         {
-            self.reuse = Some(Slip {
+            self.reuse = Some(Box::new(Slip {
                 owed: (first.index, request.route.text.clone(), first.at),
                 next: (index, None, at),
                 gap,
                 answer: None,
-            });
+            }));
         }
     }
 
@@ -248,7 +249,8 @@ impl Line {
     /// Remembers an answer.
     pub fn remember(&mut self, ask: &Ask, look: &Look, at: PacketRef) {
         let Some(request) = &ask.request else { return };
-        if self.answers.len() >= ANSWERS {
+        let kept = if self.pipelines { ANSWERS } else { 1 };
+        while self.answers.len() >= kept {
             self.answers.pop_front();
         }
         self.answers.push_back(Answer {

@@ -76,7 +76,7 @@ const SETTLING: Duration = Duration::from_secs(3);
 /// Answers of a server go astray: see the module.
 #[derive(Debug, Default)]
 pub struct Deliveries {
-    lines: HashMap<u64, Line>,
+    lines: HashMap<u64, Box<Line>>,
     /// Whole requests without an answer, of each server, the oldest first.
     waiting: HashMap<Endpoint, BTreeMap<Key, Waiting>>,
     waiting_total: usize,
@@ -144,7 +144,7 @@ impl Deliveries {
             What::Said(&Noticed::Begun { protocol, whole }) => {
                 if self.lines.len() < LINES {
                     let line = Line::new(event.client, event.server, protocol, whole, at);
-                    self.lines.insert(connection, line);
+                    self.lines.insert(connection, Box::new(line));
                 }
             }
             What::Said(Noticed::Gone) => self.gone(connection),
