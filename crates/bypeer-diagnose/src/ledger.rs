@@ -1,9 +1,10 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bypeer_wire::app::Protocol;
 use bypeer_wire::conn::{Connection, Ending, ResetShape};
 use bypeer_wire::{Direction, Endpoint, Timestamp};
+use hashbrown::HashMap;
 
 use crate::misdelivered::astray::Astray;
 use crate::story::{RIGHT_AFTER, Stand, Story, response_head, tls_closed_silently};

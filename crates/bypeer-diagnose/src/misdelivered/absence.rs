@@ -1,10 +1,11 @@
 //! Times at which nobody listened: what a process had in hand before, none that came after can answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bypeer_wire::conn::{Connection, ResetShape};
 use bypeer_wire::{Endpoint, Timestamp};
+use hashbrown::HashMap;
 
 /// Servers that are remembered; of more nothing is.
 const SERVERS: usize = 4096;

@@ -17,13 +17,14 @@ mod strays;
 mod suspicion;
 mod told;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use bypeer_wire::app::{Look, Noticed, Protocol, Request, Route};
 
 use bypeer_wire::{Direction, Endpoint, PacketRef, Timestamp};
+use hashbrown::{HashMap, HashSet};
 
 use absence::Absences;
 use astray::{Asked, Early, Fate, Swap};

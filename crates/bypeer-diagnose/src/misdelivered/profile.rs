@@ -1,10 +1,11 @@
 //! How each kind of request is answered, learnt from the capture: by which forms, and with which words of its own.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bypeer_wire::Endpoint;
 use bypeer_wire::app::{Look, Place, Route, Token};
+use hashbrown::{HashMap, HashSet};
 
 /// Kinds of requests that are remembered, of all servers together; those beyond are not known.
 const ROUTES: usize = 20_000;

@@ -1,11 +1,11 @@
 //! An answer that may be another's, and what it is held to before it is believed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bypeer_wire::app::{Place, Route};
 use bypeer_wire::{Direction, Endpoint, PacketRef, Timestamp};
+use hashbrown::HashMap;
 
 use super::absence::Absences;
 use super::astray::{Asked, Fate, Sign, Swap};
