@@ -158,9 +158,10 @@ fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
 
 /// An address of loopback for each server: none of the many connections that are open meanwhile can have its port there.
 fn own_address() -> Result<SocketAddr> {
-    static LAST: AtomicU32 = AtomicU32::new(0);
-    let [.., high, low] = LAST.fetch_add(1, Relaxed).to_be_bytes();
-    Ok(TcpListener::bind((Ipv4Addr::new(127, 77, high, low.max(1)), 0))?.local_addr()?)
+    // 127.77.0.0 is none.
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let [.., high, low] = NEXT.fetch_add(1, Relaxed).to_be_bytes();
+    Ok(TcpListener::bind((Ipv4Addr::new(127, 77, high, low), 0))?.local_addr()?)
 }
 
 #[derive(Deserialize)]
