@@ -201,6 +201,17 @@ impl Play {
         self.clean("GET /b", "{b}", 60);
     }
 
+    /// `GET /a` on 1, upon which the server closes.
+    fn closed_upon() -> Play {
+        let mut play = Play::new();
+        play.usual();
+        play.connect(1);
+        play.ask(1, "GET /a");
+        play.wait(10);
+        play.closed_in_hand(1);
+        play
+    }
+
     /// `GET /a` on 1, then `GET /b` on 2.
     fn two_ask(&mut self) {
         self.connect(1);
@@ -227,12 +238,7 @@ impl Play {
 
 #[test]
 fn a_request_in_hand_at_a_close_and_a_younger_one_with_its_answer() {
-    let mut play = Play::new();
-    play.usual();
-    play.connect(1);
-    play.ask(1, "GET /a");
-    play.wait(10);
-    play.closed_in_hand(1);
+    let mut play = Play::closed_upon();
     play.wait(50);
     play.connect(2);
     let asked = play.ask(2, "GET /b");
@@ -251,12 +257,7 @@ fn a_request_in_hand_at_a_close_and_a_younger_one_with_its_answer() {
 #[test]
 fn nobody_answers_for_a_process_that_is_gone() {
     let swap = |refused: i64| {
-        let mut play = Play::new();
-        play.usual();
-        play.connect(1);
-        play.ask(1, "GET /a");
-        play.wait(10);
-        play.closed_in_hand(1);
+        let mut play = Play::closed_upon();
         let closed = play.now;
         play.wait(50);
         let opened = play.now;

@@ -47,12 +47,7 @@ impl Tracker {
             let bytes = after(segment.payload, (from - start) as u64, (end - from) as u64);
             let acked = self.acked_by(note);
             let carrier = Carrier { at, acked };
-            let (from, len) = (from as u64, (end - from) as u64);
-            if self.is_ahead(note.direction, acked) {
-                self.hold(note.direction, from, len, bytes, carrier, budget);
-            } else {
-                self.place(note.direction, from, len, bytes, carrier, budget);
-            }
+            self.place(note.direction, from as u64, (end - from) as u64, bytes, carrier, budget);
         }
         self.tell_fin(note.direction);
     }
@@ -66,23 +61,6 @@ impl Tracker {
             .as_ref()
             .is_some_and(|disorder| disorder.hole_since.is_some());
         waits && acked.is_some_and(|acked| acked > peer.delivered) && !peer.misses_only_its_fin()
-    }
-
-    /// Keeps bytes until what they answer turns up, or is given up.
-    fn hold(
-        &mut self,
-        direction: Direction,
-        offset: u64,
-        len: u64,
-        bytes: &[u8],
-        carrier: Carrier,
-        budget: &mut Budget,
-    ) {
-        let assembler = &mut self.halves[direction.index()].disorder().assembler;
-        if assembler.held().saturating_add(bytes.len()) > AHEAD {
-            return self.place(direction, offset, len, bytes, carrier, budget);
-        }
-        assembler.insert(offset, len, bytes, carrier, budget);
     }
 
     /// How much of the other side's payload a segment acknowledges.
@@ -153,7 +131,7 @@ impl Tracker {
         }
     }
 
-    /// Hands bytes on that are next, keeps those that are not.
+    /// Hands bytes on that are next, keeps those that are not, or that answer what has yet to turn up.
     fn place(
         &mut self,
         direction: Direction,
@@ -163,8 +141,11 @@ impl Tracker {
         carrier: Carrier,
         budget: &mut Budget,
     ) {
+        let ahead = self.is_ahead(direction, carrier.acked);
         let half = &mut self.halves[direction.index()];
-        if offset > half.delivered {
+        let held = half.disorder.as_ref().map_or(0, |disorder| disorder.assembler.held());
+        let waits = ahead && held.saturating_add(bytes.len()) <= AHEAD;
+        if waits || offset > half.delivered {
             half.disorder().assembler.insert(offset, len, bytes, carrier, budget);
             return;
         }

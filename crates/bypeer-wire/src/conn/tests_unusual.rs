@@ -214,14 +214,21 @@ fn acknowledgements_never_go_back() {
 const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
-/// Two exchanges; the second answer was recorded before its request, which came so much later. What was said of it.
-fn answered_before(nanoseconds: i64) -> Connection {
+/// A request and its answer (packets 4 and 5), and the answer to another request that was not recorded yet (6).
+fn two_answers_to_one() -> Wire {
     let (asked, answered) = (GET.len() as i64, OK.len() as i64);
     let mut wire = Wire::new();
     wire.greet();
     wire.send(from_client(ACK, 0, 0, GET));
     wire.send(from_server(ACK, 0, asked, OK));
     wire.send(from_server(ACK, answered, 2 * asked, OK));
+    wire
+}
+
+/// Two exchanges; the second answer was recorded before its request, which came so much later. What was said of it.
+fn answered_before(nanoseconds: i64) -> Connection {
+    let (asked, answered) = (GET.len() as i64, OK.len() as i64);
+    let mut wire = two_answers_to_one();
     wire.send_after(nanoseconds, from_client(ACK, asked, answered, GET));
     wire.send(from_client(FIN_ACK, 2 * asked, 2 * answered, b""));
     wire.send(from_server(FIN_ACK, 2 * answered, 2 * asked + 1, b""));
@@ -250,11 +257,7 @@ fn an_answer_recorded_before_its_request_waits_for_it() {
 #[test]
 fn a_request_that_does_not_turn_up_was_missed() {
     let (asked, answered) = (GET.len() as i64, OK.len() as i64);
-    let mut wire = Wire::new();
-    wire.greet();
-    wire.send(from_client(ACK, 0, 0, GET));
-    wire.send(from_server(ACK, 0, asked, OK));
-    wire.send(from_server(ACK, answered, 2 * asked, OK));
+    let mut wire = two_answers_to_one();
     wire.send_after(1_100_000, from_client(ACK, 2 * asked, 2 * answered, b""));
     wire.send(from_client(ACK, 2 * asked, 2 * answered, GET));
     wire.send(from_server(ACK, 2 * answered, 3 * asked, OK));
