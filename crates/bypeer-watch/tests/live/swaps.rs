@@ -8,23 +8,15 @@ fn an_answer_on_the_wrong_connection() {
     let mut watched = Watched::new(Tier::Calls);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let at = listener.local_addr().unwrap();
-    let mut first = TcpStream::connect(at).unwrap();
-    let (mut server, remote) = listener.accept().unwrap();
-    first.write_all(b"request").unwrap();
+    let (_first, (mut server, remote)) = asked(&listener);
     server.read_exact(&mut [0; 7]).unwrap();
     let descriptor = server.as_raw_fd();
     let inode_of_first = inode(&server);
 
-    // Another thread closes it, by mistake, and the next connection gets its number. Other tests open files meanwhile, and
-    // dup3 makes it that number for certain.
+    // Another thread closes it, by mistake, and the next connection gets its number.
     let mut second = TcpStream::connect(at).unwrap();
     let (other, other_remote) = listener.accept().unwrap();
-    let closer = thread::spawn(move || {
-        let mut server = std::os::fd::OwnedFd::from(server);
-        rustix::io::dup3(&other, &mut server, rustix::io::DupFlags::empty()).unwrap();
-        drop(other);
-        (gettid(), TcpStream::from(server))
-    });
+    let closer = thread::spawn(move || (gettid(), put_in_its_place(server, &other)));
     let (closer, mut server) = closer.join().unwrap();
     assert_eq!(server.as_raw_fd(), descriptor);
     assert_ne!(inode(&server), inode_of_first);
@@ -48,6 +40,13 @@ fn an_answer_on_the_wrong_connection() {
     assert!(stack.bytes.len() >= 1024, "{} bytes", stack.bytes.len());
 }
 
+/// A client that has sent `request`, and what was accepted of it.
+fn asked(listener: &TcpListener) -> (TcpStream, (TcpStream, SocketAddr)) {
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.write_all(b"request").unwrap();
+    (client, listener.accept().unwrap())
+}
+
 /// Gives the descriptor of the first to the second, and closes the first by that: other tests open files meanwhile, and dup3 makes it that
 /// number for certain.
 fn put_in_its_place(first: TcpStream, second: &TcpStream) -> TcpStream {
@@ -62,11 +61,7 @@ fn a_number_taken_from_under_its_reader() {
     let mut watched = Watched::new(Tier::Calls);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let at = listener.local_addr().unwrap();
-    let connect = || {
-        let mut client = TcpStream::connect(at).unwrap();
-        client.write_all(b"request").unwrap();
-        (client, listener.accept().unwrap())
-    };
+    let connect = || asked(&listener);
     let (_first, (mut server, remote)) = connect();
     server.read_exact(&mut [0; 7]).unwrap();
     let descriptor = server.as_raw_fd();
@@ -113,9 +108,8 @@ fn numbers_that_were_free_to_take() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let at = listener.local_addr().unwrap();
     let connect = || {
-        let mut client = TcpStream::connect(at).unwrap();
-        client.write_all(b"request").unwrap();
-        (client, listener.accept().unwrap().0)
+        let (client, (server, _)) = asked(&listener);
+        (client, server)
     };
     let read = |server: &mut TcpStream| server.read_exact(&mut [0; 7]).unwrap();
     let elsewhere =
