@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use super::habits::{Age, Habits, Told};
 use super::shared::{Event, Shared};
-use super::stream::{Held, Stream};
+use super::stream::{self, Held, Stream};
 
 /// Room that is made for reading: enough for a small answer and its head in one read.
 const READ_LEAST: usize = 8 << 10;
@@ -183,16 +183,21 @@ impl Connection {
         self.stream.socket().peek() != Held::Nothing
     }
 
-    /// Whether the server's end of stream was sent before the first of the last `count` bytes had come to it: it had closed before there was
-    /// a request. Asked when that end was read.
+    /// Whether what was read last, bytes or the end of the server's stream, was sent before the first of the last `count` bytes had come to
+    /// the server: it was not made of them.
     ///
-    /// Each segment acknowledges all that came before it, so the FIN would have. Not so a reset: Linux looks at no acknowledgment in that.
-    /// Not known with TLS, whose records are other bytes than these.
-    pub fn had_ended_before(&self, count: u64) -> bool {
+    /// Each segment acknowledges all that came before it. Not so a reset: Linux looks at no acknowledgment in that. Not known with TLS, whose
+    /// records are other bytes than these.
+    pub fn came_before(&self, count: u64) -> bool {
         match &self.stream {
             Stream::Plain(socket) => socket.unacknowledged().is_some_and(|bytes| bytes >= count),
             Stream::Tls(_) => false,
         }
+    }
+
+    /// Whether what was received and not yet understood begins as the word of a server that it was idle for too long.
+    pub fn holds_farewell(&self) -> bool {
+        stream::held(&self.input) == Held::Farewell
     }
 
     /// Of the last `count` bytes that were sent, those that the server's TCP has acknowledged, where that is known. They may have been read

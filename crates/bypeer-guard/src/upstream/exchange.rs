@@ -188,6 +188,10 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
                 self.connection.unsolicited(bytes);
                 Err(Failure::Unsolicited { bytes })
             }
+            Ok(bytes) if self.is_of_another() => {
+                self.connection.unsolicited(bytes);
+                Err(Failure::Unsolicited { bytes })
+            }
             Ok(_) => {
                 match self.first_byte {
                     None => self.first_byte(),
@@ -197,6 +201,16 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
                 Ok(())
             }
         })
+    }
+
+    /// Whether what was read first met the request on its way: when it was sent, not one byte of the request had come to the server. It
+    /// answers another request then, or none; also whoever asks again cannot be sure that this one is not answered after it.
+    fn is_of_another(&self) -> bool {
+        self.first_byte.is_none()
+            && self.interim == 0
+            && self.connection.requests > 0
+            && !self.connection.holds_farewell()
+            && self.connection.came_before(self.sending.wrote)
     }
 
     fn first_byte(&mut self) {
@@ -353,7 +367,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
     /// closed, no process reads, and where only the sending side was closed, there is no answer to be had.
     fn closed_before(&self, failure: &Failure) -> bool {
         let by_fin = matches!(failure, Failure::Stale { reset: false } | Failure::ClosedUnanswered);
-        by_fin && self.connection.had_ended_before(self.sending.wrote)
+        by_fin && self.connection.came_before(self.sending.wrote)
     }
 
     /// Whether this answer, as it begins, says no more than that the connection was idle for too long.

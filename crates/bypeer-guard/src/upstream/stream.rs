@@ -90,7 +90,7 @@ fn peek(socket: BorrowedFd<'_>) -> io::Result<Held> {
 }
 
 /// What was read where nothing should be.
-fn held(bytes: &[u8]) -> Held {
+pub fn held(bytes: &[u8]) -> Held {
     match bytes {
         [] => Held::End { reset: false },
         // RFC 9110, section 15.5.9.

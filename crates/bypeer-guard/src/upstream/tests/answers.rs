@@ -1,10 +1,12 @@
 //! Answers that do not fit, come early, late, slowly or not at all.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::{Method, Request};
 use http_body::Frame;
+use tokio::net::TcpListener;
 
 use super::support::*;
 use crate::failure::Failure;
@@ -107,6 +109,62 @@ fn surplus_behind_an_answer_costs_the_connection_and_is_told() {
             assert_eq!(client.upstream.idle(), 0);
         });
     }
+}
+
+/// What meets a request on its way cannot answer it: the server's TCP says that it has not one byte of it yet. Here it takes none, as its
+/// socket is full of a body that nobody reads.
+#[test]
+fn an_answer_that_meets_its_request_is_another_ones() {
+    for (method, reads, answered) in [
+        (Method::GET, false, Ok("1 on 2")),
+        (Method::POST, false, Err(())),
+        (Method::GET, true, Ok("2 on 1")),
+        (Method::POST, true, Ok("2 on 1")),
+    ] {
+        run(async move {
+            let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            listener.set_recv_buffer_size(4096).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            listener.listen(16).unwrap();
+            let server = serve_on(
+                TcpListener::from_std(listener.into()).unwrap(),
+                move |connection, mut peer| async move {
+                    peer.head().await;
+                    peer.answer(&format!("1 on {connection}")).await;
+                    if reads {
+                        peer.bytes(BODY).await;
+                        peer.head().await;
+                    } else {
+                        tokio::time::sleep(Duration::from_millis(900)).await;
+                    }
+                    peer.answer(&format!("2 on {connection}")).await;
+                    peer.rest().await;
+                },
+            );
+            let client = client(&server);
+            let (_, first) = client.send(Method::POST, TestBody::whole(vec![0_u8; BODY])).await;
+            assert_eq!(first.unwrap().body, b"1 on 1");
+            assert_eq!(client.upstream.idle(), 1);
+            // What cannot be repeated goes only where a close would have come by now.
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            let (account, second) = client.send(method.clone(), TestBody::none()).await;
+            let case = format!("{method}, reads {reads}");
+            let first_attempt = &account.borrow().attempts[0];
+            assert_eq!(first_attempt.requests_before, 1, "{case}");
+            match answered {
+                Ok(body) => assert_eq!(second.unwrap().body, body.as_bytes(), "{case}"),
+                Err(()) => assert!(matches!(second, Err(Failure::Unsolicited { .. })), "{case}: {second:?}"),
+            }
+            assert_eq!(
+                client.events().contains(&"unsolicited 44".to_owned()),
+                !reads,
+                "{case}: {:?}",
+                client.events()
+            );
+        });
+    }
+    const BODY: usize = 20_000;
 }
 
 #[test]
