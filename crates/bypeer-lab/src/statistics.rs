@@ -89,6 +89,27 @@ pub fn median<T: Copy + Ord>(values: &[T]) -> Option<T> {
     Spread::of(values.iter().copied()).map(|spread| spread.median())
 }
 
+/// Whether the values of `mine` are smaller than those of `theirs` by more than chance (95 %; Mann and Whitney 1947, by the normal
+/// approximation, with the correction for values that are equal). Never, if one list is empty or all values are the same.
+pub fn tends_below<T: Copy + Ord>(mine: &[T], theirs: &[T]) -> bool {
+    let count = |compare: fn(&T, &T) -> bool| -> usize {
+        let of = |value: &T| theirs.iter().filter(|other| compare(value, other)).count();
+        mine.iter().map(of).sum()
+    };
+    // Of all pairs, those in which mine is smaller; of equal ones half.
+    let pairs = count(T::lt) as f64 + count(T::eq) as f64 / 2.0;
+    let (m, n) = (mine.len() as f64, theirs.len() as f64);
+    let all = m + n;
+    let mut values: Vec<T> = mine.iter().chain(theirs).copied().collect();
+    values.sort_unstable();
+    let ties: f64 = values
+        .chunk_by(T::eq)
+        .map(|equal| (equal.len() as f64).powi(3) - equal.len() as f64)
+        .sum();
+    let variance = m * n / 12.0 * (all + 1.0 - ties / (all * (all - 1.0)));
+    variance > 0.0 && pairs - m * n / 2.0 > Z * variance.sqrt()
+}
+
 impl<T: Copy + Ord> Spread<T> {
     /// `None` of nothing.
     pub fn of(values: impl IntoIterator<Item = T>) -> Option<Spread<T>> {
@@ -187,6 +208,22 @@ mod tests {
         let (nine, three) = (Rate { events: 9, of: 10 }, Rate { events: 3, of: 10 });
         assert_eq!(rounded(nine.less(&three)), (0.1705, 0.8090));
         assert_eq!(many.less(&Rate::default()), (-1.0, 1.0));
+    }
+
+    #[test]
+    fn what_tends_below_does_so_by_more_than_chance() {
+        let low: Vec<u64> = (0..15).collect();
+        let high: Vec<u64> = (10..25).collect();
+        assert!(tends_below(&low, &high) && !tends_below(&high, &low));
+        assert!(!tends_below(&low, &low), "the same");
+        assert!(!tends_below(&low, &[0, 15]), "too few");
+        assert!(!tends_below(&[0; 15], &[0; 15]) && !tends_below::<u64>(&[], &high) && !tends_below::<u64>(&[1], &[]));
+        // Of 5 and 5: 2 of 25 pairs the other way round are within 5 % (critical value of U: 2), 3 are not.
+        assert!(tends_below(&[1, 2, 3, 4, 7], &[5, 6, 8, 9, 10]));
+        assert!(!tends_below(&[1, 2, 3, 6, 8], &[4, 5, 7, 9, 10]));
+        // One that is otherwise among many that are equal is nothing; six are.
+        let rest = |count: usize| [vec![1_u64; count], vec![5; 15 - count]].concat();
+        assert!(!tends_below(&rest(1), &[5; 15]) && tends_below(&rest(6), &[5; 15]));
     }
 
     #[test]

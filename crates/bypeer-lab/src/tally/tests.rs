@@ -75,21 +75,49 @@ fn a_cure_lets_no_round_fail() {
     let without = tally(None, 10, 0);
     assert_eq!(tally(Some(Claim::Cures), 0, 10).claim_holds(&without), Some(true));
     assert_eq!(tally(Some(Claim::Cures), 1, 99).claim_holds(&without), Some(false));
-    // Where nothing failed there is nothing to cure, and of no round nothing can be said.
+    // Where nothing failed and nothing was shown there is nothing to cure, and of no round nothing can be said.
     assert_eq!(tally(Some(Claim::Cures), 0, 10).claim_holds(&tally(None, 0, 10)), None);
     assert_eq!(tally(Some(Claim::Cures), 0, 0).claim_holds(&without), None);
 }
 
 #[test]
-fn a_help_lets_fewer_fail_or_loses_less() {
+fn a_cure_of_what_no_client_notices_lets_no_round_show_it() {
+    let unnoticed = |mut tally: Tally, shown: u64| {
+        tally.shown = shown;
+        tally
+    };
+    let without = unnoticed(tally(None, 0, 10), 10);
+    let cured = |shown| unnoticed(tally(Some(Claim::Cures), 0, 10), shown).claim_holds(&without);
+    assert_eq!((cured(0), cured(1)), (Some(true), Some(false)));
+    let fails = unnoticed(tally(Some(Claim::Cures), 1, 9), 0);
+    assert_eq!(
+        fails.claim_holds(&without),
+        Some(false),
+        "and it lets none fail that did not"
+    );
+}
+
+#[test]
+fn a_help_lets_fewer_fail_or_loses_less_by_more_than_chance() {
     let without = tally(None, 10, 0);
     assert_eq!(tally(Some(Claim::Helps), 2, 8).claim_holds(&without), Some(true));
     assert_eq!(tally(Some(Claim::Helps), 10, 0).claim_holds(&without), Some(false));
-    let mut smaller = tally(Some(Claim::Helps), 10, 0);
-    smaller.bytes_lost = vec![1999; 10];
-    assert_eq!(smaller.claim_holds(&without), Some(true), "less than half of the bytes");
-    smaller.bytes_lost = vec![2000; 10];
-    assert_eq!(smaller.claim_holds(&without), Some(false));
+    assert_eq!(
+        tally(Some(Claim::Helps), 9, 1).claim_holds(&without),
+        Some(false),
+        "one of ten"
+    );
+    let loses = |bytes: [u64; 10]| {
+        let mut tally = tally(Some(Claim::Helps), 10, 0);
+        tally.bytes_lost = bytes.to_vec();
+        tally.claim_holds(&without)
+    };
+    assert_eq!(loses([3999; 10]), Some(true), "each round lost less");
+    assert_eq!(
+        loses([3999, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000]),
+        Some(false)
+    );
+    assert_eq!(loses([4001; 10]), Some(false));
 }
 
 #[test]
@@ -109,15 +137,17 @@ fn what_changes_nothing_stays_within_chance() {
 }
 
 #[test]
-fn what_makes_it_worse_is_beyond_chance_or_loses_more() {
+fn what_makes_it_worse_is_beyond_chance() {
     let without = tally(None, 1, 19);
-    assert_eq!(tally(Some(Claim::Worsens), 20, 0).claim_holds(&without), Some(true));
-    assert_eq!(tally(Some(Claim::Worsens), 1, 19).claim_holds(&without), Some(false));
-    assert_eq!(
-        tally(Some(Claim::Worsens), 2, 18).claim_holds(&without),
-        Some(true),
-        "twice the bytes"
-    );
+    for (cuts, holds) in [(20, true), (10, true), (2, false), (1, false)] {
+        let worse = tally(Some(Claim::Worsens), cuts, 20 - cuts);
+        assert_eq!(worse.claim_holds(&without), Some(holds), "{cuts}");
+    }
+    let mut more = tally(Some(Claim::Worsens), 20, 0);
+    let without = tally(None, 20, 0);
+    assert_eq!(more.claim_holds(&without), Some(false));
+    more.bytes_lost = vec![4001; 20];
+    assert_eq!(more.claim_holds(&without), Some(true), "each round lost more");
 }
 
 #[test]
