@@ -193,7 +193,13 @@ impl<'a> Story<'a> {
         let (request, before) = (body.request.as_ref()?, body.response.as_ref()?);
         let kept = response_head(before).is_some_and(|head| !head.connection.closes());
         let since = answer.begun.time.since(request.last.time.max(before.last.time));
-        (kept && has_body(request) && since <= AT_ONCE).then_some((body, answer.begun, status))
+        // A request that ends in its middle is refused by right (RFC 9112, section 8).
+        let ended = self
+            .client_fin()
+            .and_then(|fin| fin.acked)
+            .is_some_and(|acked| acked.number <= answer.begun.number);
+        let cut_short = ended && !request.complete;
+        (kept && has_body(request) && since <= AT_ONCE && !cut_short).then_some((body, answer.begun, status))
     }
 
     /// The same, and the second answer refuses as no HTTP what the server took for a request.

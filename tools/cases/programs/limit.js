@@ -1,4 +1,4 @@
-// A node server that refuses uploads over a limit: limit.js ADDRESS PORT destroy|end|express
+// A node server that refuses uploads over a limit, or answers without waiting for them: limit.js ADDRESS PORT destroy|end|express|early
 const http = require('http');
 const [address, port, manner] = process.argv.slice(2);
 
@@ -8,6 +8,11 @@ if (manner === 'express') {
   app.use(express.json({ limit: 1000 }));
   app.post('/', (request, response) => response.json({ stored: true }));
   app.listen(Number(port), address);
+} else if (manner === 'early') {
+  http.createServer((request, response) => {
+    request.resume();
+    response.writeHead(404, { 'Content-Length': 8 }).end('nothing\n');
+  }).listen(Number(port), address);
 } else {
   http.createServer((request, response) => {
     let seen = 0;

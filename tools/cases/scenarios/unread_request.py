@@ -188,6 +188,28 @@ def node_413(lab):
 
 
 @case(
+    "node-upload-given-up",
+    "A client has its answer, and leaves before it has sent the body",
+    "A node server answers 404 as soon as it has a request's head. Clients that had announced 64 bytes of body read the answer, and "
+    "then close, or shut down writing, with none or half of the body sent: node answers the end in the middle of a request with 400. "
+    "Others send the body 0.3 s later.",
+    ["node", "python 3.11"],
+    vantage="server's interface, 10 ms from the client",
+    shows={"clean": 8},
+)
+def node_given_up(lab):
+    client, server, _ = lab.wired(0.01)
+    node(lab, server, "limit.js", "early")
+    lab.record(server)
+    head = "send:POST /upload HTTP/1.1\\r\\nHost: upload.example\\r\\nContent-Length: 64\\r\\n\\r\\n"
+    for after in (["close"], ["half", "eof"], ["send:{32*b}", "half", "eof"], ["send:{64*b}", "wait:0.1", "half", "eof"]):
+        for _ in range(2):
+            raw(lab, client, server.address, 8000, head, "read", "wait:0.3", *after)
+            time.sleep(0.1)
+    return lambda connection: clean("the answer came whole; what node says to the end of a request in its middle (400) is its right")
+
+
+@case(
     "waitress-413",
     "waitress refuses an upload over its limit",
     "waitress (max_request_body_size 50 000) answers 413 as soon as it sees the Content-Length and closes; the client "
