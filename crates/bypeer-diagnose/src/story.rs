@@ -194,11 +194,7 @@ impl<'a> Story<'a> {
         let kept = response_head(before).is_some_and(|head| !head.connection.closes());
         let since = answer.begun.time.since(request.last.time.max(before.last.time));
         // A request that ends in its middle is refused by right (RFC 9112, section 8).
-        let ended = self
-            .client_fin()
-            .and_then(|fin| fin.acked)
-            .is_some_and(|acked| acked.number <= answer.begun.number);
-        let cut_short = ended && !request.complete;
+        let cut_short = !request.complete && self.client_closed_first().is_some();
         (kept && has_body(request) && since <= AT_ONCE && !cut_short).then_some((body, answer.begun, status))
     }
 

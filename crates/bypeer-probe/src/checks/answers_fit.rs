@@ -2,6 +2,7 @@
 
 mod judge;
 mod lane;
+mod packets;
 mod shape;
 mod tag;
 mod tell;
@@ -13,6 +14,8 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use self::packets::add_packets;
 
 use self::judge::{During, Work};
 use self::lane::{Abort, Lane};

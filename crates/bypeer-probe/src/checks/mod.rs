@@ -19,6 +19,7 @@ mod versions;
 
 use crate::check::Check;
 
+pub use answers_fit::add_packets;
 pub use idle_timeout::{AFTER_ONE, AFTER_SEVERAL, ENDS_BY, KEPT, PROMISED};
 pub use lifetime::AGE;
 pub use request_limit::REQUESTS;

@@ -17,7 +17,7 @@ use std::thread;
 use anyhow::{Context, bail};
 use bypeer_probe::baseline::{Baseline, Comparison};
 use bypeer_probe::check::Severity;
-use bypeer_probe::checks::CHECKS;
+use bypeer_probe::checks::{CHECKS, add_packets};
 use bypeer_probe::json::write_card;
 use bypeer_probe::prober::Options;
 use bypeer_probe::progress::Progress;
@@ -75,9 +75,10 @@ pub(crate) fn run(arguments: &Probe, color: Color) -> anyhow::Result<Exit> {
     if let (Some(why), true) = (&recording.why_not, arguments.write.is_some()) {
         bail!("--write: {why}");
     }
-    let card = with_progress(|progress| probe(&target, &options, &stop, progress))?;
+    let mut card = with_progress(|progress| probe(&target, &options, &stop, progress))?;
     let why_not = recording.why_not.clone();
     let stories = recording.judge(&card, arguments.write.as_deref())?;
+    add_packets(&mut card.checks, &stories.findings);
     let advice = Advice::of(&card);
     let comparison = baseline.map(|baseline| baseline.against(&card));
     let exit = exit(&card, comparison.as_ref());

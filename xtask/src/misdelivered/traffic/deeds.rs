@@ -73,6 +73,12 @@ pub const DEEDS: &[Deed] = &[
     deed("events without end", 2, |site| site.endless, events),
     deed("aborted in the answer", 4, always, aborted_in_answer),
     deed("aborted in the request", 4, always, aborted_in_request),
+    deed(
+        "left when it was answered, before the body",
+        4,
+        always,
+        left_when_answered,
+    ),
     deed("pipelined, then aborted", 3, always, pipelined_and_aborted),
     deed("idle until the server closes", 2, always, idle),
     deed("reused at the server's idle limit", 3, always, at_the_limit),
@@ -556,6 +562,24 @@ fn aborted_in_request(asker: &mut Asker<'_>) -> io::Result<()> {
     }
     asker.nap(5);
     if asker.random.once_in(2) { line.reset() } else { Ok(()) }
+}
+
+/// Who answers before the body has come may meet an end in its middle.
+fn left_when_answered(asker: &mut Asker<'_>) -> io::Result<()> {
+    let mut line = asker.connect()?;
+    let path = asker.path();
+    let head = asker.request("POST", &path, "Content-Length: 64\r\n");
+    line.write(&head)?;
+    line.stream.set_read_timeout(Some(Duration::from_millis(150)))?;
+    let answered = line.answer(false).is_ok();
+    line.stream.set_read_timeout(Some(PATIENCE))?;
+    asker.nap(20);
+    line.write(&"x".repeat(*asker.random.one_of(&[0, 0, 32, 64])))?;
+    if answered && asker.random.once_in(3) {
+        return Ok(());
+    }
+    line.stream.shutdown(Shutdown::Write)?;
+    line.until_it_ends()
 }
 
 fn pipelined_and_aborted(asker: &mut Asker<'_>) -> io::Result<()> {

@@ -76,29 +76,22 @@ fn owners(outcome: &mut Outcome, seen: &Seen, ways: &Ways, size: &Size) {
             "{} answers held another request's token: {kinds}",
             seen.wrong.len()
         ));
-        outcome.risks.push(Risk {
-            cause: CAUSE,
-            what: "answers come to requests of others: a client gets what was meant for somebody else".to_owned(),
-            severity: Severity::Fault,
-            loses: Loses::Identity,
-            sure: if seen.wrong.len() > 1 {
-                Confidence::Certain
-            } else {
-                Confidence::Likely
-            },
-            because: vec![
-                format!(
-                    "{} of {checked} answers held another request's token and not their own: {kinds}",
-                    seen.wrong.len()
-                ),
-                format!(
-                    "{} answers held their own, as did those that were asked for one at a time before",
-                    seen.own
-                ),
-            ],
-            remedy: Remedy::Server,
-            clauses: vec!["RFC 9112 §9.2"],
-        });
+        let sure = if seen.wrong.len() > 1 {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        };
+        let because = vec![
+            format!(
+                "{} of {checked} answers held another request's token and not their own: {kinds}",
+                seen.wrong.len()
+            ),
+            format!(
+                "{} answers held their own, as did those that were asked for one at a time before",
+                seen.own
+            ),
+        ];
+        outcome.risks.push(mixed_up(CAUSE, sure, because));
     }
     if swapped == 0 {
         return;
@@ -113,17 +106,26 @@ fn owners(outcome: &mut Outcome, seen: &Seen, ways: &Ways, size: &Size) {
     }
     outcome.saw(sides.clone());
     if seen.wrong.is_empty() {
+        let because = vec![sides, "asked for one at a time, each looked as it should".to_owned()];
         outcome.risks.push(Risk {
-            cause: CAUSE,
             what: "answers seem to come to requests of others: a client gets what was meant for somebody else"
                 .to_owned(),
-            severity: Severity::Fault,
-            loses: Loses::Identity,
-            sure: Confidence::Likely,
-            because: vec![sides, "asked for one at a time, each looked as it should".to_owned()],
-            remedy: Remedy::Server,
-            clauses: vec!["RFC 9112 §9.2"],
+            ..mixed_up(CAUSE, Confidence::Likely, because)
         });
+    }
+}
+
+/// The server gives answers to requests of others.
+pub(super) fn mixed_up(cause: &'static str, sure: Confidence, because: Vec<String>) -> Risk {
+    Risk {
+        cause,
+        what: "answers come to requests of others: a client gets what was meant for somebody else".to_owned(),
+        severity: Severity::Fault,
+        loses: Loses::Identity,
+        sure,
+        because,
+        remedy: Remedy::Server,
+        clauses: vec!["RFC 9112 §9.2"],
     }
 }
 
@@ -189,13 +191,7 @@ fn others(outcome: &mut Outcome, seen: &Seen) {
             seen.goodbyes
         ));
     }
-    let [closed, reset, silent] = seen.unanswered;
-    if closed + reset + silent > 0 {
-        outcome.saw(format!(
-            "requests without an answer: {closed} closed, {reset} reset, {silent} silent; closes with a request in hand are a sign of \
-             descriptors closed twice, where no limit explains them"
-        ));
-    }
+    unanswered(outcome, seen);
     if let (count @ 1.., Some(why)) = &seen.unopened {
         outcome.saw(format!("{count} connections could not be had; {why}"));
     }
@@ -204,6 +200,33 @@ fn others(outcome: &mut Outcome, seen: &Seen) {
     }
     for note in &seen.notes {
         outcome.saw(note.clone());
+    }
+}
+
+/// No answer to a sound request that was not given up. Whether something went wrong, or a limit or a restart met the request, is not told.
+fn unanswered(outcome: &mut Outcome, seen: &Seen) {
+    let [closed, reset, silent] = seen.unanswered;
+    if closed + reset + silent == 0 {
+        return;
+    }
+    let words = format!("requests without an answer: {closed} closed, {reset} reset, {silent} silent");
+    outcome.saw(words.clone());
+    if closed > 0 {
+        outcome.risks.push(Risk {
+            cause: "upstream-no-response-close",
+            what: "requests are closed upon in place of an answer".to_owned(),
+            severity: Severity::Trap,
+            loses: Loses::Outcome,
+            sure: Confidence::Undecided,
+            because: vec![
+                format!("of {} requests, those that were given up included: {words}", seen.requests),
+                "undecided between a worker that ends or fails, a limit that the request met, and a descriptor that was closed twice: the server's \
+                 log at that moment tells the first, `bypeer watch --calls` the last"
+                    .to_owned(),
+            ],
+            remedy: Remedy::Server,
+            clauses: vec!["RFC 9112 §9.6"],
+        });
     }
 }
 
