@@ -1,7 +1,9 @@
 //! Compares what the causes say about one story and makes the finding.
 
+use std::time::Duration;
+
 use bypeer_wire::Direction;
-use bypeer_wire::app::Exchange;
+use bypeer_wire::app::{Exchange, Protocol};
 use bypeer_wire::conn::ResetShape;
 
 use crate::causes::CAUSES;
@@ -30,7 +32,9 @@ pub fn decide(story: &Story<'_>) -> Option<Finding> {
         confidence,
         rivals,
     } = compare(weighed)?;
-    Some(finding(story, cause, weighed, confidence, rivals))
+    let mut finding = finding(story, cause, weighed, confidence, rivals);
+    doubt_the_request(story, &mut finding);
+    Some(finding)
 }
 
 /// What is left when the causes have been compared.
@@ -81,6 +85,45 @@ pub(crate) fn compare(mut weighed: Vec<(&'static Cause, Weighed)>) -> Option<Dec
         rivals,
     })
 }
+
+/// Under TLS nobody sees where a request ends. What the client sends right after an answer began may be the rest of the request that was
+/// answered early, and then nothing more was due.
+fn doubt_the_request(story: &Story<'_>, finding: &mut Finding) {
+    let answered = story
+        .unfinished()
+        .filter(|_| story.connection.app.protocol == Protocol::Tls);
+    let at_once = answered
+        .filter(|exchange| exchange.response.is_none() && exchange.request.is_some())
+        .is_some_and(|exchange| {
+            let begun = story.before(exchange).and_then(|before| before.response.as_ref());
+            let request = exchange.request.as_ref();
+            begun.zip(request).is_some_and(|(answer, request)| {
+                request.begun.time.since(answer.begun.time) <= story.round_trip() * 2 + REST_COMES
+            })
+        });
+    let (true, false, Confidence::Likely) = (at_once, finding.harmless, finding.confidence) else {
+        return;
+    };
+    let early = CAUSES
+        .iter()
+        .find(|cause| cause.id == EARLY && finding.cause.id != EARLY);
+    if let Some(cause) = early {
+        finding.confidence = Confidence::Undecided;
+        finding.rivals.push(Rival {
+            cause,
+            because: "what the client sent right after the answer may be the rest of the request that was answered: then none is missing"
+                .to_owned(),
+        });
+        finding.settle = Some(
+            "the keys of the TLS session (SSLKEYLOGFILE), or the client's own account: how many answers it had"
+                .to_owned(),
+        );
+    }
+}
+
+/// The rest of a request that was answered early comes within this, and two round trips.
+const REST_COMES: Duration = Duration::from_millis(50);
+const EARLY: &str = "early-error-body-limit";
 
 /// Where the capture has holes, what was not seen may have been there: absence accuses nobody, and nothing is proven.
 fn doubt(story: &Story<'_>, weighed: &mut Weighed) -> bool {

@@ -42,6 +42,8 @@ pub struct Surroundings {
     pub waiting_then: u32,
     /// Handshakes with this server that it did not complete although the client did (SYN-ACK sent again).
     pub overflowed: u32,
+    /// Connections that were open before this one's end, and that the server kept open after it: whatever ended, not all of it did.
+    pub outlived: u32,
     /// After this connection's end the server went on sending on connections that it had accepted before: it lived.
     pub spoke_after: bool,
     /// What the server calls itself on other connections.
@@ -84,7 +86,7 @@ const NEARBY: Duration = Duration::from_secs(30);
 const MOMENTS: usize = 2048;
 
 /// Remembered moments of each kind for all servers together: many servers get less room each. At most 40 bytes each, of
-/// eight kinds.
+/// nine kinds.
 const ALL_MOMENTS: usize = 200_000;
 
 /// Servers remembered; beyond this new ones go without a ledger.
@@ -113,6 +115,8 @@ struct ServerNotes {
     waits: VecDeque<(Timestamp, Timestamp)>,
     overflowed: u32,
     spoken: VecDeque<(Timestamp, Timestamp)>,
+    /// From when to when connections were open at the server's side.
+    lives: VecDeque<(Timestamp, Timestamp)>,
     software: Option<String>,
     tls_good_byes: u32,
 }
@@ -145,6 +149,7 @@ impl Ledger {
         notes.note_death(&story);
         notes.note_habits(&story);
         notes.note_answers(connection);
+        notes.note_life(connection);
     }
 
     /// What is known around this connection.
@@ -171,6 +176,7 @@ impl Ledger {
                 .spoken
                 .iter()
                 .any(|(from, to)| *from < end && *to > end && to.since(end) > TOGETHER),
+            outlived: notes.outlived(end),
             software: notes.software.clone(),
             tls_good_byes: notes.tls_good_byes,
             ..Surroundings::default()
@@ -279,6 +285,27 @@ impl ServerNotes {
                 remember(&mut self.waits, (connection.opened.time, until), self.room);
             }
         }
+    }
+
+    /// Until the server's side closed; where it was open to the end of the capture, until then.
+    fn note_life(&mut self, connection: &Connection) {
+        if !connection.established() {
+            return;
+        }
+        let closed = connection.to_client.fin.as_ref().map(|fin| fin.at.time);
+        let until = closed.unwrap_or(match connection.ending {
+            Ending::CaptureEnded => connection.watched_until,
+            _ => connection.ended.time,
+        });
+        remember(&mut self.lives, (connection.opened.time, until), self.room);
+    }
+
+    /// Connections that were open before this moment and well after it.
+    fn outlived(&self, end: Timestamp) -> u32 {
+        let outlive = |(from, to): &&(Timestamp, Timestamp)| {
+            end.since(*from) > TOGETHER && *from < end && to.since(end) > TOGETHER && *to > end
+        };
+        self.lives.iter().filter(outlive).count().try_into().unwrap_or(u32::MAX)
     }
 
     /// From when to when the server spoke, and what it calls itself.

@@ -124,20 +124,37 @@ impl<'a> Story<'a> {
         self.connection.to_server.fin.as_ref()
     }
 
-    /// The server's FIN, when it came before any of the client's.
+    /// The server's FIN, when it came before any close of the client's. One that only ended its sending half is none.
     pub fn server_closed_first(&self) -> Option<&'a Fin> {
         let fin = self.server_fin()?;
-        self.client_fin()
-            .is_none_or(|other| is_before(fin, other))
-            .then_some(fin)
+        (self.client_fin().is_none_or(|other| is_before(fin, other)) || self.client_read_on()).then_some(fin)
     }
 
-    /// The client's FIN, when it came before any of the server's.
+    /// The client's FIN, when it came before any of the server's, and was a close for all that is known.
     pub fn client_closed_first(&self) -> Option<&'a Fin> {
+        self.client_ended_first().filter(|_| !self.client_read_on())
+    }
+
+    /// The client's FIN, when it came before any of the server's: a close, or the end of its sending half.
+    pub fn client_ended_first(&self) -> Option<&'a Fin> {
         let fin = self.client_fin()?;
         self.server_fin()
             .is_none_or(|other| is_before(fin, other))
             .then_some(fin)
+    }
+
+    /// The client only ended its sending half: its TCP took more of the answer after its FIN, where that of a closed socket resets.
+    pub fn client_read_on(&self) -> bool {
+        let took_more = self
+            .client_fin()
+            .is_some_and(|fin| self.connection.to_client.acked > fin.ack);
+        let refused = || {
+            self.connection
+                .resets
+                .iter()
+                .any(|reset| reset.direction == Direction::ToServer)
+        };
+        took_more && !refused()
     }
 
     /// Only one direction is in the capture (a `src` or `dst` filter, asymmetric routing at a mirror port): the other side is
@@ -194,7 +211,7 @@ impl<'a> Story<'a> {
         let kept = response_head(before).is_some_and(|head| !head.connection.closes());
         let since = answer.begun.time.since(request.last.time.max(before.last.time));
         // A request that ends in its middle is refused by right (RFC 9112, section 8).
-        let cut_short = !request.complete && self.client_closed_first().is_some();
+        let cut_short = !request.complete && self.client_ended_first().is_some();
         (kept && has_body(request) && since <= AT_ONCE && !cut_short).then_some((body, answer.begun, status))
     }
 

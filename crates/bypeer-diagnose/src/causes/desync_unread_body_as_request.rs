@@ -35,6 +35,11 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let kept = |index: u32| story.connection.app.exchanges.iter().find(|exchange| exchange.index == index);
     let refused = kept(misread.index)?;
     let body = kept(misread.index.checked_sub(1)?).filter(|before: &&Exchange| before.request.as_ref().is_some_and(has_body))?;
+    // A server may refuse what stands between the two, and a blank line does (RFC 9112, section 2.2, asks for more patience).
+    let end = body.request.as_ref()?.end;
+    if refused.request.as_ref()?.start != end? {
+        return None;
+    }
     // What parses no request cannot go on; a program that refuses what it has understood can.
     let closes = refused.response.as_ref().and_then(response_head).is_some_and(|head| head.connection.closes());
     let strength = if closes && misread.usual >= USUAL { Strength::Fits } else { Strength::Possible };

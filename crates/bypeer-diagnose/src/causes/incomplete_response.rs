@@ -40,6 +40,15 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Framing::Chunked => "the server closed in the middle of a chunked response".to_owned(),
         _ => format!("the server closed {short} bytes before the end that its Content-Length declared"),
     };
+    // Who takes nothing runs into the server's limit for sending.
+    if story.request_flow().zero_windows > 0 && story.response_flow().window_probes > 0 {
+        let verdict = format!("{verdict}; the client had taken nothing for a while (its window was 0), and the server may have a limit for that");
+        return Some(
+            Weighed::of(strength, Party::Operator, verdict)
+                .and(proof::ending(story, Some(exchange)))
+                .settled_by("the server's limit for sending (send_timeout, Timeout, WriteTimeout, timeout client) beside how long the window was 0"),
+        );
+    }
     Some(
         Weighed::of(strength, Party::ServerProgram, verdict)
             .and(proof::ending(story, Some(exchange)))

@@ -22,13 +22,12 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     }
     let mut strength = Strength::Fits;
     if reuse.had_arrived {
-        // The program may have read it and given up; only a timer that ran out at that moment speaks for a race.
+        // A kernel that closes over what nobody read sends a reset. The program may have read it and given up, or a server that closes in
+        // stages may have thrown it away: a timer that ran out at that moment does not tell the one from the other.
         if reuse.waited > story.round_trip() * 2 + Duration::from_millis(100) {
             return None;
         }
-        if !reuse.by_a_timer(story) {
-            strength = Strength::Possible;
-        }
+        strength = Strength::Possible;
     } else if reuse.fin.is_none() {
         // Between turns of an unknown protocol without a pause nothing speaks of a timer.
         if !story.understood(reuse.exchange) && reuse.idle < Duration::from_millis(400) && !reuse.by_a_timer(story) {

@@ -64,7 +64,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let gone = around.refused_after.is_some_and(|gap| gap < Duration::from_secs(10));
-    let together = around.died_together_unprompted > 0;
+    // Where others live on, time limits that run out together look the same as the end of one worker.
+    let together = around.died_together_unprompted > 0 && around.outlived == 0;
     let sudden = exchange.is_some_and(|exchange| exchange.response.is_some());
     // A whole request, a long silence, and then a reset while it lies unread: nobody looked at it when the process ended.
     let hung = exchange.zip(reset).is_some_and(|(exchange, reset)| {

@@ -159,7 +159,7 @@ impl Reuse<'_> {
             (Some(_), Some(ResetShape::Active)) => "it lay unread when the server closed",
             (Some(_), Some(_)) if self.fin_had_arrived => "the client sent it after the FIN had reached its kernel",
             (Some(_), Some(_)) => "it crossed the server's FIN and met a closed socket",
-            (Some(_), None) if self.had_arrived => "it had reached the server's kernel and was never looked at",
+            (Some(_), None) if self.had_arrived => "it had reached the server's kernel",
             (Some(_), None) if self.fin_had_arrived => {
                 "the client sent it after the FIN had reached its kernel; no reset answered"
             }

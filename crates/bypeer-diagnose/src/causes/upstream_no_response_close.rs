@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use bypeer_wire::app::{Exchange, Message};
+use bypeer_wire::conn::Fin;
+
 use crate::causes::{proof, reuse};
 use crate::heard;
 use crate::story::{Stand, Story};
@@ -28,8 +31,11 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if reuse::announced(story).is_some() || story.client_good_bye_before(fin.at.number).is_some() {
         return None;
     }
-    if !story.answer_is_owed(exchange) || !request.complete && story.understood(exchange) {
+    if !story.answer_is_owed(exchange) {
         return None;
+    }
+    if !request.complete && story.understood(exchange) {
+        return in_its_middle(story, exchange, request, fin);
     }
     if story.only_alert_from(bypeer_wire::Direction::ToServer, request.start as i64) {
         return None;
@@ -54,6 +60,30 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Weighed::of(strength, Party::ServerProgram, verdict)
             .and(proof::ending(story, Some(exchange)))
             .settled_by("the server's log at that moment: an exception, a worker that was stopped, a request it refused in silence"),
+    )
+}
+
+/// The server closed upon a request that was still being sent. Who had fallen silent ran into a limit.
+fn in_its_middle(story: &Story<'_>, exchange: &Exchange, request: &Message, fin: &Fin) -> Option<Weighed> {
+    // What was under way met the close: another story. A head that is not whole was perhaps never a request.
+    if fin.ack < request.seen || request.head_end.is_none() {
+        return None;
+    }
+    let around = story.around;
+    let killed = around.died_together_unprompted > 0 || around.refused_after.is_some();
+    let silent = fin.at.time.since(request.last.time);
+    let waited = silent > story.round_trip() * 2 + Duration::from_millis(250);
+    let had = request.seen - request.start;
+    let of = request.end.map_or_else(String::new, |end| format!(" of {}", end - request.start));
+    let (blame, after) = match waited {
+        true => (Party::Operator, format!("after {} without more of it", proof::time(silent))),
+        false => (Party::ServerProgram, format!("{} after the last of them", proof::time(silent))),
+    };
+    let verdict = format!("the server closed in the middle of the request, with {had}{of} bytes of it, without a byte of an answer, {after}");
+    Some(
+        Weighed::of(if killed { Strength::Possible } else { Strength::Fits }, blame, verdict)
+            .and(proof::ending(story, Some(exchange)))
+            .settled_by("the server's log at that moment: a limit of time or size for requests, an exception, a request it refused in silence"),
     )
 }
 
