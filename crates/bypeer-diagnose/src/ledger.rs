@@ -42,6 +42,12 @@ pub struct Surroundings {
     pub waiting_then: u32,
     /// Handshakes with this server that it did not complete although the client did (SYN-ACK sent again).
     pub overflowed: u32,
+    /// Other connections that the server closed within 60 ms of this one, after another time of silence: no idle limit closed them.
+    pub closed_together: u32,
+    /// The same, after whatever time of silence.
+    pub closed_at_once: u32,
+    /// Other refusals by this server within 30 s of this connection's end.
+    pub refused_near: u32,
     /// Connections that were open before this one's end, and that the server kept open after it: whatever ended, not all of it did.
     pub outlived: u32,
     /// After this connection's end the server went on sending on connections that it had accepted before: it lived.
@@ -86,7 +92,7 @@ const NEARBY: Duration = Duration::from_secs(30);
 const MOMENTS: usize = 2048;
 
 /// Remembered moments of each kind for all servers together: many servers get less room each. At most 40 bytes each, of
-/// nine kinds.
+/// ten kinds.
 const ALL_MOMENTS: usize = 200_000;
 
 /// Servers remembered; beyond this new ones go without a ledger.
@@ -108,17 +114,29 @@ struct ServerNotes {
     deaths: VecDeque<Death>,
     refused: VecDeque<Timestamp>,
     accepted: VecDeque<Timestamp>,
-    idle_closes: VecDeque<Duration>,
+    /// When the server closed idle connections, and after how long.
+    idle_closes: VecDeque<(Timestamp, Duration)>,
     closed_after_answer: u32,
     could_close_after_answer: u32,
     requests_at_close: VecDeque<u32>,
     waits: VecDeque<(Timestamp, Timestamp)>,
     overflowed: u32,
     spoken: VecDeque<(Timestamp, Timestamp)>,
+    closes: VecDeque<Close>,
     /// From when to when connections were open at the server's side.
     lives: VecDeque<(Timestamp, Timestamp)>,
     software: Option<String>,
     tls_good_byes: u32,
+}
+
+/// The server's FIN.
+#[derive(Clone, Copy, Debug)]
+struct Close {
+    stream: u32,
+    opened: Timestamp,
+    at: Timestamp,
+    /// Since its last byte.
+    idle: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +187,7 @@ impl Ledger {
             replied: notes.replied,
             closed_after_answer: notes.closed_after_answer,
             could_close_after_answer: notes.could_close_after_answer,
-            idle_limit: cluster(&notes.idle_closes, 2),
+            idle_limit: idle_limit(&notes.idle_closes),
             request_limit: request_limit(&notes.requests_at_close),
             overflowed: notes.overflowed,
             spoke_after: notes
@@ -177,6 +195,9 @@ impl Ledger {
                 .iter()
                 .any(|(from, to)| *from < end && *to > end && to.since(end) > TOGETHER),
             outlived: notes.outlived(end),
+            closed_together: notes.closed_with(connection, is_apart),
+            closed_at_once: notes.closed_with(connection, |_, _| true),
+            refused_near: notes.refused_near(connection),
             software: notes.software.clone(),
             tls_good_byes: notes.tls_good_byes,
             ..Surroundings::default()
@@ -234,7 +255,7 @@ impl Ledger {
                 replied: notes.replied,
                 closed_after_answer: notes.closed_after_answer,
                 could_close_after_answer: notes.could_close_after_answer,
-                idle_limit: cluster(&notes.idle_closes, 2),
+                idle_limit: idle_limit(&notes.idle_closes),
                 request_limit: request_limit(&notes.requests_at_close),
                 overflowed: notes.overflowed,
                 ..Surroundings::default()
@@ -248,12 +269,8 @@ impl ServerNotes {
     fn note_handshake(&mut self, story: &Story<'_>) {
         let connection = story.connection;
         let handshake = &connection.handshake;
-        if let Some(refusal) = connection
-            .resets
-            .iter()
-            .find(|reset| reset.shape == ResetShape::Refusal)
-        {
-            remember(&mut self.refused, refusal.at.time, self.room);
+        if let Some(refusal) = refusal_of(connection) {
+            remember(&mut self.refused, refusal, self.room);
         } else if let Some(syn_ack) = handshake.syn_ack {
             remember(&mut self.accepted, syn_ack.time, self.room);
         }
@@ -298,6 +315,34 @@ impl ServerNotes {
             _ => connection.ended.time,
         });
         remember(&mut self.lives, (connection.opened.time, until), self.room);
+        if let Some(close) = close_of(connection) {
+            remember(&mut self.closes, close, self.room);
+        }
+    }
+
+    fn closed_with(&self, connection: &Connection, wanted: fn(Duration, Duration) -> bool) -> u32 {
+        let Some(mine) = close_of(connection) else { return 0 };
+        let together = |other: &&Close| {
+            let both_open = other.opened < mine.at && mine.opened < other.at;
+            other.stream != mine.stream
+                && both_open
+                && wanted(mine.idle, other.idle)
+                && distance(other.at, mine.at) <= TOGETHER
+        };
+        self.closes
+            .iter()
+            .filter(together)
+            .count()
+            .try_into()
+            .unwrap_or(u32::MAX)
+    }
+
+    fn refused_near(&self, connection: &Connection) -> u32 {
+        let Some(refusal) = refusal_of(connection) else {
+            return 0;
+        };
+        let near = |at: &&Timestamp| **at != refusal && distance(**at, refusal) <= NEARBY;
+        self.refused.iter().filter(near).count().try_into().unwrap_or(u32::MAX)
     }
 
     /// Connections that were open before this moment and well after it.
@@ -373,7 +418,7 @@ impl ServerNotes {
                 remember(&mut self.requests_at_close, answers, self.room);
             }
         } else {
-            remember(&mut self.idle_closes, gap, self.room);
+            remember(&mut self.idle_closes, (fin.at.time, gap), self.room);
         }
     }
 }
@@ -403,6 +448,25 @@ fn death_of(story: &Story<'_>) -> Option<Death> {
     })
 }
 
+fn refusal_of(connection: &Connection) -> Option<Timestamp> {
+    let refusal = connection
+        .resets
+        .iter()
+        .find(|reset| reset.shape == ResetShape::Refusal);
+    refusal.map(|reset| reset.at.time)
+}
+
+fn close_of(connection: &Connection) -> Option<Close> {
+    let flow = &connection.to_client;
+    let at = flow.fin.as_ref()?.at.time;
+    Some(Close {
+        stream: connection.stream,
+        opened: connection.opened.time,
+        at,
+        idle: at.since(flow.last_data?.time),
+    })
+}
+
 /// When the client last sent payload; when it opened the connection if it never did.
 fn last_client_payload(connection: &Connection) -> Timestamp {
     connection
@@ -421,6 +485,25 @@ fn remember<T>(moments: &mut VecDeque<T>, moment: T, room: usize) {
         moments.pop_front();
     }
     moments.push_back(moment);
+}
+
+/// What idle closes agree on. Those of one moment are one: a limit may close many at once, and so does a stop or a reload.
+fn idle_limit(closes: &VecDeque<(Timestamp, Duration)>) -> Option<Cluster> {
+    let mut sorted: Vec<(Timestamp, Duration)> = closes.iter().copied().collect();
+    sorted.sort_unstable();
+    let bursts = sorted.chunk_by(|(at, _), (next, _)| distance(*at, *next) <= TOGETHER);
+    // Of a burst after different times nothing is learnt.
+    let one = |burst: &[(Timestamp, Duration)]| {
+        let (_, idle) = *burst.first()?;
+        let agree = burst.iter().all(|(_, other)| !is_apart(idle, *other));
+        agree.then_some(idle)
+    };
+    cluster(&bursts.filter_map(one).collect(), 2)
+}
+
+/// Two times of silence that no one limit gives.
+fn is_apart(idle: Duration, other: Duration) -> bool {
+    idle.abs_diff(other) > TOGETHER.max(idle / 20)
 }
 
 /// The median of values that mostly agree: half of them must lie within a tenth (at least 150 ms) of it.

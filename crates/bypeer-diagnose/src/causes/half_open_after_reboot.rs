@@ -16,6 +16,9 @@ pub static CAUSE: Cause = Cause {
     hear,
 };
 
+/// A host that spoke within this was neither started again, nor has another one its address.
+const JUST_NOW: std::time::Duration = std::time::Duration::from_millis(100);
+
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let connection = story.connection;
     let reset = story.reset().filter(|reset| reset.shape == ResetShape::Passive)?;
@@ -45,6 +48,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let busy = mid_answer && silence < story.round_trip() * 4 + std::time::Duration::from_millis(300);
     let strength = match (outage, busy, maker) {
         _ if unheard => Strength::Possible,
+        // Who spoke a moment ago had forgotten nothing.
+        _ if silence < JUST_NOW => Strength::Possible,
         (true, _, _) => Strength::Fits,
         // A client may have left as well, or somebody have told it that the server had.
         (false, true, _) if reset.direction == Direction::ToServer && matches!(story.stand(), Stand::Answering(_)) => {

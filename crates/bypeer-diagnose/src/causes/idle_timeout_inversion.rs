@@ -18,7 +18,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if reuse.announced.is_some() || reuse.had_arrived || reuse.closed_right_after_answer() {
         return None;
     }
-    let strength = if reuse.fin_had_arrived { Strength::Fits } else { Strength::Possible };
+    let strength = if reuse.fin_had_arrived && !reuse.may_be_a_stop(story) { Strength::Fits } else { Strength::Possible };
     let verdict = format!(
         "the server closes after {} idle; the client reused the connection after {}; {}",
         proof::time(reuse.closed_after),

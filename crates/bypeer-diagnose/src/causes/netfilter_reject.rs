@@ -42,7 +42,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         if !listens {
             return None;
         }
-        (Strength::Fits, "the same port accepted connections just before and just after")
+        // Where more than one was refused, the listener may have been away for a moment.
+        let strength = if story.around.refused_near > 0 { Strength::Possible } else { Strength::Fits };
+        (strength, "the same port accepted connections just before and just after")
     } else if known && flow.fin.is_none() && story.around.accepted_after.is_none() && !outage(story, reset.direction.reverse()) && !mid_answer(story, reset) {
         (Strength::Possible, "no FIN, no outage: a firewall may have answered in the host's name")
     } else {

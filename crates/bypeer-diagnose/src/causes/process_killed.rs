@@ -4,6 +4,8 @@ use crate::heard::{self, OTHER_END, WITH_PROCESS};
 use crate::testimony::{Act, Side};
 use crate::causes::{proof, reuse};
 use crate::story::{Stand, Story};
+use bypeer_wire::app::Exchange;
+
 use crate::{Cause, Evidence, Hearing, Party, Source, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
@@ -14,6 +16,9 @@ pub static CAUSE: Cause = Cause {
     weigh,
     hear,
 };
+
+/// A refusal that comes later may have another reason.
+const SOON: Duration = Duration::from_secs(1);
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let around = story.around;
@@ -37,7 +42,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if let (Some(exchange), Some(fin), None) = (exchange, story.server_fin(), reset)
         && exchange.request.as_ref().is_some_and(|request| fin.ack <= request.start)
     {
-        return None; // The request had not arrived: a race, whoever died.
+        return stopped(story, exchange);
     }
     if exchange.is_some_and(|exchange| exchange.response.is_none() && story.closed_after_an_answer(exchange, at)) {
         return None;
@@ -63,7 +68,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     {
         return None;
     }
-    let gone = around.refused_after.is_some_and(|gap| gap < Duration::from_secs(10));
+    // Whoever serves others after it had not died then.
+    let gone = around.outlived == 0 && around.refused_after.is_some_and(|gap| gap < SOON);
     // Where others live on, time limits that run out together look the same as the end of one worker.
     let together = around.died_together_unprompted > 0 && around.outlived == 0;
     let sudden = exchange.is_some_and(|exchange| exchange.response.is_some());
@@ -77,9 +83,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     });
     // Where nobody was ever answered, all of them may have waited for an accept that never came.
     let served = around.answered > 0 || reset.is_none();
+    let later = around.refused_after.is_some();
     let strength = if served && (hung || together || (gone && exchange.is_some())) {
         Strength::Fits
-    } else if sudden || hung || gone || around.died_together > 0 {
+    } else if sudden || hung || later || around.died_together > 0 {
         Strength::Possible
     } else {
         return None;
@@ -113,6 +120,23 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     Some(Weighed::of(strength, Party::ServerProgram, verdict).and(evidence).settled_by(
         "the server's own log, dmesg (out of memory), sched:sched_process_exit at the time of the reset, or strace (exit without close)",
     ))
+}
+
+/// The request had not arrived when the server closed: a race. It may have closed because it was stopped or reloaded, where no timer's length
+/// speaks for an idle limit.
+fn stopped(story: &Story<'_>, exchange: &Exchange) -> Option<Weighed> {
+    reuse::find(story).filter(|reuse| reuse.announced.is_none() && reuse.may_be_a_stop(story))?;
+    let others = story.around.closed_together;
+    let (strength, verdict) = match others {
+        0 => (Strength::Possible, "the server may have been stopped or reloaded as the next request was sent".to_owned()),
+        1 => (Strength::Fits, "the server closed another connection at the same moment, after another time of silence: it was stopped or reloaded".to_owned()),
+        _ => (Strength::Fits, format!("the server closed {others} other connections at the same moment, after other times of silence: it was stopped or reloaded")),
+    };
+    Some(
+        Weighed::of(strength, Party::Operator, verdict)
+            .and(proof::ending(story, Some(exchange)))
+            .settled_by("the server's log, or systemd's, at that moment: a reload, a deployment, a worker that was replaced"),
+    )
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
