@@ -44,8 +44,6 @@ pub struct Surroundings {
     pub overflowed: u32,
     /// Other connections that the server closed within 60 ms of this one, after another time of silence: no idle limit closed them.
     pub closed_together: u32,
-    /// The same, after whatever time of silence.
-    pub closed_at_once: u32,
     /// Other refusals by this server within 30 s of this connection's end.
     pub refused_near: u32,
     /// Connections that were open before this one's end, and that the server kept open after it: whatever ended, not all of it did.
@@ -195,8 +193,7 @@ impl Ledger {
                 .iter()
                 .any(|(from, to)| *from < end && *to > end && to.since(end) > TOGETHER),
             outlived: notes.outlived(end),
-            closed_together: notes.closed_with(connection, is_apart),
-            closed_at_once: notes.closed_with(connection, |_, _| true),
+            closed_together: notes.closed_together(connection),
             refused_near: notes.refused_near(connection),
             software: notes.software.clone(),
             tls_good_byes: notes.tls_good_byes,
@@ -320,13 +317,13 @@ impl ServerNotes {
         }
     }
 
-    fn closed_with(&self, connection: &Connection, wanted: fn(Duration, Duration) -> bool) -> u32 {
+    fn closed_together(&self, connection: &Connection) -> u32 {
         let Some(mine) = close_of(connection) else { return 0 };
         let together = |other: &&Close| {
             let both_open = other.opened < mine.at && mine.opened < other.at;
             other.stream != mine.stream
                 && both_open
-                && wanted(mine.idle, other.idle)
+                && is_apart(mine.idle, other.idle)
                 && distance(other.at, mine.at) <= TOGETHER
         };
         self.closes

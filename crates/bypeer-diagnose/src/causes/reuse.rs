@@ -136,10 +136,10 @@ impl Reuse<'_> {
     }
 
     /// Nothing tells that it was an idle limit that closed it: it was shorter than any that is usual, or others were closed at the same
-    /// moment, as a stop or a reload does it.
+    /// moment after another time of silence, as a stop or a reload does it.
     pub fn may_be_a_stop(&self, story: &Story<'_>) -> bool {
         const SHORTEST_LIMIT: Duration = Duration::from_millis(900);
-        !self.by_a_timer(story) && (self.closed_after < SHORTEST_LIMIT || story.around.closed_at_once > 0)
+        !self.by_a_timer(story) && (self.closed_after < SHORTEST_LIMIT || story.around.closed_together > 0)
     }
 
     /// The server closed right after its answer: not an idle limit.
