@@ -34,14 +34,18 @@ pub(super) fn destination(text: &str) -> Result<Destination, String> {
             ));
         }
     };
+    if rest
+        .split(['/', '?', '#'])
+        .next()
+        .is_some_and(|authority| authority.contains('@'))
+    {
+        return Err("has a user's name in it, which would be sent to nobody; leave it out".to_owned());
+    }
     let authority = rest.trim_end_matches('/');
     if let Some((authority, _)) = authority.split_once(['/', '?', '#']) {
         return Err(format!(
             "{text:?} has a path, and paths are passed on as clients send them; write \"{scheme}://{authority}\""
         ));
-    }
-    if authority.contains('@') {
-        return Err("has a user's name in it, which would be sent to nobody; leave it out".to_owned());
     }
     let (host, port) = split(authority).ok_or_else(|| format!("{authority:?} is no host and port"))?;
     let port = match port {
@@ -129,6 +133,12 @@ mod tests {
             let wrong = destination(text).unwrap_err();
             assert!(wrong.contains(expected), "{text}: {wrong}");
         }
-        assert!(!destination("http://user:secret@x").unwrap_err().contains("secret"));
+        for text in [
+            "http://user:secret@x",
+            "http://user:secret@x/path",
+            "https://user:secret@x?q",
+        ] {
+            assert!(!destination(text).unwrap_err().contains("secret"));
+        }
     }
 }

@@ -280,6 +280,13 @@ fn read_fields(
         // RFC 9110, section 8.6: not there, and the client's side must not see it.
         fields.remove(CONTENT_LENGTH);
     }
+    // The same number over and over is no field of HTTP/2 (RFC 9113, section 8.1.1), and nothing that clients should have to understand.
+    if let Some(length) = length
+        && let Some(first) = fields.get(CONTENT_LENGTH)
+        && (fields.get_all(CONTENT_LENGTH).iter().count() > 1 || first.as_bytes().contains(&b','))
+    {
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     let framing = match (empty, chunked, length) {
         (true, _, _) => Framing::None,
         (_, Some(()), _) => Framing::Chunked,

@@ -280,6 +280,9 @@ fn half_a_body(prober: &Prober<'_>) -> Vec<u8> {
     bytes
 }
 
+/// A server that answers because it waited too long closes within this.
+const WITH_ITS_ANSWER: Duration = Duration::from_millis(200);
+
 /// Until the server ends it; when that was.
 fn wait(connection: &mut Connection, until: Instant) -> (End, Option<Instant>) {
     let mut reader = AnswerReader::new(&Method::Get);
@@ -302,8 +305,14 @@ fn wait(connection: &mut Connection, until: Instant) -> (End, Option<Instant>) {
                 let log = connection.log();
                 let ended = log.ended_by_server();
                 let status = reader.finish().map(|answer| answer.head.status);
+                // One that came long before the close, as one that does not wait for the body does, is not the server's leave.
+                let with_it = answered.is_some_and(|answered| {
+                    ended.is_some_and(|ended| ended.saturating_duration_since(answered) <= WITH_ITS_ANSWER)
+                });
                 return match (status, step) {
-                    (Some(status), _) => (End::Answer(status), answered.or(ended)),
+                    (Some(status), _) if with_it || status == 408 => (End::Answer(status), answered.or(ended)),
+                    (Some(_), Step::TimedOut) => (End::Kept, None),
+                    (Some(status), _) => (End::Answer(status), ended),
                     (None, Step::Closed | Step::Over) => (End::Fin, ended),
                     (None, _) => (End::Reset, ended),
                 };

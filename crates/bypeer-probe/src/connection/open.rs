@@ -295,13 +295,26 @@ impl Connection {
     }
 }
 
+fn certificate_words(why: &rustls::CertificateError) -> String {
+    match why {
+        rustls::CertificateError::UnknownIssuer => "its issuer is not known".to_owned(),
+        // What webpki says of it does not come as a value of its own.
+        other if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it is an authority's own, CA:TRUE, as `openssl req -x509` makes them, where a server's has CA:FALSE"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// rustls's words, and what to do.
 fn explain(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidMessage(_) => "the answer is not TLS: is this port for http://?".to_owned(),
         rustls::Error::InvalidCertificate(why) => {
             format!(
-                "the certificate is not accepted ({why:?}); --cacert FILE trusts its authority, --server-name asks for another name, --insecure skips the check"
+                "the certificate is not accepted ({}); --cacert FILE trusts its authority, --server-name asks for another name, --insecure skips the check",
+                certificate_words(why)
             )
         }
         rustls::Error::AlertReceived(alert) => format!("the server refuses with the alert {alert:?}"),
