@@ -1,5 +1,5 @@
 use bypeer_wire::Direction;
-use bypeer_wire::conn::ResetShape;
+use bypeer_wire::conn::{Marks, ResetShape};
 
 use crate::heard::{self, OTHER_END};
 use crate::testimony::{Side, State};
@@ -48,8 +48,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let busy = mid_answer && silence < story.round_trip() * 4 + std::time::Duration::from_millis(300);
     let strength = match (outage, busy, maker) {
         _ if unheard => Strength::Possible,
-        // Who spoke a moment ago had forgotten nothing.
-        _ if silence < JUST_NOW => Strength::Possible,
+        // Who repeated itself a moment ago had forgotten nothing.
+        _ if silence < JUST_NOW && repeated_itself(story, reset.direction, trigger.at.number) => Strength::Possible,
         (true, _, _) => Strength::Fits,
         // A client may have left as well, or somebody have told it that the server had.
         (false, true, _) if reset.direction == Direction::ToServer && matches!(story.stand(), Stand::Answering(_)) => {
@@ -76,6 +76,12 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         .and(proof::ending(story, story.unfinished()))
         .settled_by(format!("uptime of the {side}'s host and container; a capture on its side")),
     )
+}
+
+/// The last that this side sent before this packet was something that it had sent before.
+fn repeated_itself(story: &Story<'_>, side: Direction, before: u64) -> bool {
+    let mut own = story.connection.timeline.iter().rev().filter(|note| note.direction == side && note.at.number < before);
+    own.next().is_some_and(|note| note.marks.has(Marks::RETRANSMISSION))
 }
 
 fn hear(hearing: &Hearing) -> Option<Weighed> {
