@@ -667,3 +667,90 @@ def wrk(lab):
         return blame("client-cancel", "wrk's time was over", also=["client-undrained-response"], lost=True)
 
     return judge
+
+
+@case(
+    "nginx-reload-idle-clients",
+    "nginx is reloaded while connections are idle",
+    "Four clients have an answer each, at different moments, and keep their connections. nginx is reloaded (SIGHUP): its old worker closes "
+    "them all at once. 0.4 s later each client sends its next request without a look. Another two stay within keepalive_timeout 1 s "
+    "of the new worker and are closed by that; they do not ask again.",
+    ["nginx", "python 3.11 sockets"],
+    shows={"process-killed": 4, "clean": 2},
+)
+def reload_idle(lab):
+    host = lab.one_host()
+    process = nginx(lab, host, "keepalive_timeout 60s; server { listen 10.77.0.1:80; location / { return 200 ok; } }")
+    lab.record(host)
+    waiting = []
+    for _ in range(4):
+        waiting.append(start_raw(lab, host, "10.77.0.1", 80, GET % "/", "read", f"wait:{2.2 - 0.3 * len(waiting)}", GET % "/next", "read"))
+        time.sleep(0.3)
+    time.sleep(0.6)
+    os.kill(int((process.root / "pid").read_text()), signal.SIGHUP)
+    time.sleep(0.2)
+    collect(lab, waiting)
+    for _ in range(2):
+        raw(lab, host, "10.77.0.1", 80, GET % "/", "read", "close")
+
+    def judge(connection):
+        if connection.failed:
+            return blame("process-killed", "the reload closed it; the next request met the close", also=["keepalive-race-unannounced-close"])
+        return clean()
+
+    return judge
+
+
+@case(
+    "nginx-drops-after-idle",
+    "nginx drops a request without an answer, on a connection that was idle",
+    "Clients have an answer, pause for 0.5 to 3 s, and ask for a location with `return 444`: nginx reads the request and closes. Its idle limit "
+    "is 60 s.",
+    ["nginx", "python 3.11 sockets"],
+    shows={"upstream-no-response-close": 4, "clean": 1},
+)
+def drops_after_idle(lab):
+    host = lab.one_host()
+    nginx(
+        lab,
+        host,
+        "keepalive_timeout 60s; server { listen 10.77.0.1:80; location / { return 200 ok; } location = /drop { return 444; } }",
+    )
+    lab.record(host)
+    for pause in (0.5, 1, 2, 3):
+        raw(lab, host, "10.77.0.1", 80, GET % "/", "read", f"wait:{pause}", GET % "/drop", "read")
+    raw(lab, host, "10.77.0.1", 80, GET % "/", "read", "wait:1", GET % "/", "read", "close")
+    return lambda connection: (
+        blame("upstream-no-response-close", "return 444", lost=True) if connection.failed else clean()
+    )
+
+
+@case(
+    "listener-away-for-a-moment",
+    "A server is stopped and started again: what comes between is refused",
+    "nginx answers two clients, is ended (SIGTERM), refuses five clients by not being there, is started again and answers two more.",
+    ["nginx", "python 3.11 sockets"],
+    shows={"closed-port": 5, "clean": 4},
+)
+def away(lab):
+    host = lab.one_host()
+    body = "server { listen 10.77.0.1:80; location / { return 200 ok; } }"
+    first = nginx(lab, host, body)
+    lab.record(host)
+    ask = lambda: raw(lab, host, "10.77.0.1", 80, GET % "/", "read", "close")
+    for _ in range(2):
+        ask()
+    lab.stop(first)
+    for _ in range(5):
+        ask()
+        time.sleep(0.05)
+    nginx(lab, host, body)
+    for _ in range(2):
+        ask()
+
+    def judge(connection):
+        if connection.resets:
+            return blame("closed-port", "nobody listened", lost=True)
+        return clean()
+
+    return judge
