@@ -33,6 +33,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if arrived <= request.start || matches!(request.head, Head::FastCgi { stdin_ended: true, .. }) {
         return None;
     }
+    // Whoever says 100 has read the head, and there was no more to read.
+    if exchange.interim > 0 && exchange.response.is_none() && request.head_end.is_some_and(|end| arrived <= end) {
+        return None;
+    }
     let mut strength = Strength::Fits;
     if story.understood(exchange) {
         // A request without a body that was answered had been read; only one that nobody answered can lie unread.
