@@ -280,9 +280,6 @@ fn half_a_body(prober: &Prober<'_>) -> Vec<u8> {
     bytes
 }
 
-/// A server that answers because it waited too long closes within this.
-const WITH_ITS_ANSWER: Duration = Duration::from_millis(200);
-
 /// Until the server ends it; when that was.
 fn wait(connection: &mut Connection, until: Instant) -> (End, Option<Instant>) {
     let mut reader = AnswerReader::new(&Method::Get);
@@ -305,14 +302,8 @@ fn wait(connection: &mut Connection, until: Instant) -> (End, Option<Instant>) {
                 let log = connection.log();
                 let ended = log.ended_by_server();
                 let status = reader.finish().map(|answer| answer.head.status);
-                // One that came long before the close, as one that does not wait for the body does, is not the server's leave.
-                let with_it = answered.is_some_and(|answered| {
-                    ended.is_some_and(|ended| ended.saturating_duration_since(answered) <= WITH_ITS_ANSWER)
-                });
                 return match (status, step) {
-                    (Some(status), _) if with_it || status == 408 => (End::Answer(status), answered.or(ended)),
-                    (Some(_), Step::TimedOut) => (End::Kept, None),
-                    (Some(status), _) => (End::Answer(status), ended),
+                    (Some(status), _) => (End::Answer(status), answered.or(ended)),
                     (None, Step::Closed | Step::Over) => (End::Fin, ended),
                     (None, _) => (End::Reset, ended),
                 };
@@ -479,6 +470,15 @@ fn tell(group: &Group, words: &str, longest: Duration) -> Option<String> {
     } else {
         String::new()
     };
+    // When it closes is another question, which `early-answer` asks.
+    if let (0, Some(status)) = (resets, answers.iter().find(|status| **status != 408))
+        && times.high() <= AT_ONCE
+    {
+        return Some(format!(
+            "{words}: answered {status} after {:.3} s{spread}, without waiting for the rest{also}",
+            times.median().as_secs_f64()
+        ));
+    }
     Some(format!(
         "{words}: closed after {:.3} s{spread}, {how}{also}",
         times.median().as_secs_f64()
