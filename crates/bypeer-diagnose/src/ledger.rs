@@ -42,8 +42,8 @@ pub struct Surroundings {
     pub waiting_then: u32,
     /// Handshakes with this server that it did not complete although the client did (SYN-ACK sent again).
     pub overflowed: u32,
-    /// Other connections that the server closed within 60 ms of this one, after another time of silence: no idle limit closed them.
-    pub closed_together: u32,
+    /// What else this server closed while it was idle.
+    pub closes: Closes,
     /// Other refusals by this server within 30 s of this connection's end.
     pub refused_near: u32,
     /// Connections that were open before this one's end, and that the server kept open after it: whatever ended, not all of it did.
@@ -56,6 +56,26 @@ pub struct Surroundings {
     pub tls_good_byes: u32,
     /// What is known of answers that went to the wrong request.
     pub astray: Astray,
+}
+
+/// Idle connections that the server closed without a word, beside one that it closed so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closes {
+    /// Within 60 ms of it, after another time of silence.
+    pub together: u32,
+    /// The shortest silence of those.
+    pub shortest: Option<Duration>,
+    /// The shortest and the longest silence before closes of other moments.
+    pub elsewhere: Option<(Duration, Duration)>,
+}
+
+impl Closes {
+    /// At other moments connections were closed after such a silence: a limit, of a server that looks now and then perhaps.
+    pub fn are_like(&self, idle: Duration) -> bool {
+        let slack = TOGETHER.max(idle / 10);
+        self.elsewhere
+            .is_some_and(|(low, high)| low <= idle + slack && idle <= high + slack)
+    }
 }
 
 /// Values that several connections agree on.
@@ -90,7 +110,7 @@ const NEARBY: Duration = Duration::from_secs(30);
 const MOMENTS: usize = 2048;
 
 /// Remembered moments of each kind for all servers together: many servers get less room each. At most 40 bytes each, of
-/// ten kinds.
+/// nine kinds.
 const ALL_MOMENTS: usize = 200_000;
 
 /// Servers remembered; beyond this new ones go without a ledger.
@@ -112,28 +132,26 @@ struct ServerNotes {
     deaths: VecDeque<Death>,
     refused: VecDeque<Timestamp>,
     accepted: VecDeque<Timestamp>,
-    /// When the server closed idle connections, and after how long.
-    idle_closes: VecDeque<(Timestamp, Duration)>,
+    idle_closes: VecDeque<Close>,
     closed_after_answer: u32,
     could_close_after_answer: u32,
     requests_at_close: VecDeque<u32>,
     waits: VecDeque<(Timestamp, Timestamp)>,
     overflowed: u32,
     spoken: VecDeque<(Timestamp, Timestamp)>,
-    closes: VecDeque<Close>,
     /// From when to when connections were open at the server's side.
     lives: VecDeque<(Timestamp, Timestamp)>,
     software: Option<String>,
     tls_good_byes: u32,
 }
 
-/// The server's FIN.
+/// The server closed an idle connection, and had not said so.
 #[derive(Clone, Copy, Debug)]
 struct Close {
     stream: u32,
     opened: Timestamp,
     at: Timestamp,
-    /// Since its last byte.
+    /// Since its last answer.
     idle: Duration,
 }
 
@@ -193,7 +211,7 @@ impl Ledger {
                 .iter()
                 .any(|(from, to)| *from < end && *to > end && to.since(end) > TOGETHER),
             outlived: notes.outlived(end),
-            closed_together: notes.closed_together(connection),
+            closes: notes.closes_around(connection),
             refused_near: notes.refused_near(connection),
             software: notes.software.clone(),
             tls_good_byes: notes.tls_good_byes,
@@ -312,26 +330,24 @@ impl ServerNotes {
             _ => connection.ended.time,
         });
         remember(&mut self.lives, (connection.opened.time, until), self.room);
-        if let Some(close) = close_of(connection) {
-            remember(&mut self.closes, close, self.room);
-        }
     }
 
-    fn closed_together(&self, connection: &Connection) -> u32 {
-        let Some(mine) = close_of(connection) else { return 0 };
-        let together = |other: &&Close| {
-            let both_open = other.opened < mine.at && mine.opened < other.at;
-            other.stream != mine.stream
-                && both_open
-                && is_apart(mine.idle, other.idle)
-                && distance(other.at, mine.at) <= TOGETHER
+    /// What else was closed while idle, when this connection was.
+    fn closes_around(&self, connection: &Connection) -> Closes {
+        let mut closes = Closes::default();
+        let Some(mine) = self.idle_closes.iter().find(|close| close.stream == connection.stream) else {
+            return closes;
         };
-        self.closes
-            .iter()
-            .filter(together)
-            .count()
-            .try_into()
-            .unwrap_or(u32::MAX)
+        for other in self.idle_closes.iter().filter(|other| other.stream != mine.stream) {
+            if distance(other.at, mine.at) > TOGETHER {
+                let (low, high) = closes.elsewhere.unwrap_or((other.idle, other.idle));
+                closes.elsewhere = Some((low.min(other.idle), high.max(other.idle)));
+            } else if other.opened < mine.at && mine.opened < other.at && is_apart(mine.idle, other.idle) {
+                closes.together += 1;
+                closes.shortest = Some(closes.shortest.map_or(other.idle, |shortest| shortest.min(other.idle)));
+            }
+        }
+        closes
     }
 
     fn refused_near(&self, connection: &Connection) -> u32 {
@@ -415,7 +431,13 @@ impl ServerNotes {
                 remember(&mut self.requests_at_close, answers, self.room);
             }
         } else {
-            remember(&mut self.idle_closes, (fin.at.time, gap), self.room);
+            let close = Close {
+                stream: connection.stream,
+                opened: connection.opened.time,
+                at: fin.at.time,
+                idle: gap,
+            };
+            remember(&mut self.idle_closes, close, self.room);
         }
     }
 }
@@ -453,17 +475,6 @@ fn refusal_of(connection: &Connection) -> Option<Timestamp> {
     refusal.map(|reset| reset.at.time)
 }
 
-fn close_of(connection: &Connection) -> Option<Close> {
-    let flow = &connection.to_client;
-    let at = flow.fin.as_ref()?.at.time;
-    Some(Close {
-        stream: connection.stream,
-        opened: connection.opened.time,
-        at,
-        idle: at.since(flow.last_data?.time),
-    })
-}
-
 /// When the client last sent payload; when it opened the connection if it never did.
 fn last_client_payload(connection: &Connection) -> Timestamp {
     connection
@@ -485,8 +496,8 @@ fn remember<T>(moments: &mut VecDeque<T>, moment: T, room: usize) {
 }
 
 /// What idle closes agree on. Those of one moment are one: a limit may close many at once, and so does a stop or a reload.
-fn idle_limit(closes: &VecDeque<(Timestamp, Duration)>) -> Option<Cluster> {
-    let mut sorted: Vec<(Timestamp, Duration)> = closes.iter().copied().collect();
+fn idle_limit(closes: &VecDeque<Close>) -> Option<Cluster> {
+    let mut sorted: Vec<(Timestamp, Duration)> = closes.iter().map(|close| (close.at, close.idle)).collect();
     sorted.sort_unstable();
     let bursts = sorted.chunk_by(|(at, _), (next, _)| distance(*at, *next) <= TOGETHER);
     // Of a burst after different times nothing is learnt.

@@ -125,12 +125,14 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 /// The request had not arrived when the server closed: a race. It may have closed because it was stopped or reloaded, where no timer's length
 /// speaks for an idle limit.
 fn stopped(story: &Story<'_>, exchange: &Exchange) -> Option<Weighed> {
-    reuse::find(story).filter(|reuse| reuse.announced.is_none() && reuse.may_be_a_stop(story))?;
-    let others = story.around.closed_together;
-    let (strength, verdict) = match others {
-        0 => (Strength::Possible, "the server may have been stopped or reloaded as the next request was sent".to_owned()),
-        1 => (Strength::Fits, "the server closed another connection at the same moment, after another time of silence: it was stopped or reloaded".to_owned()),
-        _ => (Strength::Fits, format!("the server closed {others} other connections at the same moment, after other times of silence: it was stopped or reloaded")),
+    let reuse = reuse::find(story).filter(|reuse| reuse.announced.is_none() && reuse.may_be_a_stop(story))?;
+    let strength = if reuse.is_a_stop(story) { Strength::Fits } else { Strength::Possible };
+    let verdict = match story.around.closes.together {
+        0 => "the server may have been stopped or reloaded as the next request was sent".to_owned(),
+        others => format!(
+            "the server was stopped or reloaded: it closed {others} other connection{} at the same moment, after other times of silence",
+            if others == 1 { "" } else { "s" }
+        ),
     };
     Some(
         Weighed::of(strength, Party::Operator, verdict)

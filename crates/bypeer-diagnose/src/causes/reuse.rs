@@ -11,6 +11,9 @@ use crate::Evidence;
 use crate::causes::proof;
 use crate::story::{RIGHT_AFTER, Stand, Story, in_tunnel, response_head};
 
+/// No idle limit is usually shorter: most are set in whole seconds.
+const SHORTEST_LIMIT: Duration = Duration::from_millis(950);
+
 /// A request that fell into a closing connection.
 pub struct Reuse<'a> {
     /// The request that got no answer.
@@ -135,11 +138,21 @@ impl Reuse<'_> {
         story.around.idle_limit.is_some_and(|limit| limit.holds(after)) || round
     }
 
-    /// Nothing tells that it was an idle limit that closed it: it was shorter than any that is usual, or others were closed at the same
-    /// moment after another time of silence, as a stop or a reload does it.
+    /// Nothing tells that it was an idle limit that closed it: it was shorter than any that is usual, or all that were open were closed at that
+    /// moment, after different times of silence. A server that looks at its idle connections now and then closes several at once, too: what
+    /// has just been used stays then, and it does the same again.
     pub fn may_be_a_stop(&self, story: &Story<'_>) -> bool {
-        const SHORTEST_LIMIT: Duration = Duration::from_millis(900);
-        !self.by_a_timer(story) && (self.closed_after < SHORTEST_LIMIT || story.around.closed_together > 0)
+        let around = story.around;
+        !self.by_a_timer(story)
+            && !around.closes.are_like(self.closed_after)
+            && (self.closed_after < SHORTEST_LIMIT || around.closes.together > 0 && around.outlived == 0)
+    }
+
+    /// All that were open were closed at that moment, one of them sooner than any usual limit.
+    pub fn is_a_stop(&self, story: &Story<'_>) -> bool {
+        let around = story.around;
+        let shortest = around.closes.shortest.map(|shortest| shortest.min(self.closed_after));
+        self.may_be_a_stop(story) && around.outlived == 0 && shortest.is_some_and(|shortest| shortest < SHORTEST_LIMIT)
     }
 
     /// The server closed right after its answer: not an idle limit.
