@@ -210,7 +210,7 @@ impl Ledger {
                 .spoken
                 .iter()
                 .any(|(from, to)| *from < end && *to > end && to.since(end) > TOGETHER),
-            outlived: notes.outlived(end),
+            outlived: notes.outlived(notes.idle_close(connection).map_or(end, |close| close.at)),
             closes: notes.closes_around(connection),
             refused_near: notes.refused_near(connection),
             software: notes.software.clone(),
@@ -332,10 +332,17 @@ impl ServerNotes {
         remember(&mut self.lives, (connection.opened.time, until), self.room);
     }
 
+    fn idle_close(&self, connection: &Connection) -> Option<&Close> {
+        self.idle_closes
+            .iter()
+            .rev()
+            .find(|close| close.stream == connection.stream)
+    }
+
     /// What else was closed while idle, when this connection was.
     fn closes_around(&self, connection: &Connection) -> Closes {
         let mut closes = Closes::default();
-        let Some(mine) = self.idle_closes.iter().find(|close| close.stream == connection.stream) else {
+        let Some(mine) = self.idle_close(connection) else {
             return closes;
         };
         for other in self.idle_closes.iter().filter(|other| other.stream != mine.stream) {
