@@ -126,14 +126,16 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 /// speaks for an idle limit.
 fn stopped(story: &Story<'_>, exchange: &Exchange) -> Option<Weighed> {
     let reuse = reuse::find(story).filter(|reuse| reuse.announced.is_none() && reuse.may_be_a_stop(story))?;
-    let strength = if reuse.is_a_stop(story) { Strength::Fits } else { Strength::Possible };
-    let verdict = match story.around.closes.together {
-        0 => "the server may have been stopped or reloaded as the next request was sent".to_owned(),
-        others => format!(
-            "the server was stopped or reloaded: it closed {others} other connection{} at the same moment, after other times of silence",
-            if others == 1 { "" } else { "s" }
-        ),
+    let (strength, was) = match reuse.is_a_stop(story) {
+        true => (Strength::Fits, "was"),
+        false => (Strength::Possible, "may have been"),
     };
+    let beside = match story.around.closes.together {
+        0 => "as the next request was sent".to_owned(),
+        1 => "it closed another connection at the same moment, after another time of silence".to_owned(),
+        others => format!("it closed {others} other connections at the same moment, after other times of silence"),
+    };
+    let verdict = format!("the server {was} stopped or reloaded: {beside}");
     Some(
         Weighed::of(strength, Party::Operator, verdict)
             .and(proof::ending(story, Some(exchange)))
