@@ -12,6 +12,7 @@ from servers import (
     go_server,
     gunicorn,
     haproxy,
+    lighttpd,
     nginx,
     node,
     python_client,
@@ -751,6 +752,32 @@ def away(lab):
     def judge(connection):
         if connection.resets:
             return blame("closed-port", "nobody listened", lost=True)
+        return clean()
+
+    return judge
+
+
+@case(
+    "lighttpd-sweeps-idle",
+    "lighttpd looks at its idle connections once a second",
+    "lighttpd (server.max-keep-alive-idle 1) closes several connections at one moment after different idle times. Eight clients have an answer "
+    "each, 0.17 s apart, and ask again 2.6 s later without a look.",
+    ["lighttpd", "python 3.11 sockets"],
+    shows={"idle-timeout-inversion": 6},
+)
+def sweeps(lab):
+    host = lab.one_host()
+    lighttpd(lab, host)
+    lab.record(host)
+    clients = []
+    for _ in range(8):
+        clients.append(start_raw(lab, host, host.address, 80, GET % "/", "read", "wait:2.6", GET % "/next", "read"))
+        time.sleep(0.17)
+    collect(lab, clients)
+
+    def judge(connection):
+        if connection.failed:
+            return blame("idle-timeout-inversion", "max-keep-alive-idle ran out", also=["keepalive-race-unannounced-close"])
         return clean()
 
     return judge

@@ -184,11 +184,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         Poll::Ready(match ready!(self.connection.poll_read(cx, 0)) {
             Ok(0) => Err(self.ended_unanswered(false)),
             Err(error) => Err(self.ended_unanswered(is_reset(&error))),
-            Ok(bytes) if self.sending.wrote == 0 => {
-                self.connection.unsolicited(bytes);
-                Err(Failure::Unsolicited { bytes })
-            }
-            Ok(bytes) if self.is_of_another() => {
+            Ok(bytes) if self.sending.wrote == 0 || self.is_of_another() => {
                 self.connection.unsolicited(bytes);
                 Err(Failure::Unsolicited { bytes })
             }
