@@ -74,6 +74,8 @@ pub struct Upstream {
     pub idle: Option<Duration>,
     /// Idle connections that each worker keeps. 0: each request has a connection of its own.
     pub keep: usize,
+    /// Rests of its connections in which the server must have sent nothing, before one is used again at once. 0: from the first on.
+    pub trial: u64,
     /// Connections at once, all workers together.
     pub most: usize,
     /// Until a connection must be there.
@@ -172,6 +174,7 @@ impl Default for Upstream {
             insecure: false,
             idle: None,
             keep: 64,
+            trial: 1000,
             most: 1024,
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(60),

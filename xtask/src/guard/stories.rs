@@ -90,8 +90,9 @@ pub const STORIES: &[Story] = &[
         ask: "python3 client.py http://{addr}/ {requests} 4 --status 200 --keep --echo",
         also_beside_client: false,
         unknowable: Some(
-            "A next request may be on its way before the second answer has come, if only for some microseconds: nothing but its \
-             content tells it from the right one then. Only who uses no connection twice is safe from this server",
+            "A server that begins with this when it is no longer on trial: a next request may be on its way before the second answer has \
+             come, if only for some microseconds, and nothing but its content tells it from the right one then. Only who uses no \
+             connection twice is safe from that",
         ),
     },
     Story {
@@ -104,8 +105,9 @@ pub const STORIES: &[Story] = &[
         ask: "python3 client.py http://{addr}/ {requests} 4 --status 200 --keep --echo",
         also_beside_client: false,
         unknowable: Some(
-            "The second answer comes while the next request waits for its own: nothing but its content tells it from that one. Only who \
-             uses no connection twice is safe from this server",
+            "A server that begins with this when it is no longer on trial (`upstream.trial`), or writes again later than 10 ms behind: \
+             where that comes while the next request waits for its own, nothing but its content tells it from that one. Only who uses \
+             no connection twice is safe from that",
         ),
     },
     Story {

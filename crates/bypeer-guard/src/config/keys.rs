@@ -358,6 +358,17 @@ pub static KEYS: &[Key] = &[
         }
     ),
     key!(
+        "upstream.trial",
+        "upstream-trial",
+        count(0, 1_000_000, None),
+        "1000",
+        "Answers behind which a connection rests for 10 ms before its next request, until the server is trusted",
+        |settings, value| {
+            settings.config.upstream.trial = number(value).unwrap_or_default();
+            Ok(())
+        }
+    ),
+    key!(
         "upstream.most",
         "upstream-most",
         count(1, 1_000_000, None),

@@ -27,6 +27,8 @@ const LOOK_AGAIN: u64 = 64;
 /// How long a server that sent what nobody had asked for gets a connection for each request. A second answer that comes late is taken for the
 /// next request's; where there is no next request, it harms nobody.
 pub const DISTRUST: Duration = Duration::from_secs(300);
+/// How long a connection to a server on trial rests behind an answer. What is sent twice by a slip comes within some milliseconds.
+pub const REST: Duration = Duration::from_millis(10);
 
 const NO_LIMIT: u64 = u64::MAX;
 
@@ -43,6 +45,8 @@ pub struct Habits {
     began: Instant,
     /// When it last sent what nobody had asked for, in nanoseconds since `began`.
     strange: AtomicU64,
+    /// Rests of connections in which it sent nothing, since its trial began.
+    quiet: AtomicU64,
     learned: Mutex<Learned>,
 }
 
@@ -88,6 +92,7 @@ impl Habits {
             asked: AtomicU64::new(0),
             began: Instant::now(),
             strange: AtomicU64::new(NO_LIMIT),
+            quiet: AtomicU64::new(0),
             learned: Mutex::new(Learned::default()),
         }
     }
@@ -121,6 +126,7 @@ impl Habits {
 
     /// It sent what nobody had asked for.
     pub fn distrust(&self) {
+        self.begin_trial();
         self.strange.store(nanos(self.began.elapsed()), Ordering::Relaxed);
     }
 
@@ -130,6 +136,23 @@ impl Habits {
             NO_LIMIT => false,
             since => is_lately(since, self.began.elapsed()),
         }
+    }
+
+    /// It is not, or no longer, known to be quiet: after what was strange, and when it refused connections, as one does that is started anew.
+    pub fn begin_trial(&self) {
+        self.quiet.store(0, Ordering::Relaxed);
+    }
+
+    /// A connection had rested for [`REST`] when it was used again, and nothing had come on it.
+    pub fn was_quiet(&self, trial: u64) {
+        if self.is_on_trial(trial) {
+            self.quiet.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there were fewer than `trial` such rests.
+    pub fn is_on_trial(&self, trial: u64) -> bool {
+        self.quiet.load(Ordering::Relaxed) < trial
     }
 
     /// How long an idle connection is used.
@@ -503,6 +526,24 @@ mod tests {
         let second = Duration::from_secs(1);
         assert!(is_lately(nanos(second), second + DISTRUST - second / 2));
         assert!(!is_lately(nanos(second), second + DISTRUST));
+    }
+
+    #[test]
+    fn a_trial_ends_after_so_many_quiet_rests_and_begins_anew_after_what_was_strange() {
+        let habits = Habits::new(None);
+        assert!(!habits.is_on_trial(0));
+        for _ in 0..3 {
+            assert!(habits.is_on_trial(3));
+            habits.was_quiet(3);
+        }
+        assert!(!habits.is_on_trial(3));
+        habits.distrust();
+        assert!(habits.is_on_trial(3));
+        for _ in 0..3 {
+            habits.was_quiet(3);
+        }
+        habits.begin_trial();
+        assert!(habits.is_on_trial(3));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::connection::Connection;
+use super::habits::{Age, REST};
 use super::shared::Shared;
 use super::stream::Held;
 
@@ -30,6 +31,8 @@ const FAIR: u32 = 8;
 pub struct Pool {
     shared: Arc<Shared>,
     keep: usize,
+    /// Rests in which a server must have been quiet before its connections are used without one.
+    trial: u64,
     /// The one that was used last is last. In boxes, as they go from hand to hand.
     #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Connection>>>,
@@ -51,11 +54,12 @@ struct Watched {
 }
 
 impl Pool {
-    /// An empty one. `keep`: the most connections that wait.
-    pub fn new(shared: Arc<Shared>, keep: usize) -> Rc<Pool> {
+    /// An empty one. `keep`: the most connections that wait; `trial`: the rests that a server's trial takes.
+    pub fn new(shared: Arc<Shared>, keep: usize, trial: u64) -> Rc<Pool> {
         Rc::new(Pool {
             shared,
             keep,
+            trial,
             idle: RefCell::default(),
             watched: RefCell::default(),
             keeper: RefCell::default(),
@@ -79,7 +83,8 @@ impl Pool {
 
     /// Takes a connection for a request. `target`: the address whose turn it is. `repeatable`: the request may be sent again if it is lost.
     ///
-    /// What the server closed is dropped here, and what it sent though nothing was asked of it, and what is near a limit.
+    /// What the server closed is dropped here, and what it sent though nothing was asked of it, and what is near a limit. What still rests
+    /// is left.
     pub fn take(self: &Rc<Self>, target: usize, repeatable: bool, now: Instant) -> Option<Box<Connection>> {
         self.take_where(repeatable, now, |connection| connection.target == target)
             .or_else(|| self.take_where(repeatable, now, |connection| connection.target != target))
@@ -107,17 +112,35 @@ impl Pool {
                 self.retire(connection);
                 continue;
             }
-            if !repeatable && !may(false) {
+            if !repeatable && !may(false) || self.is_resting(connection, &age) {
                 continue;
             }
             let connection = idle.remove(at);
             drop(idle);
             match connection.peek() {
-                Held::Nothing => return Some(connection),
+                Held::Nothing => {
+                    if age.idle >= REST {
+                        connection.habits().was_quiet(self.trial);
+                    }
+                    return Some(connection);
+                }
                 held => judge(&connection, held, now),
             }
         }
         None
+    }
+
+    /// Whether it is kept from a request only for what may still come behind its last answer. Not where requests have to wait for any.
+    fn is_resting(&self, connection: &Connection, age: &Age) -> bool {
+        age.idle < REST && self.waiting.get() == 0 && connection.habits().is_on_trial(self.trial)
+    }
+
+    /// When the connection that was used last has rested, where it must. By then all have that wait now: one for each request that came
+    /// behind their answers.
+    pub fn rested(&self, now: Instant) -> Option<Instant> {
+        let idle = self.idle.borrow();
+        let last = idle.last()?;
+        self.is_resting(last, &last.age(now)).then(|| last.idle_since + REST)
     }
 
     /// Keeps a connection whose answer is whole.

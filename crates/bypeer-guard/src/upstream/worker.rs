@@ -52,7 +52,7 @@ impl Worker {
         Worker {
             config: config.clone(),
             retries: retry.enabled,
-            pool: Pool::new(shared.clone(), config.keep),
+            pool: Pool::new(shared.clone(), config.keep, config.trial),
             shared,
             budget: Budget::new(retry),
             http2: http2::Connections::default(),
@@ -71,8 +71,15 @@ impl Worker {
     pub async fn acquire(&self, repeatable: bool, fresh: bool) -> Result<(Box<Connection>, Instant), Failure> {
         let target = self.next_turn();
         let now = Instant::now();
-        if !fresh && let Some(connection) = self.reuse(target, repeatable, now) {
-            return Ok((connection, now));
+        if !fresh {
+            if let Some(connection) = self.reuse(target, repeatable, now) {
+                return Ok((connection, now));
+            }
+            if let Some(rested) = self.pool.rested(now)
+                && let Some(connection) = Box::pin(self.reuse_rested(target, repeatable, rested)).await
+            {
+                return Ok((connection, Instant::now()));
+            }
         }
         let leave = match self.shared.limit.clone().try_acquire_owned() {
             Ok(leave) => leave,
@@ -118,6 +125,12 @@ impl Worker {
         let connection = self.pool.take(target, repeatable, now)?;
         self.shared.counters.reused.fetch_add(1, Ordering::Relaxed);
         Some(connection)
+    }
+
+    /// The same, when one will have rested.
+    async fn reuse_rested(&self, target: usize, repeatable: bool, rested: Instant) -> Option<Box<Connection>> {
+        tokio::time::sleep_until(rested.into()).await;
+        self.reuse(target, repeatable, Instant::now())
     }
 
     /// Waits until there are fewer connections than are allowed, or one of this worker's becomes free.
@@ -202,11 +215,15 @@ impl Worker {
         for step in 0..count {
             let target = (first + step) % count;
             let left = self.config.connect.saturating_sub(began.elapsed());
-            let mut connected = self.shared.targets[target].0.connect(left).await;
+            let (address, habits) = &self.shared.targets[target];
+            let mut connected = address.connect(left).await;
             if let Err(Failure::Descriptors) = connected
                 && self.pool.give_up_one()
             {
-                connected = self.shared.targets[target].0.connect(left).await;
+                connected = address.connect(left).await;
+            }
+            if let Err(Failure::Refused) = connected {
+                habits.begin_trial();
             }
             let (stream, round_trip) = match connected {
                 Ok(connected) => connected,

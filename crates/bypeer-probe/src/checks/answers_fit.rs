@@ -1,4 +1,5 @@
-//! Whether each answer belongs to the request it came for: tagged requests side by side, pipelined, beside aborted ones.
+//! Whether each answer belongs to the request it came for: tagged requests side by side, pipelined, on connections of
+//! their own, beside aborted ones.
 
 mod judge;
 mod lane;
@@ -93,6 +94,8 @@ struct Size {
     steady: u32,
     /// Pipelined pairs of each.
     pairs: u32,
+    /// Connections of each for one request alone, one after the other: the server opens and closes while others wait for answers.
+    single: u32,
     /// How often all of it.
     rounds: u32,
     /// Most connections.
@@ -107,10 +110,11 @@ struct Size {
 
 static GENTLE: Size = Size {
     lanes: 4,
-    steady: 15,
+    steady: 8,
     pairs: 4,
+    single: 10,
     rounds: 1,
-    connections: 20,
+    connections: 60,
     requests: 200,
     wrong: &WRONG,
     surplus: &SURPLUS,
@@ -119,11 +123,12 @@ static GENTLE: Size = Size {
 
 static HEAVY: Size = Size {
     lanes: 8,
-    steady: 40,
+    steady: 20,
     pairs: 10,
+    single: 50,
     rounds: 8,
-    connections: 1000,
-    requests: 5000,
+    connections: 4000,
+    requests: 7000,
     wrong: &LOAD_WRONG,
     surplus: &LOAD_SURPLUS,
     whole: false,
@@ -187,6 +192,15 @@ fn run(prober: &Prober<'_>, size: &Size) -> Outcome {
         together(&mut lanes, |lane| {
             for turn in 0..size.pairs {
                 if !lane.ask(&[ways.ask(turn), ways.ask(turn + 1)], During::Pipelined) {
+                    break;
+                }
+            }
+        });
+        prober.doing("a connection for each request", until);
+        together(&mut lanes, |lane| {
+            for turn in 0..size.single {
+                lane.close();
+                if !lane.ask(&[ways.ask(turn)], During::Single) {
                     break;
                 }
             }

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use super::support::*;
 use crate::failure::Failure;
+use crate::upstream::habits::REST;
 
 /// Serves every connection by saying these bytes to its first request, and then staying open.
 async fn says(bytes: impl AsRef<[u8]> + 'static) -> Server {
@@ -200,6 +201,58 @@ fn bytes_on_an_idle_connection_cost_it_and_no_request() {
         assert_eq!(account.borrow().attempts.len(), 1);
         assert_eq!(server.connections.get(), 2);
         assert_eq!(client.shared.counters.unsolicited.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// What is written again some milliseconds late would meet the next request where that goes out at once. While a server is on trial it
+/// does not.
+#[test]
+fn an_answer_written_again_late_meets_no_request_of_a_server_on_trial() {
+    for (trial, answered, connections) in [(1, "1 on 2", 2), (0, "1 on 1", 1)] {
+        run(async move {
+            let server = serve(|connection, mut peer| async move {
+                peer.head().await;
+                peer.answer(&format!("1 on {connection}")).await;
+                if connection == 1 {
+                    tokio::time::sleep(Duration::from_millis(4)).await;
+                    peer.answer(&format!("1 on {connection}")).await;
+                }
+                peer.rest().await;
+            })
+            .await;
+            let client = client_with(&server, |upstream, _| upstream.trial = trial);
+            assert_eq!(client.get().await.unwrap().body, b"1 on 1");
+            assert_eq!(client.get().await.unwrap().body, answered.as_bytes(), "trial {trial}");
+            assert_eq!(server.connections.get(), connections, "trial {trial}");
+        });
+    }
+}
+
+#[test]
+fn a_trial_costs_rests_and_no_connections() {
+    run(async {
+        let server = serve(|_, peer| peer.answer_all()).await;
+        let client = client_with(&server, |upstream, _| upstream.trial = 3);
+        let on_trial = || client.shared.habits().all(|(_, habits)| habits.is_on_trial(3));
+        client.get().await.unwrap();
+        for turn in 0..5 {
+            assert_eq!(on_trial(), turn < 3, "turn {turn}");
+            let (account, outcome) = client.send(Method::GET, TestBody::none()).await;
+            outcome.unwrap();
+            let idle = account.borrow().attempts[0].idle.unwrap();
+            assert!(turn >= 3 || idle >= REST, "turn {turn}: {idle:?}");
+        }
+        assert_eq!(server.connections.get(), 1);
+    });
+    run(async {
+        // Side by side, each waits for the connection of one that came before.
+        let server = serve(|_, peer| peer.answer_all()).await;
+        let client = client(&server);
+        for _ in 0..3 {
+            let (first, second, third) = tokio::join!(client.get(), client.get(), client.get());
+            assert!([first, second, third].iter().all(Result::is_ok));
+        }
+        assert_eq!(server.connections.get(), 3);
     });
 }
 

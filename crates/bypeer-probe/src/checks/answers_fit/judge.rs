@@ -16,6 +16,7 @@ use crate::http::Answer;
 pub(super) enum During {
     Steady,
     Pipelined,
+    Single,
     Abort,
     AfterAbort,
     SlowBody,

@@ -263,6 +263,7 @@ fn words(during: During) -> &'static str {
     match during {
         During::Steady => "side by side",
         During::Pipelined => "pipelined",
+        During::Single => "on connections for one request each",
         During::Abort => "beside an aborted request",
         During::AfterAbort => "after an aborted request",
         During::SlowBody => "beside a slow body",
