@@ -228,6 +228,10 @@ fn first_look(
     let took = exchange.began.elapsed();
     match (exchange.ending.clone(), exchange.answer) {
         (Ending::Stopped, _) => Err(OpenError::Stopped.into()),
+        (_, Some(answer)) if target.scheme == Scheme::Http && asks_for_tls(&answer) => Err(ProbeError::NoAnswer {
+            place: dial.place.to_string(),
+            why: "it answers that TLS is spoken there: the URL must begin with https://".to_owned(),
+        }),
         // A head is enough: streams may never end.
         (_, Some(answer)) => Ok(Look {
             answer,
@@ -266,6 +270,17 @@ fn why_not(ending: &Ending, options: &Options, target: &Target) -> String {
         ),
         Ending::Whole | Ending::Stopped => "stopped".to_owned(),
     }
+}
+
+/// What servers say to HTTP on their port for TLS: nginx, Go's net/http (and so Caddy), Apache httpd.
+fn asks_for_tls(answer: &Answer) -> bool {
+    let words: [&[u8]; 3] = [
+        b"sent to HTTPS port",
+        b"to an HTTPS server",
+        b"to an SSL-enabled server port",
+    ];
+    let body = &answer.body;
+    answer.head.status == 400 && words.iter().any(|words| body.windows(words.len()).any(|window| window == *words))
 }
 
 /// RFC 9113 §3.4: a server's first frame is SETTINGS, on stream 0.

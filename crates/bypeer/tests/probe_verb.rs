@@ -265,7 +265,14 @@ fn each_trouble_has_its_own_line_and_status_2() {
         drop(connection);
     });
     let tls = format!("https://{}/", closes.address);
-    let cases: [(&str, &[&str], &str); 9] = [
+    let wants_tls = Server::of(|mut connection| {
+        let page = "<html><body>The plain HTTP request was sent to HTTPS port</body></html>";
+        let answer = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{page}", page.len());
+        connection.write_all(answer.as_bytes()).unwrap();
+        let _ = connection.read(&mut [0; 4096]);
+    });
+    let cases: [(&str, &[&str], &str); 10] = [
+        (&wants_tls.url(), &[], "the URL must begin with https://"),
         (
             &format!("http://{refused}/"),
             &[],
