@@ -11,7 +11,7 @@ use crate::causes::proof;
 use crate::causes::reuse;
 use crate::causes::swap;
 use crate::facts::{self, Situation};
-use crate::story::{Stand, has_body, request_head, response_head};
+use crate::story::{Stand, has_body, request_head, response_head, tls_record_cut};
 use crate::{Cause, Confidence, Evidence, Finding, Lost, Misdelivered, Retry, Rival, Source, Story, Strength, Weighed};
 
 /// The finding about a story; `None` when no cause has anything to say.
@@ -355,6 +355,15 @@ fn lost(story: &Story<'_>, cause: &Cause, harmless: bool) -> Lost {
             }
         }
         Stand::AnsweredEarly(exchange) => unacknowledged_answer(story, exchange),
+        Stand::Idle if story.tls_cut_short() => Lost {
+            response_bytes: None,
+            requests: 1,
+            what: match tls_record_cut(connection) {
+                true => "the rest of the answer, of unknown length",
+                false => "perhaps the rest of the answer, of unknown length",
+            }
+            .to_owned(),
+        },
         Stand::Idle => match connection.app.exchanges.newest() {
             Some(exchange) => unacknowledged_answer(story, exchange),
             None => Lost {
@@ -410,6 +419,9 @@ fn retry(story: &Story<'_>, cause: &Cause, harmless: bool) -> (Retry, String) {
     }
     let Some(exchange) = story.unfinished() else {
         let newest = connection.app.exchanges.newest();
+        if let Some(newest) = newest.filter(|_| story.tls_cut_short()) {
+            return answered(newest);
+        }
         return match newest.filter(|newest| story.response_bytes_missing(newest).unwrap_or(0) > 0) {
             Some(newest) => answered(newest),
             None => because(Retry::NotNeeded, "every request had its answer"),

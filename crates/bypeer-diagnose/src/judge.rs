@@ -8,7 +8,7 @@ use bypeer_wire::conn::{Connection, Ending};
 use crate::accounts::Counter;
 use crate::ledger::Ledger;
 use crate::misdelivered::Deliveries;
-use crate::story::{Stand, tls_closed_silently};
+use crate::story::{Stand, tls_closed_silently, tls_record_cut};
 use crate::{Accounts, Finding, Insight, NotJudged, Story, Surroundings, arbiter, groups, hops};
 
 /// Takes connections as they end, gives findings.
@@ -189,6 +189,7 @@ fn ended_well(connection: &Connection) -> bool {
         && !silent(&connection.to_client)
         && connection.app.surplus_response_bytes == 0
         && !tls_closed_silently(connection)
+        && !tls_record_cut(connection)
         && matches!(story.stand(), Stand::Idle)
 }
 

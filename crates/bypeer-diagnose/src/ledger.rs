@@ -7,7 +7,7 @@ use bypeer_wire::{Direction, Endpoint, Timestamp};
 use hashbrown::HashMap;
 
 use crate::misdelivered::astray::Astray;
-use crate::story::{RIGHT_AFTER, Stand, Story, response_head, tls_closed_silently};
+use crate::story::{RIGHT_AFTER, Stand, Story, response_head, tls_closed_silently, tls_record_cut};
 
 /// What other connections of the same server did around a connection: what a single story cannot know.
 #[derive(Clone, Debug, Default)]
@@ -458,6 +458,7 @@ fn death_of(story: &Story<'_>) -> Option<Death> {
     } else {
         let fin = story.server_closed_first()?;
         match story.stand() {
+            Stand::Idle if tls_record_cut(connection) => {}
             Stand::Idle if tls_closed_silently(connection) => if_it_says_good_bye = true,
             Stand::Idle | Stand::AnsweredEarly(_) if connection.to_client.sent > 0 => return None,
             Stand::Unanswered(exchange) if story.closed_after_an_answer(exchange, fin.at) => return None,

@@ -43,6 +43,8 @@ pub const RIGHT_AFTER: Duration = Duration::from_millis(100);
 /// An HTTP/1.1 request cannot do with fewer bytes on the wire than this, its record header and tag included; an HTTP/2
 /// control frame can.
 const SHORTEST_TLS_REQUEST: u64 = 52;
+/// The content type of a TLS record (RFC 8446 §5.1).
+const TLS_APPLICATION_DATA: u8 = 23;
 
 /// Whose code made a reset that answers a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -470,10 +472,10 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// The server closed first under TLS and without a close_notify, which it sends on other connections: the answer may be
-    /// cut short (RFC 8446 §6.1, RFC 9112 §9.8).
+    /// The server closed first under TLS, in the middle of a record, or without a close_notify, which it sends on other connections: the
+    /// answer is cut short, or may be (RFC 8446 §6.1, RFC 9112 §9.8).
     pub fn tls_cut_short(&self) -> bool {
-        self.around.tls_good_byes > 0 && tls_closed_silently(self.connection)
+        tls_record_cut(self.connection) || self.around.tls_good_byes > 0 && tls_closed_silently(self.connection)
     }
 
     /// The client's TLS good-bye, when it came before this packet: it had left, whatever its socket did.
@@ -492,6 +494,22 @@ impl<'a> Story<'a> {
                 .any(|alert| alert.direction == direction && alert.start as i64 <= offset && alert.end as i64 >= sent)
         })
     }
+}
+
+/// The server closed first under TLS, in the middle of a record of application data: whatever that was to hold, the client cannot read it.
+pub fn tls_record_cut(connection: &Connection) -> bool {
+    let (Some(tls), Some(fin)) = (&connection.app.tls, &connection.to_client.fin) else {
+        return false;
+    };
+    let open = Direction::ToClient.index();
+    let of_data =
+        tls.last_record[open].is_some_and(|record| record.content_type == TLS_APPLICATION_DATA && !record.alert_sized);
+    let client_first = connection
+        .to_server
+        .fin
+        .as_ref()
+        .is_some_and(|other| is_before(other, fin));
+    tls.record_open[open] && of_data && tls.established && connection.to_client.missed == 0 && !client_first
 }
 
 /// The server closed first under TLS, while it was speaking, and without a close_notify.

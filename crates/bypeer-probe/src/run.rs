@@ -280,7 +280,10 @@ fn asks_for_tls(answer: &Answer) -> bool {
         b"to an SSL-enabled server port",
     ];
     let body = &answer.body;
-    answer.head.status == 400 && words.iter().any(|words| body.windows(words.len()).any(|window| window == *words))
+    answer.head.status == 400
+        && words
+            .iter()
+            .any(|words| body.windows(words.len()).any(|window| window == *words))
 }
 
 /// RFC 9113 §3.4: a server's first frame is SETTINGS, on stream 0.

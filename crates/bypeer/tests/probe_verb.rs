@@ -267,7 +267,10 @@ fn each_trouble_has_its_own_line_and_status_2() {
     let tls = format!("https://{}/", closes.address);
     let wants_tls = Server::of(|mut connection| {
         let page = "<html><body>The plain HTTP request was sent to HTTPS port</body></html>";
-        let answer = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{page}", page.len());
+        let answer = format!(
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{page}",
+            page.len()
+        );
         connection.write_all(answer.as_bytes()).unwrap();
         let _ = connection.read(&mut [0; 4096]);
     });

@@ -1,6 +1,7 @@
-"""A TLS client: tls_client.py HOST PORT 1.2|1.3 answer|silent|again:SECONDS
+"""A TLS client: tls_client.py HOST PORT 1.2|1.3 answer|silent|slow:BYTES|again:SECONDS
 
 answer: one GET, reads to EOF, then says close_notify. silent: the same, but closes without a word.
+slow: reads 200 bytes each 50 ms into a small buffer, then all there is; fails unless so many bytes came.
 again: a second GET after SECONDS of idleness on the same connection.
 """
 
@@ -17,7 +18,11 @@ context.check_hostname = False
 context.verify_mode = ssl.CERT_NONE
 if version == "1.2":
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-plain = socket.create_connection((host, port), 5)
+plain = socket.socket()
+if manner.startswith("slow"):
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+plain.settimeout(5)
+plain.connect((host, port))
 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 local = plain.getsockname()[1]
 received = 0
@@ -34,11 +39,16 @@ try:
             raise EOFError("EOF before a response")
         received += len(data)
     else:
+        for _ in range(30 if manner.startswith("slow") else 0):
+            received += len(secure.recv(200))
+            time.sleep(0.05)
         while True:
             data = secure.recv(65536)
             received += len(data)
             if not data:
                 break
+    if manner.startswith("slow") and received < int(manner[5:]):
+        raise EOFError(f"EOF after {received} bytes")
     if manner == "answer":
         time.sleep(0.01)
         try:

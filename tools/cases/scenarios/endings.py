@@ -621,6 +621,90 @@ def node_reset(lab):
 
 
 @case(
+    "half-close-reads-on",
+    "Clients shut down writing and read on; one answer ends in its middle",
+    "Clients ask node for an answer that takes 400 ms, and shut down writing at once, as programs do that send to EOF. They read to the end. "
+    "Twice the server destroys its socket when half of the answer is sent, with a FIN: it is not the client that left.",
+    ["node", "python 3.11 sockets"],
+    vantage="server's interface, 10 ms from the client",
+    shows={"incomplete-response": 2, "clean": 3},
+)
+def half_close_reads_on(lab):
+    client, server, _ = lab.wired(0.01)
+    node(lab, server, "manners.js")
+    lab.record(server)
+    for path in ("/slow", "/cut", "/slow", "/cut", "/slow"):
+        raw(lab, client, server.address, 8000, GET % path, "half", "read")
+
+    def judge(connection):
+        if connection.resets:
+            return None
+        if connection.failed:
+            return blame("incomplete-response", "the server destroyed its socket in the middle of the answer")
+        return clean("the client only ended its sending half, and has the whole answer")
+
+    return judge
+
+
+@case(
+    "continue-then-reset",
+    "A server says 100 Continue, and resets",
+    "Clients announce 20 000 bytes with Expect: 100-continue. node says 100 and, 60 ms later, resets the connection (resetAndDestroy): twice "
+    "before any of the body was sent, twice with the body in the socket, which it does not read. Another request is answered.",
+    ["node", "python 3.11 sockets", "curl"],
+    vantage="server's interface, 10 ms from the client",
+    shows={"so-linger-zero": 2, "unread-request-body": 2, "clean": 1},
+)
+def continue_then_reset(lab):
+    client, server, _ = lab.wired(0.01)
+    node(lab, server, "manners.js")
+    lab.record(server)
+    head = ("send:POST /upload HTTP/1.1\\r\\nHost: a\\r\\nContent-Type: text/plain\\r\\nContent-Length: 20000\\r\\n"
+            "Expect: 100-continue\\r\\n\\r\\n")
+    for body in ([], ["send:{20000*b}"], [], ["send:{20000*b}"]):
+        raw(lab, client, server.address, 8000, head, "until:\\r\\n\\r\\n", *body, "wait:0.2", "read")
+    lab.curl(client, f"http://{server.address}:8000/slow")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_STATE"):
+            return blame("so-linger-zero", "resetAndDestroy() behind 100 Continue", also=["process-killed", "upstream-no-response-close"])
+        if connection.reset_by("server", "TCP_ABORT_ON_CLOSE"):
+            return blame("unread-request-body", "the body lay unread behind 100 Continue", also=["so-linger-zero"])
+        return clean() if not connection.resets and not connection.failed else None
+
+    return judge
+
+
+@case(
+    "client-takes-nothing",
+    "Clients stop reading, and run into the server's limit for sending",
+    "nginx (send_timeout 1s) sends a file of 3 MB to clients with small buffers that read some and then nothing for 4 s. nginx gives up; what its "
+    "kernel still had is delivered when the client reads again, and the end is missing. One reads on after 0.4 s and gets all.",
+    ["nginx", "python 3.11 sockets"],
+    vantage="server's interface, 5 ms from the client",
+    shows={"incomplete-response": 2, "clean": 1},
+)
+def takes_nothing(lab):
+    client, server, _ = lab.wired(0.005)
+    files = lab.temp / "files"
+    files.mkdir()
+    (files / "large").write_bytes(b"l" * 3_000_000)
+    nginx(lab, server, f"send_timeout 1s; server {{ listen {server.address}:80 sndbuf=32k; root {files}; }}")
+    lab.record(server, snap=400)
+    for pause in ("4", "0.4", "4"):
+        raw(lab, client, server.address, 80, "rcvbuf:8000", GET % "/large", "read:4000", f"wait:{pause}", "read")
+
+    def judge(connection):
+        if connection.reset_by("client"):
+            return None
+        if connection.failed:
+            return blame("incomplete-response", "nginx gave up (send_timeout) on a client that took nothing")
+        return clean("the client paused for less than the limit")
+
+    return judge
+
+
+@case(
     "haproxy-tcp-reject",
     "HAProxy rejects requests without an answer",
     "http-request reject for one path: HAProxy closes the connection with FIN and says nothing. Others are answered.",

@@ -1,10 +1,12 @@
 """TLS: what a capture without keys shows of closes, good and bad."""
 
+import signal
+import threading
 import time
 
 from lab import HOME, PROGRAMS, blame, clean, sh
 from registry import case
-from servers import apache, go_client, gunicorn, nginx, node, python_client
+from servers import apache, go_client, gunicorn, haproxy, nginx, node, python_client
 
 def certificate(lab):
     """A throw-away key and certificate in the lab's temporary folder."""
@@ -124,6 +126,77 @@ def tls_upload(lab):
                 return blame("unread-request-body", "the encrypted upload was unread when the server closed",
                              also=["early-error-body-limit", "late-data-after-close", "so-linger-zero"])
             return None
+        return answered_notify(connection)
+
+    return judge
+
+
+@case(
+    "tls-early-answer",
+    "Uploads over TLS are refused while they come",
+    "HAProxy denies POSTs with 403 at the head and closes; the client's 600 000 bytes come on, over a wire of 10 ms. nginx refuses the same upload "
+    "with 413 and reads it to the end. Only sizes of records are seen: what follows the answer could be another request. GETs end well.",
+    ["haproxy", "nginx", "curl"],
+    vantage="client's interface, 10 ms from the server",
+    shows={"early-error-body-limit": 2, "clean": 3},
+)
+def tls_early_answer(lab):
+    client, server, _ = lab.wired(0.01)
+    cert, key = certificate(lab)
+    both = lab.temp / "both.pem"
+    both.write_text(cert.read_text() + key.read_text())
+    haproxy(lab, server, f"frontend f\n  bind {server.address}:443 ssl crt {both}\n  http-request deny if METH_POST\n"
+            "  http-request return status 200 content-type text/plain string hello", port=443)
+    nginx(lab, server, f"client_max_body_size 100k; server {{ listen {server.address}:8443 ssl; ssl_certificate {cert}; ssl_certificate_key {key};"
+          " location / { return 200 ok; } }", port=8443)
+    body = lab.temp / "body"
+    body.write_bytes(b"t" * 600_000)
+    lab.record(client, snap=200)
+    for port in (443, 8443):
+        for _ in range(2):
+            lab.curl(client, "-k", "--http1.1", "-H", "Expect:", "--data-binary", f"@{body}", f"https://{server.address}:{port}/")
+        lab.curl(client, "-k", "--http1.1", f"https://{server.address}:{port}/", f"https://{server.address}:{port}/again")
+
+    def judge(connection):
+        if connection.server_port == 443 and connection.reset_by("server"):
+            return blame("early-error-body-limit", f"denied, and closed while the upload came ({connection.resets[0].reason})",
+                         also=["unread-request-body", "late-data-after-close"], lost=connection.failed)
+        if connection.reset_by("client") and not connection.failed:
+            return clean("curl had its answers, and closed as HAProxy said close_notify")
+        return answered_notify(connection)
+
+    return judge
+
+
+@case(
+    "tls-download-cut",
+    "A server is killed in the middle of a download over TLS",
+    "nginx sends a file of 90 KB over TLS to a client that reads slowly into a small buffer. When a second has passed nginx gets SIGKILL: its "
+    "kernel delivers what it had, and a FIN, in the middle of a record. No alert is among it, and no other connection shows that nginx says "
+    "close_notify. A smaller answer comes whole before.",
+    ["nginx", "python 3.11 ssl", "curl"],
+    vantage="client's interface, 5 ms from the server",
+    shows={"incomplete-response": 1, "clean": 1},
+)
+def tls_download_cut(lab):
+    client, server, _ = lab.wired(0.005)
+    cert, key = certificate(lab)
+    files = lab.temp / "files"
+    files.mkdir()
+    (files / "large").write_bytes(b"d" * 90_000)
+    (files / "small").write_bytes(b"s" * 500)
+    running = nginx(lab, server, f"server {{ listen {server.address}:443 ssl sndbuf=8k; ssl_certificate {cert}; ssl_certificate_key {key}; root {files};"
+                    " location = / { try_files /large =404; } }", port=443)
+    lab.record(client)
+    lab.curl(client, "-k", "--http1.1", f"https://{server.address}/small")
+    killer = threading.Timer(1, lambda: lab.stop(running, signal.SIGKILL))
+    killer.start()
+    lab.client(client, ["/usr/bin/python3", PROGRAMS / "tls_client.py", server.address, 443, "1.3", "slow:90000"])
+    killer.join()
+
+    def judge(connection):
+        if connection.failed:
+            return blame("incomplete-response", "nginx was killed while it sent", also=["process-killed"])
         return answered_notify(connection)
 
     return judge

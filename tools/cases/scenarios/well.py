@@ -123,6 +123,26 @@ def close_delimited(lab):
 
 
 @case(
+    "stray-crlf-between-requests",
+    "Clients that end a body with a line too many",
+    "As old browsers did, clients send CRLF behind the body of a POST (RFC 9112 2.2: to be ignored), and ask again on the same connection. nginx "
+    "and node skip it.",
+    ["nginx", "node", "python 3.11 sockets"],
+    shows={"clean": 4},
+)
+def stray_crlf(lab):
+    host = lab.one_host()
+    node(lab, host, "keepalive.js", "timeout", 20000)
+    nginx(lab, host, "server { listen 10.77.0.1:80; location / { proxy_pass http://10.77.0.1:8000; proxy_http_version 1.1; } }")
+    lab.record(host)
+    post = "send:POST / HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 9\\r\\n\\r\\nname=anne"
+    for port in (8000, 80):
+        raw(lab, host, "10.77.0.1", port, post, "send:\\r\\n", "read", GET % "/", "read", post, "wait:0.05", "send:\\r\\n", "read", GET % "/", "read", "close")
+        raw(lab, host, "10.77.0.1", port, post + "\\r\\n", "read", GET % "/", "read", "wait:0.1", GET % "/", "read", "close")
+    return well
+
+
+@case(
     "client-half-close",
     "Clients that shut down writing and still get their answer",
     "netcat -N and a Python client half-close after the request; gunicorn and Redis answer and close.",

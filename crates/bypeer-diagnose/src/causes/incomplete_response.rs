@@ -2,7 +2,7 @@ use bypeer_wire::app::Framing;
 
 use crate::causes::cannot_be_heard;
 use crate::causes::proof;
-use crate::story::{Stand, Story};
+use crate::story::{Stand, Story, tls_record_cut};
 use crate::{Cause, Party, Strength, Weighed};
 
 pub static CAUSE: Cause = Cause {
@@ -59,16 +59,22 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 fn cut_short_under_tls(story: &Story<'_>) -> Option<Weighed> {
     let exchange = story.connection.app.exchanges.newest()?;
     let killed = story.around.died_together_unprompted > 0 || story.around.refused_after.is_some();
-    Some(
-        Weighed::of(
-            if killed { Strength::Possible } else { Strength::Fits },
-            Party::ServerProgram,
-            format!(
-                "the server closed without the TLS good-bye (close_notify) that it sent on {} other connections: its answer may be cut short",
-                story.around.tls_good_byes
-            ),
+    let strength = if killed { Strength::Possible } else { Strength::Fits };
+    let (verdict, settled_by) = if tls_record_cut(story.connection) {
+        (
+            "the server closed in the middle of a TLS record: its answer is cut short".to_owned(),
+            "the server's log at that moment: a worker that was killed, a timeout, an exception while it streamed",
         )
-        .and(proof::ending(story, Some(exchange)))
-        .settled_by("the keys of the TLS session, or the client's log: a read that ended without close_notify"),
+    } else {
+        let others = story.around.tls_good_byes;
+        (
+            format!("the server closed without the TLS good-bye (close_notify) that it sent on {others} other connections: its answer may be cut short"),
+            "the keys of the TLS session, or the client's log: a read that ended without close_notify",
+        )
+    };
+    Some(
+        Weighed::of(strength, Party::ServerProgram, verdict)
+            .and(proof::ending(story, Some(exchange)))
+            .settled_by(settled_by),
     )
 }

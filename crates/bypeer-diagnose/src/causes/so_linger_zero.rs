@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bypeer_wire::Direction;
+use bypeer_wire::app::Exchange;
 
 use crate::heard::{self, OTHER_END};
 use crate::testimony::{ResetPath, Side};
@@ -40,7 +41,11 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             // connection it may as well have come too late to be read.
             let chosen = whole && exchange.index == 0 && story.around.answered > 0 && story.around.died_together_unprompted == 0;
             let timer = reuse::find(story).is_some_and(|reuse| reuse.idle > Duration::from_millis(400));
-            (if chosen && !timer { Strength::Fits } else { Strength::Possible }, Some(exchange))
+            // Whoever says 100 has read the head, and nothing came behind it.
+            let said_100 = exchange.interim > 0
+                && request.head_end.is_some_and(|end| end == arrived)
+                && story.around.died_together_unprompted == 0;
+            (if chosen && !timer || said_100 { Strength::Fits } else { Strength::Possible }, Some(exchange))
         }
         Stand::AnsweredEarly(exchange) => (Strength::Possible, Some(exchange)),
         Stand::Idle => match story.connection.app.exchanges.newest() {
@@ -64,10 +69,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     // What came before the capture began may lie unread.
     let strength = if story.connection.seen_from_start() { strength } else { Strength::Possible };
     let unsent = story.connection.flow(Direction::ToClient).unacked();
+    let said_100 = |exchange: &Exchange| exchange.interim > 0 && exchange.response.is_none();
     let verdict = if exchange.is_none() {
         "the server accepted the connection and aborted it before anything was said".to_owned()
     } else if unsent > 0 || matches!(story.stand(), Stand::Answering(_)) {
         "the server aborted the connection in the middle of its answer, with nothing of the request unread".to_owned()
+    } else if exchange.is_some_and(said_100) {
+        "the server said 100 (Continue), and aborted the connection in place of an answer".to_owned()
     } else {
         "the server aborted the connection after it had received the whole request".to_owned()
     };

@@ -23,9 +23,12 @@ const FAULTS: [(&str, &str); 6] = [
     ("ids-of-hosts", "desync-shared-state"),
     ("shifted-by-aborts", "desync-shared-state"),
     ("answered-twice", "desync-unsolicited-response"),
-    ("closed-twice", "desync-fd-reuse-double-close"),
+    ("closed-twice", CLOSED_TWICE),
     ("none", NO_FAULT),
 ];
+const CLOSED_TWICE: &str = "desync-fd-reuse-double-close";
+/// What a check says of a server that is there no more.
+const DIED: &str = "the server died";
 const PROGRAM: &str = include_str!("../programs/faulty.js");
 const ECHO: &str = "/echo?q={nonce}";
 const CHECKS: [&str; 2] = ["answers-fit", "answers-fit-load"];
@@ -47,8 +50,8 @@ pub fn play(arguments: &Arguments, binary: &Path) -> Result<Measured> {
         let [mut gentle, mut load] = [Sights::default(); 2];
         let mut not_shown = 0;
         for (check, sights) in CHECKS.into_iter().zip([&mut gentle, &mut load]) {
-            let asked =
-                many(arguments.runs, || ask(binary, fault, check)).with_context(|| format!("{fault}, {check}"))?;
+            let asked = many(arguments.runs, || ask(binary, (fault, cause), check))
+                .with_context(|| format!("{fault}, {check}"))?;
             for (sight, struck) in asked {
                 if struck || cause == NO_FAULT {
                     sights.add(sight);
@@ -97,7 +100,7 @@ fn many<T: Send>(times: u32, one: impl Fn() -> Result<T> + Sync) -> Result<Vec<T
 }
 
 /// What the check says of a fresh server, and whether the fault did something meanwhile.
-fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
+fn ask(binary: &Path, (fault, cause): (&str, &str), check: &str) -> Result<(Sight, bool)> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("faulty.js"), PROGRAM)?;
     let address = own_address()?;
@@ -140,20 +143,28 @@ fn ask(binary: &Path, fault: &str, check: &str) -> Result<(Sight, bool)> {
         _ if struck || server.ends(Duration::ZERO)?.is_some() => return Ok((Sight::Unseen, struck)),
         _ => bail!("{}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr)),
     };
-    let risks = asked
-        .risks
-        .iter()
-        .filter(|risk| of_the_family(&risk.cause) || risk.loses == "identity");
-    let sight = risks
-        .map(|risk| {
-            if risk.confidence == "undecided" {
-                Sight::Suspected
-            } else {
-                Sight::Found
-            }
-        })
-        .max();
-    Ok((sight.unwrap_or(Sight::Unseen), struck))
+    let of_this = asked.risks.iter().filter_map(|risk| risk.sight(cause));
+    let died = asked.seen.iter().any(|line| line.contains(DIED)).then_some(Sight::Died);
+    Ok((of_this.chain(died).max().unwrap_or(Sight::Unseen), struck))
+}
+
+impl Risk {
+    fn sight(&self, cause: &str) -> Option<Sight> {
+        let undecided = self.confidence == "undecided";
+        let names = || {
+            cause == CLOSED_TWICE
+                && self
+                    .because
+                    .iter()
+                    .any(|line| line.contains("a descriptor that was closed twice"))
+        };
+        match of_the_family(&self.cause) || self.loses == "identity" {
+            true if undecided => Some(Sight::Suspected),
+            true => Some(Sight::Found),
+            // Requests that were closed upon: it is among the candidates.
+            false => (undecided && names()).then_some(Sight::Suspected),
+        }
+    }
 }
 
 /// An address of loopback for each server: none of the many connections that are open meanwhile can have its port there.
@@ -173,6 +184,7 @@ struct Card {
 struct Told {
     check: String,
     status: String,
+    seen: Vec<String>,
     risks: Vec<Risk>,
 }
 
@@ -181,4 +193,5 @@ struct Risk {
     cause: String,
     loses: String,
     confidence: String,
+    because: Vec<String>,
 }

@@ -11,6 +11,8 @@ use crate::misdelivered::alarms::of_the_family;
 pub enum Sight {
     /// Nothing that tells of an answer on the wrong request.
     Unseen,
+    /// That alone that the server died.
+    Died,
     /// That there was one, by another way than this.
     Otherwise,
     /// Undecided, and it is among the candidates.
@@ -39,6 +41,7 @@ pub struct Sights {
     pub found: u64,
     pub suspected: u64,
     pub otherwise: u64,
+    pub died: u64,
     pub unseen: u64,
 }
 
@@ -48,12 +51,13 @@ impl Sights {
             Sight::Found => self.found += 1,
             Sight::Suspected => self.suspected += 1,
             Sight::Otherwise => self.otherwise += 1,
+            Sight::Died => self.died += 1,
             Sight::Unseen => self.unseen += 1,
         }
     }
 
     fn all(self) -> u64 {
-        self.found + self.suspected + self.otherwise + self.unseen
+        self.found + self.suspected + self.otherwise + self.died + self.unseen
     }
 }
 
@@ -64,6 +68,7 @@ impl fmt::Display for Sights {
             (self.found, "found"),
             (self.suspected, "suspected"),
             (self.otherwise, "named otherwise"),
+            (self.died, "told the server's death"),
         ];
         let told: Vec<String> = parts
             .iter()
@@ -98,10 +103,13 @@ mod tests {
     #[test]
     fn the_table_says_how_often() {
         let mut sights = Sights::default();
-        for sight in [Sight::Found, Sight::Found, Sight::Suspected, Sight::Unseen] {
+        for sight in [Sight::Found, Sight::Found, Sight::Suspected, Sight::Died, Sight::Unseen] {
             sights.add(sight);
         }
-        assert_eq!(sights.to_string(), "found 2, suspected 1 of 4");
+        assert_eq!(
+            sights.to_string(),
+            "found 2, suspected 1, told the server's death 1 of 5"
+        );
         let mut none = Sights::default();
         none.add(Sight::Unseen);
         assert_eq!(none.to_string(), "unseen, 1 of 1");
