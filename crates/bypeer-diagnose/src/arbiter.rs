@@ -251,6 +251,7 @@ fn situation(story: &Story<'_>, confidence: Confidence) -> Situation {
         fin_before_reset: story
             .reset()
             .is_some_and(|reset| reset.direction == Direction::ToClient && reset.after_own_fin),
+        client_took_nothing: story.client_took_nothing(),
         undecided: confidence == Confidence::Undecided,
     }
 }

@@ -140,6 +140,7 @@ fn situation(hearing: &Hearing, confidence: Confidence) -> Situation {
         protocol: if http { Protocol::Http1 } else { Protocol::Unknown },
         idle_limit_seconds: idle.map(|idle| idle.as_secs_f64()),
         fin_before_reset: hearing.late().is_some(),
+        client_took_nothing: false,
         undecided: confidence == Confidence::Undecided,
     }
 }

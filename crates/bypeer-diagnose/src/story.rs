@@ -458,6 +458,11 @@ impl<'a> Story<'a> {
         to.time.since(from.time)
     }
 
+    /// The client read nothing for a while: its window was 0, and the server asked whether it still is.
+    pub fn client_took_nothing(&self) -> bool {
+        self.request_flow().zero_windows > 0 && self.response_flow().window_probes > 0
+    }
+
     /// The payload cannot be read: TLS.
     pub fn is_tls(&self) -> bool {
         self.connection.app.protocol == Protocol::Tls

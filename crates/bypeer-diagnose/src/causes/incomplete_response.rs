@@ -41,7 +41,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         _ => format!("the server closed {short} bytes before the end that its Content-Length declared"),
     };
     // Who takes nothing runs into the server's limit for sending.
-    if story.request_flow().zero_windows > 0 && story.response_flow().window_probes > 0 {
+    if story.client_took_nothing() {
         let verdict = format!("{verdict}; the client had taken nothing for a while (its window was 0), and the server may have a limit for that");
         return Some(
             Weighed::of(strength, Party::Operator, verdict)

@@ -25,6 +25,8 @@ pub(crate) struct Situation {
     pub idle_limit_seconds: Option<f64>,
     /// The server had sent its FIN before it reset.
     pub fin_before_reset: bool,
+    /// The client had taken nothing for a while: its window was 0.
+    pub client_took_nothing: bool,
     /// Several causes remain.
     pub undecided: bool,
 }
@@ -77,6 +79,7 @@ enum Fact {
     Redis,
     Unrecognised,
     FinBeforeReset,
+    ClientTookNothing,
     IdleLimitBelow(f64),
 }
 
@@ -203,6 +206,7 @@ impl Condition {
             Fact::Redis => situation.protocol == Protocol::Redis,
             Fact::Unrecognised => situation.protocol == Protocol::Unknown,
             Fact::FinBeforeReset => situation.fin_before_reset,
+            Fact::ClientTookNothing => situation.client_took_nothing,
             Fact::IdleLimitBelow(seconds) => situation.idle_limit_seconds.is_some_and(|limit| limit < seconds),
         };
         fact == self.holds
@@ -222,6 +226,7 @@ impl TryFrom<String> for Condition {
             None if name == "handshake-only" => Some(Fact::HandshakeOnly),
             None if name == "has-body" => Some(Fact::HasBody),
             None if name == "fin-before-reset" => Some(Fact::FinBeforeReset),
+            None if name == "client-took-nothing" => Some(Fact::ClientTookNothing),
             Some(("status", status)) => status.parse().ok().map(Fact::Status),
             Some(("idle-limit-below", seconds)) => seconds.parse().ok().map(Fact::IdleLimitBelow),
             Some(("protocol", "http")) => Some(Fact::Http),
@@ -308,12 +313,13 @@ mod tests {
         use bypeer_wire::app::Protocol::{FastCgi, Http1, Redis, Tls, Unknown};
         for cause in CAUSES {
             for protocol in [Http1, Tls, FastCgi, Redis, Unknown] {
-                for bits in 0..16 {
+                for bits in 0..32 {
                     let situation = Situation {
                         handshake_only: bits & 1 != 0,
                         has_body: bits & 2 != 0,
                         fin_before_reset: bits & 4 != 0,
                         idle_limit_seconds: (bits & 8 != 0).then_some(2.0),
+                        client_took_nothing: bits & 16 != 0,
                         undecided: true,
                         status: None,
                         protocol,
@@ -349,6 +355,7 @@ mod tests {
             "protocol:unrecognised",
             "fin-before-reset",
             "no-fin-before-reset",
+            "client-took-nothing",
             "idle-limit-below:3",
         ] {
             assert!(Condition::try_from(good.to_owned()).is_ok(), "{good}");
@@ -379,6 +386,7 @@ mod tests {
             protocol: Protocol::Http1,
             idle_limit_seconds: Some(2.9),
             fin_before_reset: true,
+            client_took_nothing: true,
             undecided: false,
         };
         let met = |text: &str, situation: &Situation| Condition::try_from(text.to_owned()).unwrap().met(situation);
@@ -388,6 +396,7 @@ mod tests {
             ("status:413", "not-status:413"),
             ("protocol:http", "not-protocol:http"),
             ("fin-before-reset", "no-fin-before-reset"),
+            ("client-took-nothing", "not-client-took-nothing"),
             ("idle-limit-below:3", "not-idle-limit-below:3"),
         ] {
             assert!(met(positive, &all) && !met(negative, &all), "{positive}");
