@@ -486,6 +486,10 @@ fn retry(story: &Story<'_>, cause: &Cause, harmless: bool) -> (Retry, String) {
         (_, Some(fin)) if fin.ack <= request.start => {
             because(Retry::Safe, "the server had closed before the request reached it")
         }
+        (_, Some(fin)) if known_end.is_some_and(|end| fin.ack < end) => because(
+            Retry::Unknown,
+            "only a part of the request had reached the server when it closed: what was in that part may have run",
+        ),
         (_, Some(_)) => because(
             Retry::Unsafe,
             "the server had received the request when it closed: it may have run",

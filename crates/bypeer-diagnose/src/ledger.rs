@@ -14,9 +14,13 @@ use crate::story::{RIGHT_AFTER, Stand, Story, response_head, tls_closed_silently
 pub struct Surroundings {
     /// Other connections that the server's side ended within 60 ms of this one, in the middle of something.
     pub died_together: u32,
-    /// Of those, the ones whose clients, like this one's, had been silent for a while: one event ended them, not each its
-    /// own request.
+    /// Of those, the ones whose clients, like this one's, had been silent for a while, and for another time: one event ended them, not each
+    /// its own request, nor a limit of time.
     pub died_together_unprompted: u32,
+    /// Of those, the ones whose clients had been silent for as long as this one's: one event, or a limit that they ran into together.
+    pub died_together_alike: u32,
+    /// Connections that the server's side ended at other moments, after the same silence: a limit.
+    pub died_alike_elsewhere: u32,
     /// Time from this connection's end to the first refused SYN to this server, when no handshake succeeded between.
     pub refused_after: Option<Duration>,
     /// A handshake with this server succeeded within 30 s after this connection's end, before any refusal.
@@ -100,6 +104,9 @@ impl Cluster {
 /// Deaths closer together than this were one event.
 pub const TOGETHER: Duration = Duration::from_millis(60);
 
+/// Silences that differ by no more than this (or a fiftieth) may be one limit's.
+const SAME_WAIT: Duration = Duration::from_millis(30);
+
 /// A close within this after the client's last bytes may be the server's answer to them.
 const PROMPT: Duration = Duration::from_millis(30);
 
@@ -165,6 +172,13 @@ struct Death {
     if_it_says_good_bye: bool,
 }
 
+impl Surroundings {
+    /// Connections whose clients had been silent for a while, and that ended together with this one.
+    pub fn ended_together(&self) -> u32 {
+        self.died_together_unprompted + self.died_together_alike
+    }
+}
+
 impl Ledger {
     /// Learns from a connection, whether it ended well or not.
     pub fn note(&mut self, connection: &Connection) {
@@ -217,6 +231,12 @@ impl Ledger {
             tls_good_byes: notes.tls_good_byes,
             ..Surroundings::default()
         };
+        let wait = end.since(spoke);
+        let unprompted = |death: &Death| death.at.since(death.client_last_spoke) > PROMPT && wait > PROMPT;
+        let same_wait = |death: &Death| {
+            let other = death.at.since(death.client_last_spoke);
+            wait.abs_diff(other) <= (wait / 50).max(SAME_WAIT)
+        };
         for death in notes.deaths.iter().filter(|death| death.stream != connection.stream) {
             // Both must have been open at that moment: quick failures one after the other are no burst.
             if death.if_it_says_good_bye && notes.tls_good_byes == 0 {
@@ -225,9 +245,13 @@ impl Ledger {
             let both_open = death.opened < end && connection.opened.time < death.at;
             if both_open && distance(death.at, end) <= TOGETHER {
                 around.died_together += 1;
-                if death.at.since(death.client_last_spoke) > PROMPT && end.since(spoke) > PROMPT {
-                    around.died_together_unprompted += 1;
+                match (unprompted(death), same_wait(death)) {
+                    (true, false) => around.died_together_unprompted += 1,
+                    (true, true) => around.died_together_alike += 1,
+                    _ => {}
                 }
+            } else if unprompted(death) && same_wait(death) {
+                around.died_alike_elsewhere += 1;
             }
         }
         let began = connection.opened.time;

@@ -71,7 +71,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     // Whoever serves others after it had not died then.
     let gone = around.outlived == 0 && around.refused_after.is_some_and(|gap| gap < SOON);
     // Where others live on, time limits that run out together look the same as the end of one worker.
-    let together = around.died_together_unprompted > 0 && around.outlived == 0;
+    let limit = around.died_alike_elsewhere > 0;
+    let together = (around.died_together_unprompted > 0 || around.died_together_alike > 0 && !limit) && around.outlived == 0;
     let sudden = exchange.is_some_and(|exchange| exchange.response.is_some());
     // A whole request, a long silence, and then a reset while it lies unread: nobody looked at it when the process ended.
     let hung = exchange.zip(reset).is_some_and(|(exchange, reset)| {
@@ -131,6 +132,7 @@ fn stopped(story: &Story<'_>, exchange: &Exchange) -> Option<Weighed> {
         false => (Strength::Possible, "may have been"),
     };
     let beside = match story.around.closes.together {
+        0 if reuse.broken_promise(story).is_some() => "it closed before the time for which it had promised to keep the connection".to_owned(),
         0 => "as the next request was sent".to_owned(),
         1 => "it closed another connection at the same moment, after another time of silence".to_owned(),
         others => format!("it closed {others} other connections at the same moment, after other times of silence"),

@@ -34,6 +34,8 @@ pub struct Reuse<'a> {
     pub waited: Duration,
     /// The last answer said that the connection would close, or the client had asked for it.
     pub announced: Option<PacketRef>,
+    /// How long the last answer said that the connection would be kept (`Keep-Alive: timeout`).
+    pub promised: Option<Duration>,
 }
 
 /// An answer before the unanswered request that said, or a request that asked, that the connection would close then.
@@ -103,6 +105,9 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
             .and_then(|note| story.sent_after_fin_arrived(note))
             .unwrap_or(false),
         announced: announced(story).map(|(_, at)| at),
+        promised: response_head(answer)
+            .and_then(|head| head.keep_alive_timeout)
+            .map(|seconds| Duration::from_secs(u64::from(seconds))),
     })
 }
 
@@ -138,12 +143,21 @@ impl Reuse<'_> {
         story.around.idle_limit.is_some_and(|limit| limit.holds(after)) || round
     }
 
-    /// Nothing tells that it was an idle limit that closed it: it was shorter than any that is usual, or all that were open were closed at that
-    /// moment, after different times of silence. A server that looks at its idle connections now and then closes several at once, too: what
+    /// How long the server had promised to keep it, where it closed much sooner, and not because it always does.
+    pub fn broken_promise(&self, story: &Story<'_>) -> Option<Duration> {
+        let habit = story.around.idle_limit.is_some_and(|limit| limit.holds(self.closed_after));
+        let sooner = |promised: &Duration| self.closed_after + SHORTEST_LIMIT < *promised;
+        self.promised.filter(sooner).filter(|_| !habit && !story.around.closes.are_like(self.closed_after))
+    }
+
+    /// Nothing tells that it was an idle limit that closed it: it was shorter than any that is usual, or than the server's promise, or all that
+    /// were open were closed at that moment, after different times of silence. A server that looks at its idle connections now and then closes several at once, too: what
     /// has just been used stays then, and it does the same again.
     pub fn may_be_a_stop(&self, story: &Story<'_>) -> bool {
         let around = story.around;
-        !self.by_a_timer(story)
+        let broken = self.broken_promise(story).is_some();
+        broken
+            || !self.by_a_timer(story)
             && !around.closes.are_like(self.closed_after)
             && (self.closed_after < SHORTEST_LIMIT || around.closes.together > 0 && around.outlived == 0)
     }

@@ -39,12 +39,12 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             let whole = request.end.is_some_and(|end| end == arrived) && !has_body(request);
             // A server that answers others and aborts this one had read it; the same abort could leave it unread. On a kept
             // connection it may as well have come too late to be read.
-            let chosen = whole && exchange.index == 0 && story.around.answered > 0 && story.around.died_together_unprompted == 0;
+            let chosen = whole && exchange.index == 0 && story.around.answered > 0 && story.around.ended_together() == 0;
             let timer = reuse::find(story).is_some_and(|reuse| reuse.idle > Duration::from_millis(400));
             // Whoever says 100 has read the head, and nothing came behind it.
             let said_100 = exchange.interim > 0
                 && request.head_end.is_some_and(|end| end == arrived)
-                && story.around.died_together_unprompted == 0;
+                && story.around.ended_together() == 0;
             (if chosen && !timer || said_100 { Strength::Fits } else { Strength::Possible }, Some(exchange))
         }
         Stand::AnsweredEarly(exchange) => (Strength::Possible, Some(exchange)),

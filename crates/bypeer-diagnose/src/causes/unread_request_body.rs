@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bypeer_wire::app::Head;
+use bypeer_wire::app::{Exchange, Head};
 use bypeer_wire::conn::Reset;
 
 use crate::heard::{self, OTHER_END, WITH_HEADS, WITH_PROCESS};
@@ -18,6 +18,9 @@ pub static CAUSE: Cause = Cause {
     hear,
 };
 
+/// The smallest room for a request's head among common servers, bytes: uWSGI's `buffer-size`. gunicorn reads 8192 at a time.
+const SMALLEST_BUFFER: u64 = 4096;
+
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let reset = story.active_reset_by_server()?;
     if story.response_flow().unanswered_probes > 0 {
@@ -30,6 +33,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     };
     let request = exchange.request.as_ref()?;
     let arrived = story.arrived_at_reset(reset)?;
+    // A client that left in the middle of its request waits for no answer.
+    if exchange.response.is_none() && !request.complete && story.understood(exchange) && story.client_closed_first().is_some() {
+        return None;
+    }
     if arrived <= request.start || matches!(request.head, Head::FastCgi { stdin_ended: true, .. }) {
         return None;
     }
@@ -41,11 +48,22 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if story.understood(exchange) {
         // A request without a body that was answered had been read; only one that nobody answered can lie unread.
         let more_arrived = request.complete && story.connection.app.trailing_request_len > 0;
+        // A server that closes what it has just accepted has read nothing; nor, of a large head, more than its buffer holds.
+        let at_once = exchange.response.is_none()
+            && exchange.index == 0
+            && reset.at.time.since(request.last.time) <= story.round_trip() * 2 + Duration::from_millis(50);
+        let large = request.head_end.is_some_and(|end| end - request.start > SMALLEST_BUFFER);
+        let refused = exchange.response.as_ref().and_then(response_head).is_some_and(|head| head.status >= 400);
+        let too_large = large && (refused || exchange.response.is_none());
         let head_unread = exchange.response.is_none() && (story.around.answered == 0 || more_arrived || exchange.index > 0);
+        let head_unread = head_unread || at_once || too_large;
         if !has_body(request) && !head_unread && request.head_end.is_some() {
             return None;
         }
-        if !has_body(request) && !more_arrived {
+        if !has_body(request) && too_large {
+            return Some(refused_head(story, exchange));
+        }
+        if !has_body(request) && !more_arrived && !at_once {
             strength = Strength::Possible;
         }
     } else if story.heads_were_cut() {
@@ -73,7 +91,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     if exchange.response.is_none()
-        && (exchange.index > 0 || story.around.died_together_unprompted > 0) {
+        && (exchange.index > 0 || story.around.ended_together() > 0) {
         strength = Strength::Possible;
     }
     // A server that does not want a request says so soon; one that hangs and is then reset was ended by something else.
@@ -103,6 +121,17 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             .and(proof::ending(story, Some(exchange)))
             .settled_by("strace of the server's close (bytes read against bytes received), or the kernel's reason: TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset, TcpExtTCPAbortOnClose in nstat"),
     )
+}
+
+/// A server that refuses a head for its size need not have read all of it.
+fn refused_head(story: &Story<'_>, exchange: &Exchange) -> Weighed {
+    let verdict = match exchange.response {
+        Some(_) => "the server refused the request, whose head is large, and closed with the rest of it unread",
+        None => "the server closed without answering while the request, whose head is large, lay unread in its socket",
+    };
+    Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
+        .and(proof::ending(story, Some(exchange)))
+        .settled_by("strace of the server's close (bytes read against bytes received), or the kernel's reason: TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset, TcpExtTCPAbortOnClose in nstat")
 }
 
 /// Neither side had said anything for longer than a close takes to follow an answer.

@@ -52,12 +52,21 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     // Picked up in the middle: it may be a kept connection, and this its race.
     let unknown_past = !story.connection.seen_from_start() && exchange.index == 0;
     let strength = if killed || timer || unknown_past { Strength::Possible } else { Strength::Fits };
-    let verdict = format!(
+    let waited = fin.at.time.since(request.last.time);
+    let mut verdict = format!(
         "the server received the whole request and closed {} later without a byte of an answer",
-        proof::time(fin.at.time.since(request.last.time))
+        proof::time(waited)
     );
+    // The same wait at other moments: a setting.
+    let limit = around.died_alike_elsewhere > 0 && around.died_together_unprompted == 0;
+    if limit {
+        verdict += &match around.died_alike_elsewhere {
+            1 => "; it did so after the same time to another: a limit of time".to_owned(),
+            others => format!("; it did so after the same time to {others} others: a limit of time"),
+        };
+    }
     Some(
-        Weighed::of(strength, Party::ServerProgram, verdict)
+        Weighed::of(strength, if limit { Party::Operator } else { Party::ServerProgram }, verdict)
             .and(proof::ending(story, Some(exchange)))
             .settled_by("the server's log at that moment: an exception, a worker that was stopped, a request it refused in silence"),
     )
