@@ -356,10 +356,10 @@ fn lost(story: &Story<'_>, cause: &Cause, harmless: bool) -> Lost {
             }
         }
         Stand::AnsweredEarly(exchange) => unacknowledged_answer(story, exchange),
-        Stand::Idle if story.tls_cut_short() => Lost {
+        Stand::Idle if story.tls_cut_short() || story.chunk_was_broken() => Lost {
             response_bytes: None,
             requests: 1,
-            what: match tls_record_cut(connection) {
+            what: match tls_record_cut(connection) || story.chunk_was_broken() {
                 true => "the rest of the answer, of unknown length",
                 false => "perhaps the rest of the answer, of unknown length",
             }
@@ -389,6 +389,8 @@ fn unacknowledged_answer(story: &Story<'_>, exchange: &Exchange) -> Lost {
     }
     let what = if matches!(story.stand(), Stand::AnsweredEarly(_)) {
         "the answer reached the client's machine; a client that is still sending usually fails before it reads it"
+    } else if story.heads_were_cut() {
+        "nothing of what had been sent; where the answer ends is not in the capture"
     } else {
         "nothing: every answer had arrived"
     };
@@ -420,11 +422,12 @@ fn retry(story: &Story<'_>, cause: &Cause, harmless: bool) -> (Retry, String) {
     }
     let Some(exchange) = story.unfinished() else {
         let newest = connection.app.exchanges.newest();
-        if let Some(newest) = newest.filter(|_| story.tls_cut_short()) {
+        if let Some(newest) = newest.filter(|_| story.tls_cut_short() || story.chunk_was_broken()) {
             return answered(newest);
         }
         return match newest.filter(|newest| story.response_bytes_missing(newest).unwrap_or(0) > 0) {
             Some(newest) => answered(newest),
+            None if story.heads_were_cut() => because(Retry::Unknown, "where the answer ends is not in the capture"),
             None => because(Retry::NotNeeded, "every request had its answer"),
         };
     };

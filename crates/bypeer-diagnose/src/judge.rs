@@ -190,6 +190,7 @@ fn ended_well(connection: &Connection) -> bool {
         && connection.app.surplus_response_bytes == 0
         && !tls_closed_silently(connection)
         && !tls_record_cut(connection)
+        && !story.chunk_was_broken()
         && matches!(story.stand(), Stand::Idle)
 }
 

@@ -440,6 +440,10 @@ impl ServerNotes {
             .rev()
             .find_map(|exchange| exchange.response.as_ref());
         let Some(answer) = answered else { return };
+        // What is not seen may have said that it closes.
+        if story.one_sided() || story.heads_were_cut() {
+            return;
+        }
         let promised =
             response_head(answer).is_some_and(|head| !head.connection.closes()) && !story.client_asked_to_close(newest);
         let http = connection.app.protocol == Protocol::Http1;

@@ -163,7 +163,9 @@ impl<'a> Story<'a> {
     /// acknowledged, and never seen.
     pub fn one_sided(&self) -> bool {
         let (up, down) = (&self.connection.to_server, &self.connection.to_client);
-        let client_only = down.last_packet.is_none() && (down.acked > 0 || down.missed > 0);
+        // Nobody sends data before the SYN-ACK.
+        let answered_unseen = self.connection.handshake.syn.is_some() && up.sent > 0;
+        let client_only = down.last_packet.is_none() && (down.acked > 0 || down.missed > 0 || answered_unseen);
         let server_only = up.last_packet.is_none() && (up.acked > 0 || up.missed > 0 || down.sent > 0);
         client_only || server_only
     }
@@ -453,6 +455,25 @@ impl<'a> Story<'a> {
         self.connection.resets_total == 0 && flow.unacked() > 0 && flow.retransmissions >= 3
     }
 
+    /// What the server sent again and again before the client closed, of which the client's FIN acknowledges nothing: the attempts, the first
+    /// of them and the last.
+    pub fn unheard_by_client(&self) -> Option<(u32, &'a SegmentNote, &'a SegmentNote)> {
+        const LONG: Duration = Duration::from_secs(1);
+        let fin = self.client_fin()?;
+        let unheard = || {
+            self.connection.timeline.iter().filter(|note| {
+                note.direction == Direction::ToClient
+                    && note.len > 0
+                    && note.at.number < fin.at.number
+                    && note.seq >= fin.ack as i64
+            })
+        };
+        let again: Vec<&SegmentNote> = unheard().filter(|note| note.marks.has(Marks::RETRANSMISSION)).collect();
+        let (first, last) = (unheard().next()?, again.last()?);
+        let tries = u32::try_from(again.len()).unwrap_or(u32::MAX);
+        (tries >= 3 && last.at.time.since(first.at.time) >= LONG).then_some((tries, first, last))
+    }
+
     /// Time from one packet to another, never negative.
     pub fn between(&self, from: PacketRef, to: PacketRef) -> Duration {
         to.time.since(from.time)
@@ -481,6 +502,11 @@ impl<'a> Story<'a> {
     /// answer is cut short, or may be (RFC 8446 §6.1, RFC 9112 §9.8).
     pub fn tls_cut_short(&self) -> bool {
         tls_record_cut(self.connection) || self.around.tls_good_byes > 0 && tls_closed_silently(self.connection)
+    }
+
+    /// In the middle of a chunked answer came what is no chunk, and the server closed.
+    pub fn chunk_was_broken(&self) -> bool {
+        self.connection.app.broken_chunk && self.response_flow().missed == 0 && self.server_closed_first().is_some()
     }
 
     /// The client's TLS good-bye, when it came before this packet: it had left, whatever its socket did.

@@ -27,7 +27,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let (left, how) = left(story).or_else(|| vanished(story))?;
-    let strength = if vanished(story).is_some() { Strength::Possible } else { Strength::Fits };
+    let unknown_end = matches!(story.stand(), Stand::Idle) && story.heads_were_cut();
+    let strength = if vanished(story).is_some() || unknown_end { Strength::Possible } else { Strength::Fits };
     let flow = story.response_flow();
     let exchange = match story.stand() {
         Stand::Unanswered(exchange) | Stand::Answering(exchange) | Stand::AnsweredEarly(exchange) => exchange,
@@ -35,7 +36,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             // Without message boundaries: an answer was still coming when the client left.
             let exchange = story.connection.app.exchanges.newest()?;
             let response = exchange.response.as_ref()?;
+            // Where the head was cut off its length is not known: it may have been coming when it was last heard.
+            let just_now = || left.time.since(response.last.time) <= story.round_trip() * 2 + Duration::from_millis(100);
             let coming = response.last.number > left.number
+                || story.heads_were_cut() && just_now()
                 || !story.understood(exchange) && (flow.unacked() > 0 || open_record(story));
             if !coming || story.only_alert_from(Direction::ToClient, flow.acked as i64) {
                 return None;
@@ -72,8 +76,19 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         (false, true) => format!("the client gave up {} after its request, before any answer; {how}", proof::time(age)),
         (false, false) => format!("the client left in the middle of its own request; {how}"),
     };
+    // The same in the middle of the answer.
+    let heard = exchange.response.as_ref().filter(|response| response.last.number < left.number);
+    let stalled = heard.map(|response| left.time.since(response.last.time)).filter(|silence| *silence >= SLOW && !story.client_took_nothing());
+    let verdict = match stalled {
+        Some(silence) if !matches!(story.stand(), Stand::AnsweredEarly(_)) => format!(
+            "the server had sent nothing for {} in the middle of its answer when the client gave up; {how}",
+            proof::time(silence)
+        ),
+        _ => verdict,
+    };
     // Who waits a second for nothing has a timeout to set, or a server to mend.
-    let blame = if !answer_begun && sent_all && age >= SLOW { Party::Operator } else { Party::ClientProgram };
+    let waited = !answer_begun && sent_all && age >= SLOW;
+    let blame = if waited || stalled.is_some() { Party::Operator } else { Party::ClientProgram };
     let early = matches!(story.stand(), Stand::AnsweredEarly(_)) || is_health_check(exchange);
     Some(
         Weighed::of(strength, blame, verdict)
@@ -86,6 +101,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
 /// When and how the client left without waiting.
 fn left(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
     let connection = story.connection;
+    // It had heard nothing of the answer: the path's doing.
+    if story.unheard_by_client().is_some() {
+        return None;
+    }
     if let Some(reset) = story.reset().filter(|reset| reset.direction == Direction::ToServer) {
         match reset.shape {
             ResetShape::Active if connection.to_server.unanswered_probes == 0 => {
@@ -98,6 +117,13 @@ fn left(story: &Story<'_>) -> Option<(PacketRef, &'static str)> {
             }
             _ => return None,
         }
+    }
+    if let Some(reset) = story.active_reset_by_server()
+        && let Stand::Unanswered(exchange) = story.stand()
+        && exchange.request.as_ref().is_some_and(|request| !request.complete && request.head_end.is_some())
+        && let Some(fin) = story.client_closed_first().filter(|fin| fin.at.number < reset.at.number)
+    {
+        return Some((fin.at, "the server closed later, with what it had sent unread"));
     }
     if story.reset().is_some() {
         return None;

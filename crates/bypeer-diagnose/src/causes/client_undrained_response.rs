@@ -38,13 +38,13 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     }
     let since = reset.at.time.since(answer.last.time);
     let soon = since <= Duration::from_millis(100) || story.response_flow().unacked() > 0;
-    let strength = if soon { Strength::Fits } else { Strength::Possible };
+    let strength = if soon && !story.heads_were_cut() { Strength::Fits } else { Strength::Possible };
+    let verdict = match story.heads_were_cut() {
+        true => "the client closed without reading all that had been sent; whether that was the whole answer is not in the capture",
+        false => "the client closed after the whole answer had been sent, without reading all of it",
+    };
     Some(
-        Weighed::of(
-            strength,
-            Party::ClientProgram,
-            "the client closed after the whole answer had been sent, without reading all of it",
-        )
+        Weighed::of(strength, Party::ClientProgram, verdict)
         .and(proof::ending(story, Some(exchange)))
         .harmless(true),
     )

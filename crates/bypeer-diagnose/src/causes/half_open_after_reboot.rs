@@ -31,6 +31,10 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if story.gave_up_before(reset).is_some() {
         return None;
     }
+    // A FIN that the capture missed: the other side acknowledged one more than this side's data.
+    if flow.acked > flow.sent || flow.sent > 0 && reset.seq == flow.sent as i64 + 1 {
+        return None;
+    }
     // It must have known the connection once: it answered, or acknowledged something.
     // Picked up with nothing of this side before: it may have closed then, or never have known it.
     let unheard = !connection.seen_from_start() && flow.last_packet.is_none();

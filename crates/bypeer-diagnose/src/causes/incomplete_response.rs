@@ -19,6 +19,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if matches!(story.stand(), Stand::Idle) && story.tls_cut_short() {
         return cut_short_under_tls(story);
     }
+    if story.chunk_was_broken() {
+        return broken_chunk(story);
+    }
     let Stand::Answering(exchange) = story.stand() else { return None };
     if story.reset().is_some_and(|reset| reset.at.number < fin.at.number) || story.active_reset_by_server().is_some() {
         return None;
@@ -53,6 +56,21 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         Weighed::of(strength, Party::ServerProgram, verdict)
             .and(proof::ending(story, Some(exchange)))
             .settled_by("the server's log at that moment: an exception in a generator, a worker timeout, a full disk"),
+    )
+}
+
+/// An error page, or a log line, that was written into the body: the client finds no size of a chunk there, and gives up.
+fn broken_chunk(story: &Story<'_>) -> Option<Weighed> {
+    let exchange = story.connection.app.exchanges.newest()?;
+    Some(
+        Weighed::of(
+            Strength::Fits,
+            Party::ServerProgram,
+            "the server closed after it had sent what is no chunk in the middle of a chunked response",
+        )
+        .because(story.connection.app.lost_track?, "no size of a chunk: the response cannot be read from here on")
+        .and(proof::ending(story, Some(exchange)))
+        .settled_by("the server's log at that moment: an exception after the head had been sent"),
     )
 }
 

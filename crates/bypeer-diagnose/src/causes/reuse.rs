@@ -145,9 +145,14 @@ impl Reuse<'_> {
 
     /// How long the server had promised to keep it, where it closed much sooner, and not because it always does.
     pub fn broken_promise(&self, story: &Story<'_>) -> Option<Duration> {
-        let habit = story.around.idle_limit.is_some_and(|limit| limit.holds(self.closed_after));
+        let habit = story
+            .around
+            .idle_limit
+            .is_some_and(|limit| limit.holds(self.closed_after));
         let sooner = |promised: &Duration| self.closed_after + SHORTEST_LIMIT < *promised;
-        self.promised.filter(sooner).filter(|_| !habit && !story.around.closes.are_like(self.closed_after))
+        self.promised
+            .filter(sooner)
+            .filter(|_| !habit && !story.around.closes.are_like(self.closed_after))
     }
 
     /// Nothing tells that it was an idle limit that closed it: it was shorter than any that is usual, or than the server's promise, or all that
@@ -158,8 +163,8 @@ impl Reuse<'_> {
         let broken = self.broken_promise(story).is_some();
         broken
             || !self.by_a_timer(story)
-            && !around.closes.are_like(self.closed_after)
-            && (self.closed_after < SHORTEST_LIMIT || around.closes.together > 0 && around.outlived == 0)
+                && !around.closes.are_like(self.closed_after)
+                && (self.closed_after < SHORTEST_LIMIT || around.closes.together > 0 && around.outlived == 0)
     }
 
     /// All that were open were closed at that moment, one of them sooner than any usual limit.

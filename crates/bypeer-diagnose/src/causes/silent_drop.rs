@@ -20,6 +20,9 @@ pub static CAUSE: Cause = Cause {
     hear,
 };
 
+/// Segments of this many bytes pass wherever IPv6 does (RFC 8200 §5: 1280 bytes with headers).
+const SMALL: u32 = 1208;
+
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
     let connection = story.connection;
     let handshake = &connection.handshake;
@@ -53,6 +56,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             .because(handshake.last_syn_ack?, format!("SYN-ACK number {}: the client does not take it", handshake.syn_acks))
             .settled_by("captures on both sides: where do the SYN-ACKs stop?"),
         );
+    }
+    if let Some(vanished) = vanished_answer(story) {
+        return Some(vanished);
     }
     // One side spoke and spoke again, and was never heard.
     let (direction, flow) = [Direction::ToServer, Direction::ToClient]
@@ -94,6 +100,30 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         .because(flow.last_packet?, format!("the {side}'s last attempt"))
         .and(proof::ending(story, story.unfinished()))
         .settled_by("captures on both sides: where do the packets stop? conntrack -S, nft counters, load balancer's idle timeout"),
+    )
+}
+
+/// The server repeated its answer until the client gave up, which had heard none of it.
+fn vanished_answer(story: &Story<'_>) -> Option<Weighed> {
+    let (tries, first, last) = story.unheard_by_client()?;
+    let fin = story.client_fin()?;
+    let large = first.len.min(last.len);
+    // What was smaller came through: the handshake, the acknowledgments.
+    let size = match large > SMALL {
+        true => format!(", in segments of {large} bytes where small ones pass: a path with a smaller MTU, whose ICMP is dropped?"),
+        false => String::new(),
+    };
+    let verdict = format!(
+        "the server sent its answer again {tries} times over {}, and the client, which left after that, had none of it: it is dropped on the way{size}",
+        proof::time(last.at.time.since(first.at.time)),
+    );
+    Some(
+        Weighed::of(Strength::Fits, Party::Between, verdict)
+            .because(first.at, format!("the answer's first bytes that never arrived ({} bytes)", first.len))
+            .because(last.at, "the server's last attempt before the client left")
+            .because(fin.at, "the client closes: its FIN acknowledges none of them")
+            .and(proof::ending(story, story.unfinished()))
+            .settled_by("captures on both sides; ping with the size of the segments and without fragmentation (ping -M do -s 1472)"),
     )
 }
 

@@ -15,6 +15,8 @@ pub struct Application {
     pub lost_track: Option<PacketRef>,
     /// Bytes that say where a message of HTTP/1 ends were not captured: which answer is to which request is a guess from there on.
     pub unseen_bounds: bool,
+    /// In a chunked answer came what is no chunk: that is where `lost_track` is.
+    pub broken_chunk: bool,
     /// Response bytes beyond what any request asked for (no request outstanding, or past the declared end).
     pub surplus_response_bytes: u64,
     /// Client bytes after the last complete request that are not (yet) a whole request head: stray CRLF, the beginning

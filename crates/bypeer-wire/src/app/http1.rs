@@ -640,6 +640,7 @@ impl Http1 {
             ChunkedRead::End(_) => self.complete(record, direction),
             ChunkedRead::Invalid => {
                 record.lose();
+                record.broken_chunk |= direction == Direction::ToClient && record.lost_track.is_none();
                 record.lost_track.get_or_insert(at);
             }
             ChunkedRead::More => {}

@@ -12,6 +12,7 @@ pub(super) struct Record {
     pub(super) tls: Option<Box<Tls>>,
     pub(super) lost_track: Option<PacketRef>,
     pub(super) unseen_bounds: bool,
+    pub(super) broken_chunk: bool,
     pub(super) surplus_response_bytes: u64,
     pub(super) trailing: Trailing,
     /// Where somebody listens.
@@ -91,6 +92,7 @@ impl Record {
             tls: self.tls.map(|tls| *tls),
             lost_track: self.lost_track,
             unseen_bounds: self.unseen_bounds,
+            broken_chunk: self.broken_chunk,
             surplus_response_bytes: self.surplus_response_bytes,
             trailing_request_bytes: self.trailing.kept().to_vec(),
             trailing_request_len: self.trailing.len,
