@@ -27,8 +27,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let (left, how) = left(story).or_else(|| vanished(story))?;
-    let unknown_end = matches!(story.stand(), Stand::Idle) && story.heads_were_cut();
-    let strength = if vanished(story).is_some() || unknown_end { Strength::Possible } else { Strength::Fits };
+    let mut strength = if vanished(story).is_some() { Strength::Possible } else { Strength::Fits };
     let flow = story.response_flow();
     let exchange = match story.stand() {
         Stand::Unanswered(exchange) | Stand::Answering(exchange) | Stand::AnsweredEarly(exchange) => exchange,
@@ -36,11 +35,15 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             // Without message boundaries: an answer was still coming when the client left.
             let exchange = story.connection.app.exchanges.newest()?;
             let response = exchange.response.as_ref()?;
-            // Where the head was cut off its length is not known: it may have been coming when it was last heard.
-            let just_now = || left.time.since(response.last.time) <= story.round_trip() * 2 + Duration::from_millis(100);
             let coming = response.last.number > left.number
-                || story.heads_were_cut() && just_now()
                 || !story.understood(exchange) && (flow.unacked() > 0 || open_record(story));
+            // Where the head was cut off its length is not known: it may have been coming when it was last heard.
+            let just_now = left.time.since(response.last.time) <= story.round_trip() * 2 + Duration::from_millis(100);
+            let may_come = !coming && story.heads_were_cut() && just_now;
+            if may_come {
+                strength = Strength::Possible;
+            }
+            let coming = coming || may_come;
             if !coming || story.only_alert_from(Direction::ToClient, flow.acked as i64) {
                 return None;
             }

@@ -46,7 +46,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     Some(
         Weighed::of(strength, Party::ClientProgram, verdict)
         .and(proof::ending(story, Some(exchange)))
-        .harmless(true),
+        .harmless(!story.heads_were_cut()),
     )
 }
 
