@@ -489,6 +489,14 @@ fn retry(story: &Story<'_>, cause: &Cause, harmless: bool) -> (Retry, String) {
         (_, Some(fin)) if fin.ack <= request.start => {
             because(Retry::Safe, "the server had closed before the request reached it")
         }
+        (_, Some(_))
+            if request.head_end.is_none() && connection.app.protocol == Protocol::Http1 && !story.heads_were_cut() =>
+        {
+            because(
+                Retry::Safe,
+                "the head of the request was not whole when the server closed: it cannot have run",
+            )
+        }
         (_, Some(fin)) if known_end.is_some_and(|end| fin.ack < end) => because(
             Retry::Unknown,
             "only a part of the request had reached the server when it closed: what was in that part may have run",
@@ -518,6 +526,11 @@ fn answered(exchange: &Exchange) -> (Retry, String) {
         .map(|head| head.status);
     match (idempotent, status) {
         (Some(head), _) => (Retry::Safe, format!("{} is idempotent", head.method.as_str())),
+        // What stands behind a gateway may have had it, or not.
+        (None, Some(status @ 502..=504)) => (
+            Retry::Unknown,
+            format!("the server answered {status}: whether the request reached the one behind it is not told"),
+        ),
         (None, Some(status)) if exchange.response_complete() => (
             Retry::Unsafe,
             format!("the server had answered ({status}): the request has run"),

@@ -504,9 +504,27 @@ impl<'a> Story<'a> {
         tls_record_cut(self.connection) || self.around.tls_good_byes > 0 && tls_closed_silently(self.connection)
     }
 
-    /// In the middle of a chunked answer came what is no chunk, and the server closed.
+    /// The server's TLS good-bye, when it came behind a request that had no answer, and the server gave none.
+    pub fn good_bye_for_an_answer(&self) -> Option<PacketRef> {
+        let Stand::Unanswered(exchange) = self.stand() else {
+            return None;
+        };
+        let tls = self.connection.app.tls.as_ref().filter(|tls| tls.established)?;
+        let request = exchange.request.as_ref().filter(|_| self.answer_is_owed(exchange))?;
+        let said = |alert: &&TlsAlert| alert.direction == Direction::ToClient && alert.at.number > request.last.number;
+        tls.alerts.iter().find(said).map(|alert| alert.at)
+    }
+
+    /// The last segment with data that was sent this way before a packet.
+    pub fn last_data_before(&self, direction: Direction, at: PacketRef) -> Option<&'a SegmentNote> {
+        let mut notes = self.connection.timeline.iter().rev();
+        notes.find(|note| note.direction == direction && note.len > 0 && note.at.number < at.number)
+    }
+
+    /// In the middle of a chunked answer came what is no chunk, and one side closed.
     pub fn chunk_was_broken(&self) -> bool {
-        self.connection.app.broken_chunk && self.response_flow().missed == 0 && self.server_closed_first().is_some()
+        let closed = self.server_fin().is_some() || self.client_fin().is_some() || self.connection.resets_total > 0;
+        self.connection.app.broken_chunk && self.response_flow().missed == 0 && closed
     }
 
     /// The client's TLS good-bye, when it came before this packet: it had left, whatever its socket did.

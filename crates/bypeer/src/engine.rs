@@ -444,7 +444,13 @@ fn what_became_of(connection: &Connection) -> String {
     };
     let fins = [Direction::ToServer, Direction::ToClient].map(|direction| connection.flow(direction).fin.is_some());
     let (end, why) = match (connection.resets_total, fins) {
-        (0, [true, true]) => ("it ended well", ": both sides closed, nobody reset it"),
+        (0, [true, true]) if exchanges.total == exchanges.complete => {
+            ("it ended well", ": both sides closed, nobody reset it")
+        }
+        (0, [true, true]) => (
+            "both sides closed it",
+            ", nobody reset it, and there is no finding about it that was asked for",
+        ),
         (0, _) if connection.ending == Ending::CaptureEnded => ("it was still open when the capture ended", ""),
         (0, _) if connection.ending == Ending::TupleReused => {
             ("its addresses were used again before its end was seen", "")

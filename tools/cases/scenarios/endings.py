@@ -705,6 +705,142 @@ def takes_nothing(lab):
 
 
 @case(
+    "node-timeout-of-many",
+    "A time limit ends several requests at once",
+    "Four clients at a time ask node for an answer that never comes; server.setTimeout(1000) closes each connection a second after its request. "
+    "It happens twice. The process goes on and answers others.",
+    ["node", "curl"],
+    shows={"upstream-no-response-close": 8, "clean": 1},
+)
+def timeout_of_many(lab):
+    host = lab.one_host()
+    node(lab, host, "limits.js", "timeout")
+    lab.record(host)
+    base = f"http://{host.address}:8000"
+    for _ in range(2):
+        lab.curl(host, "-Z", "--parallel-immediate", *[f"{base}/hang"] * 4)
+        time.sleep(0.7)
+    lab.curl(host, f"{base}/ok")
+
+    def judge(connection):
+        if connection.failed:
+            return blame("upstream-no-response-close", "server.setTimeout ended it")
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "node-no-more-connections",
+    "A server closes what it has just accepted",
+    "node with maxConnections 1: while one client keeps its connection, others are accepted and closed at once. Their requests lie unread, or come "
+    "later. Nobody sets SO_LINGER.",
+    ["node", "python 3.11 sockets", "curl"],
+    shows={"unread-request-body": 1, "clean": 1},
+)
+def no_more_connections(lab):
+    host = lab.one_host()
+    node(lab, host, "limits.js", "one")
+    lab.record(host)
+    kept = start_raw(lab, host, host.address, 8000, GET % "/ok", "read", "wait:1.5", "close")
+    time.sleep(0.4)
+    for _ in range(2):
+        lab.curl(host, f"http://{host.address}:8000/ok")
+    collect(lab, [kept])
+    lab.curl(host, f"http://{host.address}:8000/ok")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_ABORT_ON_CLOSE"):
+            return blame("unread-request-body", "closed as soon as it was accepted, with the request unread")
+        if connection.resets or connection.failed:
+            return blame("late-data-after-close", "closed as soon as it was accepted, before the request came",
+                         also=["upstream-no-response-close", "unread-request-body"])
+        return clean()
+
+    return judge
+
+
+@case(
+    "node-breaks-its-promise",
+    "A server that promised to keep connections closes all of them",
+    "node says Keep-Alive: timeout=60; after 2.1 s of silence closeAllConnections() is called, as programs do that reload. A client asks again on a "
+    "connection that is closed. It is no idle limit of the server.",
+    ["node", "python 3.11 sockets"],
+    vantage="server's interface, 5 ms from the client",
+    shows={"keepalive-race-unannounced-close": 1, "clean": 1},
+)
+def broken_promise(lab):
+    client, server, _ = lab.wired(0.005)
+    running = node(lab, server, "limits.js", "promise")
+    lab.record(server)
+    asks = start_raw(lab, client, server.address, 8000, GET % "/ok", "read", "wait:3", GET % "/ok", "read", "close")
+    time.sleep(2.3)
+    running.send_signal(signal.SIGUSR2)
+    collect(lab, [asks])
+    raw(lab, client, server.address, 8000, GET % "/ok", "read", GET % "/ok", "read", "close")
+
+    def judge(connection):
+        if connection.failed:
+            return blame("keepalive-race-unannounced-close", "closeAllConnections() ended idle connections, and the clients did not look",
+                         also=["process-killed", "late-data-after-close"])
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "page-in-a-chunk",
+    "An error page is written into a chunked answer",
+    "A node program writes an error page to the socket in the middle of a chunked answer, and closes, as servers do whose handler fails when the "
+    "head has gone out. Clients find no size of a chunk. Another answer is whole.",
+    ["node", "curl"],
+    shows={"incomplete-response": 2, "clean": 1},
+)
+def page_in_a_chunk(lab):
+    host = lab.one_host()
+    node(lab, host, "limits.js")
+    lab.record(host)
+    base = f"http://{host.address}:8000"
+    for path in ("broken", "ok", "broken"):
+        lab.curl(host, f"{base}/{path}")
+
+    def judge(connection):
+        if connection.failed:
+            return blame("incomplete-response", "an error page stands where a chunk's size should")
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "client-gives-up-its-upload",
+    "Clients leave in the middle of an upload, and a busy server closes later",
+    "Clients announce 3 MB to a node program that does not read, send 30 000 bytes and close after 0.4 s. 0.5 s later the server closes with what had "
+    "come unread: its kernel resets. It is the client that left.",
+    ["node", "python 3.11 sockets", "curl"],
+    vantage="server's interface, 5 ms from the client",
+    shows={"client-cancel": 2, "clean": 1},
+)
+def gives_up_upload(lab):
+    client, server, _ = lab.wired(0.005)
+    node(lab, server, "limits.js")
+    lab.record(server)
+    head = "send:POST /busy HTTP/1.1\\r\\nHost: a\\r\\nContent-Type: text/plain\\r\\nContent-Length: 3000000\\r\\n\\r\\n"
+    left = []
+    for _ in range(2):
+        left += raw(lab, client, server.address, 8000, head, "send:{30000*u}", "wait:0.4", "close")
+        time.sleep(0.8)
+    lab.curl(client, f"http://{server.address}:8000/ok")
+
+    def judge(connection):
+        if connection.index < len(left):
+            return blame("client-cancel", "the client closed in the middle of its upload", lost=False)
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
     "haproxy-tcp-reject",
     "HAProxy rejects requests without an answer",
     "http-request reject for one path: HAProxy closes the connection with FIN and says nothing. Others are answered.",

@@ -119,6 +119,36 @@ def silent_mid(lab):
 
 
 @case(
+    "mtu-black-hole",
+    "Large packets vanish, small ones pass",
+    "The wire drops every packet over 1400 bytes towards the client, and nobody sends ICMP. nginx repeats the first segments of a page of 60 KB; curl "
+    "gives up after 6 s and had none of it. A small page arrives.",
+    ["nginx", "curl"],
+    vantage="server's interface, 5 ms from the client",
+    shows={"silent-drop": 2, "clean": 1},
+)
+def mtu_black_hole(lab):
+    client, server, wire = lab.wired(0.005)
+    files = lab.temp / "files"
+    files.mkdir()
+    (files / "large").write_bytes(b"m" * 60_000)
+    (files / "small").write_bytes(b"m" * 600)
+    nginx(lab, server, f"server {{ listen {server.address}:80; root {files}; }}")
+    sh("ip", "netns", "exec", server.name, "sysctl", "-q", "-w", "net.ipv4.tcp_mtu_probing=0")
+    wire.drop = lambda packet, to_server: not to_server and len(packet) > 1400
+    lab.record(server)
+    for path in ("small", "large", "large"):
+        lab.curl(client, "-m", "6", f"http://{server.address}/{path}")
+
+    def judge(connection):
+        if connection.failed:
+            return blame("silent-drop", "the wire drops large packets", also=["user-timeout-or-rto"])
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
     "silent-drop-idle-flow",
     "A stateful box forgets idle flows and drops them",
     "The router lets through what belongs to a known flow and forgets flows that are idle for 2 s (conntrack timeout), then drops. Pool "

@@ -15,12 +15,12 @@ pub static CAUSE: Cause = Cause {
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    if story.chunk_was_broken() {
+        return broken_chunk(story);
+    }
     let fin = story.server_closed_first()?;
     if matches!(story.stand(), Stand::Idle) && story.tls_cut_short() {
         return cut_short_under_tls(story);
-    }
-    if story.chunk_was_broken() {
-        return broken_chunk(story);
     }
     let Stand::Answering(exchange) = story.stand() else { return None };
     if story.reset().is_some_and(|reset| reset.at.number < fin.at.number) || story.active_reset_by_server().is_some() {
@@ -66,7 +66,7 @@ fn broken_chunk(story: &Story<'_>) -> Option<Weighed> {
         Weighed::of(
             Strength::Fits,
             Party::ServerProgram,
-            "the server closed after it had sent what is no chunk in the middle of a chunked response",
+            "the server sent what is no chunk in the middle of a chunked response",
         )
         .because(story.connection.app.lost_track?, "no size of a chunk: the response cannot be read from here on")
         .and(proof::ending(story, Some(exchange)))

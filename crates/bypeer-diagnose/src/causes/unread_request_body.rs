@@ -67,7 +67,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             strength = Strength::Possible;
         }
     } else if story.heads_were_cut() {
-        if !has_body(request) {
+        let left = exchange.response.is_none() && story.client_closed_first().is_some();
+        if !has_body(request) || left {
             strength = Strength::Possible;
         }
     } else {
@@ -109,7 +110,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         strength = Strength::Possible;
     }
     let verdict = match (&exchange.response, exchange.request_complete()) {
-        (None, false) if request.head_end.is_none() && request.seen > request.start => {
+        (None, false) if request.head_end.is_none() && request.seen > request.start && !story.heads_were_cut() => {
             "the server closed before the head of the request was complete"
         }
         (None, _) => "the server closed without answering while the request lay unread in its socket",

@@ -17,6 +17,9 @@ pub static CAUSE: Cause = Cause {
 };
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
+    if story.good_bye_for_an_answer().is_some() {
+        return None;
+    }
     let tls = story.connection.app.tls.as_ref()?;
     let reset = story.reset().filter(|reset| reset.shape == ResetShape::Active)?;
     let (side, other) = (proof::side(reset.direction), reset.direction.reverse());

@@ -13,7 +13,7 @@ const CLOSED_MAX: usize = 2;
 ///
 /// Open exchanges are kept all (the parser bounds how many it begins), so a response always finds the request that it
 /// answers. Only [`Ledger::into_exchanges`] cuts down to [`Exchanges::LAST`]: the oldest exchange that is still owed a
-/// response goes before all others, then the newest. While requests are answered one by one, nothing is allocated:
+/// response, and the one before it, go before all others, then the newest. While requests are answered one by one, nothing is allocated:
 /// a new exchange takes the place of the oldest closed one.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
@@ -240,7 +240,9 @@ impl Ledger {
 
     /// The oldest closed exchange, when there will be enough others.
     fn take_unneeded(&mut self) -> Option<Box<Draft>> {
-        if self.closed == 0 || self.kept.len() < self.closed_max() {
+        // The last before those that are owed says what was to come.
+        let last_of_them = self.closed == 1 && self.oldest_open().is_some_and(|open| open.response.is_none());
+        if self.closed == 0 || last_of_them || self.kept.len() < self.closed_max() {
             return None;
         }
         self.closed -= 1;
@@ -282,7 +284,7 @@ impl Ledger {
         self.next_ack[direction.index()] = next;
     }
 
-    /// First, last, and the oldest owed one among the last.
+    /// First, last, and among the last the oldest that is owed, with the one before it.
     pub(super) fn into_exchanges(mut self) -> Exchanges {
         self.complete += self
             .kept
@@ -312,15 +314,21 @@ impl Ledger {
         };
         let excess = rest.len().saturating_sub(Exchanges::LAST);
         if excess > 0 {
-            let owed = owed
-                .filter(|&position| position < excess)
-                .and_then(|position| rest.remove(position));
-            let keep = Exchanges::LAST - usize::from(owed.is_some());
-            while rest.len() > keep {
-                rest.pop_front();
-            }
-            if let Some(owed) = owed {
-                rest.push_front(owed);
+            // The one that is owed, and the one before it, which says what was to come.
+            let must = owed.map(|owed| owed.saturating_sub(1)..=owed);
+            let needed = |position: usize| must.as_ref().is_some_and(|must| must.contains(&position));
+            let of_needed = (0..rest.len()).filter(|&position| needed(position)).count();
+            let mut room = Exchanges::LAST - of_needed;
+            let mut at = rest.len();
+            while at > 0 {
+                at -= 1;
+                if needed(at) {
+                    continue;
+                }
+                match room {
+                    0 => drop(rest.remove(at)),
+                    _ => room -= 1,
+                }
             }
         }
         let finish = |draft: Box<Draft>| -> Exchange { draft.finish(base, &texts) };

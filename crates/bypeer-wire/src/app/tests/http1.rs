@@ -59,9 +59,33 @@ fn pipelined_requests_meet_their_responses() {
     let app = told(&dialogue);
     assert_eq!((app.exchanges.total, app.exchanges.complete), (9, 3));
     let kept: Vec<u32> = app.exchanges.iter().map(|exchange| exchange.index).collect();
-    assert_eq!(kept, [0, 3, 6, 7, 8], "the oldest owed one is kept before newer ones");
+    assert_eq!(
+        kept,
+        [0, 2, 3, 7, 8],
+        "the oldest owed one, and the one before it, are kept before newer ones"
+    );
     assert_eq!(app.exchanges.owed().unwrap().index, 3);
     assert_eq!(app.surplus_response_bytes, 0);
+}
+
+#[test]
+fn the_answer_before_requests_that_are_owed_is_kept() {
+    let ask = || c("GET / HTTP/1.1\r\n\r\n");
+    let last = s("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    let whole = || [ask(), s("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")];
+    for behind in 1..4 {
+        let mut dialogue: Vec<Said> = (0..4).flat_map(|_| whole()).chain([ask(), last.clone()]).collect();
+        dialogue.extend((0..behind).map(|_| ask()));
+        let app = told(&dialogue);
+        assert_eq!((app.exchanges.total, app.exchanges.complete), (5 + behind, 5));
+        let said = app.exchanges.iter().find(|exchange| exchange.index == 4);
+        assert_eq!(
+            response_head(said.unwrap()).connection,
+            Close::Announced,
+            "{behind} behind"
+        );
+        assert_eq!(app.exchanges.owed().unwrap().index, 5);
+    }
 }
 
 #[test]
