@@ -85,7 +85,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     // Where nobody was ever answered, all of them may have waited for an accept that never came.
     let served = around.answered > 0 || reset.is_none();
     let later = around.refused_after.is_some();
-    let strength = if served && (hung || together || (gone && exchange.is_some())) {
+    // Several at once, while the server kept another: they may have waited for an accept, and their listener went.
+    let listener = around.died_together > 0 && around.outlived > 0;
+    let strength = if served && (hung && !listener || together || (gone && exchange.is_some())) {
         Strength::Fits
     } else if sudden || hung || later || around.died_together > 0 {
         Strength::Possible

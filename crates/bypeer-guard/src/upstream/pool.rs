@@ -135,12 +135,15 @@ impl Pool {
         age.idle < REST && self.waiting.get() == 0 && connection.habits().is_on_trial(self.trial)
     }
 
-    /// When the connection that was used last has rested, where it must. By then all have that wait now: one for each request that came
-    /// behind their answers.
-    pub fn rested(&self, now: Instant) -> Option<Instant> {
+    /// When the connection that was used last has rested, where it must, and may carry the request then. By then all have that wait now: one
+    /// for each request that came behind their answers.
+    pub fn rested(&self, repeatable: bool, now: Instant) -> Option<Instant> {
         let idle = self.idle.borrow();
         let last = idle.last()?;
-        self.is_resting(last, &last.age(now)).then(|| last.idle_since + REST)
+        let age = last.age(now);
+        let rested = Age { idle: REST, ..age };
+        let may = self.is_resting(last, &age) && last.habits().may_carry(&rested, &last.told, repeatable);
+        may.then(|| last.idle_since + REST)
     }
 
     /// Keeps a connection whose answer is whole.

@@ -75,7 +75,7 @@ impl Worker {
             if let Some(connection) = self.reuse(target, repeatable, now) {
                 return Ok((connection, now));
             }
-            if let Some(rested) = self.pool.rested(now)
+            if let Some(rested) = self.pool.rested(repeatable, now)
                 && let Some(connection) = Box::pin(self.reuse_rested(target, repeatable, rested)).await
             {
                 return Ok((connection, Instant::now()));
