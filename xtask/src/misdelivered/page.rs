@@ -22,10 +22,10 @@ const WITNESSES: &str = "\
 Written by `cargo xtask misdelivered table` (as root; `tools/lab/install` installs the old versions). Each way in which an answer comes to the
 wrong request is played by the [lab](lab.md), or by a server of ours that `bypeer probe` asks. What is true comes from what was done: the
 client's own account, or the server's word that its fault struck. A round that did not come to what the scenario claims was *in vain*, and
-is in no other count. What a witness makes of a round is read from JSON: *found*, the cause, likely or certain; *suspected*, undecided with the cause among
-the candidates; *named otherwise*, another cause of the same family; *told the server's death*, that its process was gone, and no more (a
-descriptor that is closed twice ends some); *unseen*, none of it. The client's capture is that of the client who saw most; *both* is all hosts' at once; *live* is `bypeer watch --calls`; *probe* is `bypeer probe --only answers-fit`, under load
-`answers-fit-load`. strace cannot be read yet. An empty cell was not asked.
+is in no other count. What a witness makes of a round is read from JSON: *found*, the cause, likely or certain; *suspected*, undecided with the
+cause among the candidates; *named otherwise*, another cause of the same family; *told the server's death*, that its process was gone, and no more (a
+descriptor that is closed twice ends some); *unseen*, none of it. The client's capture is that of the client who saw most; *both* is all hosts' at
+once; *live* is `bypeer watch --calls`; *probe* is `bypeer probe --only answers-fit`, under load `answers-fit-load`. strace cannot be read yet. An empty cell was not asked.
 
 ";
 
