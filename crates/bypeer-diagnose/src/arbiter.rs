@@ -356,7 +356,7 @@ fn lost(story: &Story<'_>, cause: &Cause, harmless: bool) -> Lost {
             }
         }
         Stand::AnsweredEarly(exchange) => unacknowledged_answer(story, exchange),
-        Stand::Idle if story.tls_cut_short() || story.chunk_was_broken() => Lost {
+        Stand::Idle if story.answer_was_cut() => Lost {
             response_bytes: None,
             requests: 1,
             what: match tls_record_cut(connection) || story.chunk_was_broken() {
@@ -422,7 +422,7 @@ fn retry(story: &Story<'_>, cause: &Cause, harmless: bool) -> (Retry, String) {
     }
     let Some(exchange) = story.unfinished() else {
         let newest = connection.app.exchanges.newest();
-        if let Some(newest) = newest.filter(|_| story.tls_cut_short() || story.chunk_was_broken()) {
+        if let Some(newest) = newest.filter(|_| story.answer_was_cut()) {
             return answered(newest);
         }
         return match newest.filter(|newest| story.response_bytes_missing(newest).unwrap_or(0) > 0) {

@@ -8,6 +8,7 @@ use bypeer_wire::packet::Checksum;
 use bypeer_wire::{Direction, PacketRef};
 
 use crate::Surroundings;
+use crate::heard;
 use crate::misdelivered::astray::Sign;
 
 /// One connection, all that was seen of it, and what is known of its surroundings.
@@ -163,8 +164,13 @@ impl<'a> Story<'a> {
     /// acknowledged, and never seen.
     pub fn one_sided(&self) -> bool {
         let (up, down) = (&self.connection.to_server, &self.connection.to_client);
-        // Nobody sends data before the SYN-ACK.
-        let answered_unseen = self.connection.handshake.syn.is_some() && up.sent > 0;
+        // Nobody sends data before the SYN-ACK, but with the SYN itself (RFC 7413).
+        let answered_unseen = self.connection.handshake.last_syn.is_some_and(|syn| {
+            let spoke = |note: &SegmentNote| {
+                note.direction == Direction::ToServer && note.len > 0 && note.at.number > syn.number
+            };
+            self.connection.timeline.iter().any(spoke)
+        });
         let client_only = down.last_packet.is_none() && (down.acked > 0 || down.missed > 0 || answered_unseen);
         let server_only = up.last_packet.is_none() && (up.acked > 0 || up.missed > 0 || down.sent > 0);
         client_only || server_only
@@ -510,9 +516,33 @@ impl<'a> Story<'a> {
             return None;
         };
         let tls = self.connection.app.tls.as_ref().filter(|tls| tls.established)?;
-        let request = exchange.request.as_ref().filter(|_| self.answer_is_owed(exchange))?;
+        let said = self
+            .small_word_behind(exchange)
+            .filter(|_| self.answer_is_owed(exchange))?;
+        // What is as small need not be one (a ping, MQTT's PINGRESP): the server must have said no more, and closed.
+        let last = tls.last_record[Direction::ToClient.index()].is_some_and(|record| record.start == said.start);
+        let closed = self.server_fin().map(|fin| fin.at);
+        let closed = closed.or(self.active_reset_by_server().map(|reset| reset.at))?;
+        let at_once = closed.time.since(said.at.time) <= RIGHT_AFTER + self.round_trip() * 2;
+        (last && at_once).then_some(said.at)
+    }
+
+    /// Under TLS: what the server said behind a request, in a record as small as an alert's. It makes no answer, and need be no alert.
+    pub fn small_word_behind(&self, exchange: &Exchange) -> Option<&'a TlsAlert> {
+        let tls = self.connection.app.tls.as_ref()?;
+        let request = exchange.request.as_ref()?;
         let said = |alert: &&TlsAlert| alert.direction == Direction::ToClient && alert.at.number > request.last.number;
-        tls.alerts.iter().find(said).map(|alert| alert.at)
+        tls.alerts.iter().find(said)
+    }
+
+    /// An answer has no end, by the bytes themselves or by what the server says elsewhere.
+    pub fn answer_was_cut(&self) -> bool {
+        self.tls_cut_short() || self.chunk_was_broken()
+    }
+
+    /// The server had waited for so long before it closed, a whole number of seconds, and it did so after the same time at other moments.
+    pub fn is_a_limit_of_time(&self, wait: Duration) -> bool {
+        self.around.died_alike_elsewhere > 0 && self.around.died_together_unprompted == 0 && heard::is_a_timer(wait)
     }
 
     /// The last segment with data that was sent this way before a packet.
@@ -524,7 +554,8 @@ impl<'a> Story<'a> {
     /// In the middle of a chunked answer came what is no chunk, and one side closed.
     pub fn chunk_was_broken(&self) -> bool {
         let closed = self.server_fin().is_some() || self.client_fin().is_some() || self.connection.resets_total > 0;
-        self.connection.app.broken_chunk && self.response_flow().missed == 0 && closed
+        let all_seen = self.request_flow().missed == 0 && self.response_flow().missed == 0;
+        self.connection.app.broken_chunk && all_seen && closed
     }
 
     /// The client's TLS good-bye, when it came before this packet: it had left, whatever its socket did.
@@ -558,7 +589,12 @@ pub fn tls_record_cut(connection: &Connection) -> bool {
         .fin
         .as_ref()
         .is_some_and(|other| is_before(other, fin));
-    tls.record_open[open] && of_data && tls.established && connection.to_client.missed == 0 && !client_first
+    let client_left = tls
+        .alerts
+        .iter()
+        .any(|alert| alert.direction == Direction::ToServer && alert.at.number < fin.at.number);
+    let all_seen = connection.to_client.missed == 0;
+    tls.record_open[open] && of_data && tls.established && all_seen && !client_first && !client_left
 }
 
 /// The server closed first under TLS, while it was speaking, and without a close_notify.

@@ -1,7 +1,8 @@
-"""A TLS client: tls_client.py HOST PORT 1.2|1.3 answer|silent|slow:BYTES|again:SECONDS
+"""A TLS client: tls_client.py HOST PORT 1.2|1.3 answer|silent|slow:BYTES|websocket|again:SECONDS
 
 answer: one GET, reads to EOF, then says close_notify. silent: the same, but closes without a word.
 slow: reads 200 bytes each 50 ms into a small buffer, then all there is; fails unless so many bytes came.
+websocket: an upgrade, two messages that nobody answers, and the close 0.8 s behind the last one.
 again: a second GET after SECONDS of idleness on the same connection.
 """
 
@@ -29,8 +30,15 @@ received = 0
 try:
     secure = context.wrap_socket(plain, suppress_ragged_eofs=True)
     request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    if manner == "websocket":
+        request = request.replace(b"\r\n\r\n", b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
     secure.sendall(request)
-    if manner.startswith("again:"):
+    if manner == "websocket":
+        received += len(secure.recv(65536))
+        for _ in range(2):
+            secure.sendall(b"\x82\x7e" + b"m" * 200)
+            time.sleep(0.8)
+    elif manner.startswith("again:"):
         received += len(secure.recv(65536))
         time.sleep(float(manner[6:]))
         secure.sendall(request)

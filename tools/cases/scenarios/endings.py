@@ -789,6 +789,55 @@ def broken_promise(lab):
 
 
 @case(
+    "large-head-then-purged",
+    "A request with a large cookie is answered 404, and its idle connection purged",
+    "Clients with a cookie of 5 KB ask node for what there is not; the answer is whole, and 1.2 s later the server resets the idle connection "
+    "(resetAndDestroy). The head was read to its end: nothing was refused for its size.",
+    ["node", "python 3.11 sockets"],
+    shows={"deliberate-pool-rst": 2},
+)
+def large_head_purged(lab):
+    host = lab.one_host()
+    node(lab, host, "limits.js")
+    lab.record(host)
+    large = "send:GET /missing HTTP/1.1\\r\\nHost: a\\r\\nCookie: session={5000*c}\\r\\n\\r\\n"
+    for _ in range(2):
+        raw(lab, host, host.address, 8000, large, "read", "wait:1.5", "close")
+
+    def judge(connection):
+        if connection.reset_by("server", "TCP_STATE"):
+            return blame("deliberate-pool-rst", "an idle connection was reset", also=["so-linger-zero"], lost=False)
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
+    "crash-after-the-same-time",
+    "A server crashes at the same request, after the same time",
+    "A node worker is killed 350 ms after it got /crash, three times; another one takes its place. It is no limit of time. A good request is answered.",
+    ["node", "curl"],
+    shows={"upstream-no-response-close": 3, "clean": 1},
+)
+def same_crash(lab):
+    host = lab.one_host()
+    node(lab, host, "limits.js", "supervised")
+    lab.record(host)
+    base = f"http://{host.address}:8000"
+    for _ in range(3):
+        lab.curl(host, f"{base}/crash")
+        time.sleep(0.6)
+    lab.curl(host, f"{base}/ok")
+
+    def judge(connection):
+        if connection.failed:
+            return blame("upstream-no-response-close", "its process was killed, one connection at a time", also=["process-killed"])
+        return clean() if not connection.resets else None
+
+    return judge
+
+
+@case(
     "page-in-a-chunk",
     "An error page is written into a chunked answer",
     "A node program writes an error page to the socket in the middle of a chunked answer, and closes, as servers do whose handler fails when the "

@@ -203,6 +203,33 @@ def tls_download_cut(lab):
 
 
 @case(
+    "tls-websocket-pings",
+    "A WebSocket over TLS, whose pings are as small as an alert",
+    "Python sends messages of 200 bytes over a WebSocket that node never answers but for pings (two bytes), and closes 0.8 s behind the last one. "
+    "Nobody gave up. Others get their pages.",
+    ["node", "python 3.11 ssl", "curl"],
+    vantage="server's interface, 5 ms from the client",
+    shows={"clean": 2},
+)
+def tls_websocket(lab):
+    client, server, _ = lab.wired(0.005)
+    cert, key = certificate(lab)
+    node(lab, server, "https.js", cert, key)
+    lab.record(server)
+    for _ in range(2):
+        lab.curl(client, "-k", "--http1.1", f"https://{server.address}:8000/")
+    for _ in range(2):
+        lab.client(client, ["/usr/bin/python3", PROGRAMS / "tls_client.py", server.address, 8000, "1.3", "websocket"])
+
+    def judge(connection):
+        if connection.index < 2:
+            return answered_notify(connection)
+        return clean("its client had said what it had to say") if not connection.failed else None
+
+    return judge
+
+
+@case(
     "tls-race-nginx",
     "A TLS request and an idle close cross",
     "nginx with keepalive_timeout 1s over TLS, a wire of 15 ms: the client sends its second request 8 to 15 ms before the close arrives. "

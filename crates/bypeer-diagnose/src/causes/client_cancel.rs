@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bypeer_wire::app::{Exchange, Version};
+use bypeer_wire::app::{Exchange, Framing, Version};
 use bypeer_wire::conn::ResetShape;
 use bypeer_wire::{Direction, PacketRef};
 
@@ -60,7 +60,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if !story.understood(exchange) && exchange.response.is_none() {
         // A last word of the client (a GOAWAY, a QUIT) is no request: one that waits for an answer shows by its waiting.
         let waited = left.time.since(exchange.request.as_ref()?.last.time);
-        if !story.answer_is_owed(exchange) || waited < story.round_trip() * 2 + Duration::from_millis(50) {
+        // In a record as small as an alert's the server said something, and went on: it is no protocol of questions and answers.
+        if !story.answer_is_owed(exchange) || story.small_word_behind(exchange).is_some() || waited < story.round_trip() * 2 + Duration::from_millis(50) {
             return None;
         }
     }
@@ -81,6 +82,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     };
     // The same in the middle of the answer.
     let heard = exchange.response.as_ref().filter(|response| response.last.number < left.number);
+    // Only where more is known to come: a stream of events is silent as long as it likes.
+    let heard = heard.filter(|response| matches!(response.framing, Framing::Length(_)));
     let stalled = heard.map(|response| left.time.since(response.last.time)).filter(|silence| *silence >= SLOW && !story.client_took_nothing());
     let verdict = match stalled {
         Some(silence) if !matches!(story.stand(), Stand::AnsweredEarly(_)) => format!(

@@ -71,7 +71,8 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     // Whoever serves others after it had not died then.
     let gone = around.outlived == 0 && around.refused_after.is_some_and(|gap| gap < SOON);
     // Where others live on, time limits that run out together look the same as the end of one worker.
-    let limit = around.died_alike_elsewhere > 0;
+    let waited = exchange.and_then(|exchange| exchange.request.as_ref()).map(|request| at.time.since(request.last.time));
+    let limit = waited.is_some_and(|waited| story.is_a_limit_of_time(waited));
     let together = (around.died_together_unprompted > 0 || around.died_together_alike > 0 && !limit) && around.outlived == 0;
     let sudden = exchange.is_some_and(|exchange| exchange.response.is_some());
     // A whole request, a long silence, and then a reset while it lies unread: nobody looked at it when the process ended.

@@ -9,6 +9,7 @@ use bypeer_wire::{Direction, PacketRef, Timestamp};
 
 use crate::Evidence;
 use crate::causes::proof;
+use crate::heard;
 use crate::story::{RIGHT_AFTER, Stand, Story, in_tunnel, response_head};
 
 /// No idle limit is usually shorter: most are set in whole seconds.
@@ -137,10 +138,7 @@ impl Reuse<'_> {
     /// not because of this request.
     pub fn by_a_timer(&self, story: &Story<'_>) -> bool {
         let after = self.closed_after;
-        let nearest = Duration::from_secs((after.as_secs_f64() + 0.5) as u64);
-        let round =
-            after > Duration::from_millis(900) && after.abs_diff(nearest) <= Duration::from_millis(25).max(after / 200);
-        story.around.idle_limit.is_some_and(|limit| limit.holds(after)) || round
+        story.around.idle_limit.is_some_and(|limit| limit.holds(after)) || heard::is_a_timer(after)
     }
 
     /// How long the server had promised to keep it, where it closed much sooner, and not because it always does.

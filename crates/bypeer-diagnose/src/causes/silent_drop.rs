@@ -114,7 +114,8 @@ fn vanished_answer(story: &Story<'_>) -> Option<Weighed> {
         false => String::new(),
     };
     let verdict = format!(
-        "the server sent its answer again {tries} times over {}, and the client, which left after that, had none of it: it is dropped on the way{size}",
+        "the server sent a part of its answer again {tries} times over {}, and the client, which left after that, had none of that: it is dropped on the \
+         way{size}",
         proof::time(last.at.time.since(first.at.time)),
     );
     Some(

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bypeer_wire::app::{Exchange, Head};
+use bypeer_wire::app::Head;
 use bypeer_wire::conn::Reset;
 
 use crate::heard::{self, OTHER_END, WITH_HEADS, WITH_PROCESS};
@@ -45,25 +45,23 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let mut strength = Strength::Fits;
+    let status = exchange.response.as_ref().and_then(response_head).map(|head| head.status);
+    // A server that refuses a head for its size (RFC 6585 §5, RFC 9110 §15.5.15) need not have read all of it.
+    let large = request.head_end.is_some_and(|end| end - request.start > SMALLEST_BUFFER);
+    let too_large = large && !has_body(request) && (exchange.response.is_none() || matches!(status, Some(400 | 414 | 431)));
     if story.understood(exchange) {
         // A request without a body that was answered had been read; only one that nobody answered can lie unread.
         let more_arrived = request.complete && story.connection.app.trailing_request_len > 0;
-        // A server that closes what it has just accepted has read nothing; nor, of a large head, more than its buffer holds.
+        // A server that closes what it has just accepted has read nothing.
         let at_once = exchange.response.is_none()
             && exchange.index == 0
             && reset.at.time.since(request.last.time) <= story.round_trip() * 2 + Duration::from_millis(50);
-        let large = request.head_end.is_some_and(|end| end - request.start > SMALLEST_BUFFER);
-        let refused = exchange.response.as_ref().and_then(response_head).is_some_and(|head| head.status >= 400);
-        let too_large = large && (refused || exchange.response.is_none());
         let head_unread = exchange.response.is_none() && (story.around.answered == 0 || more_arrived || exchange.index > 0);
         let head_unread = head_unread || at_once || too_large;
         if !has_body(request) && !head_unread && request.head_end.is_some() {
             return None;
         }
-        if !has_body(request) && too_large {
-            return Some(refused_head(story, exchange));
-        }
-        if !has_body(request) && !more_arrived && !at_once {
+        if !has_body(request) && !more_arrived && !at_once && !too_large {
             strength = Strength::Possible;
         }
     } else if story.heads_were_cut() {
@@ -106,14 +104,16 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if exchange.response.is_some() && request.complete && story.connection.app.trailing_request_len > 0 {
         strength = Strength::Possible;
     }
-    if exchange.response.as_ref().and_then(response_head).is_some_and(|head| head.status >= 400) {
+    if status.is_some_and(|status| status >= 400) && !too_large {
         strength = Strength::Possible;
     }
     let verdict = match (&exchange.response, exchange.request_complete()) {
         (None, false) if request.head_end.is_none() && request.seen > request.start && !story.heads_were_cut() => {
             "the server closed before the head of the request was complete"
         }
+        (None, _) if too_large => "the server closed without answering while the request, whose head is large, lay unread in its socket",
         (None, _) => "the server closed without answering while the request lay unread in its socket",
+        (Some(_), _) if too_large => "the server refused the request, whose head is large, and closed with the rest of it unread",
         (Some(_), true) => "the server answered and closed without reading all of the request body",
         (Some(_), false) => "the server answered and closed while the client was still sending the request body",
     };
@@ -122,17 +122,6 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
             .and(proof::ending(story, Some(exchange)))
             .settled_by("strace of the server's close (bytes read against bytes received), or the kernel's reason: TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset, TcpExtTCPAbortOnClose in nstat"),
     )
-}
-
-/// A server that refuses a head for its size need not have read all of it.
-fn refused_head(story: &Story<'_>, exchange: &Exchange) -> Weighed {
-    let verdict = match exchange.response {
-        Some(_) => "the server refused the request, whose head is large, and closed with the rest of it unread",
-        None => "the server closed without answering while the request, whose head is large, lay unread in its socket",
-    };
-    Weighed::of(Strength::Fits, Party::ServerProgram, verdict)
-        .and(proof::ending(story, Some(exchange)))
-        .settled_by("strace of the server's close (bytes read against bytes received), or the kernel's reason: TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset, TcpExtTCPAbortOnClose in nstat")
 }
 
 /// Neither side had said anything for longer than a close takes to follow an answer.

@@ -25,7 +25,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return good_bye_instead(story, exchange, good_bye);
     }
     let fin = story.server_closed_first()?;
-    if story.answer_was_given_away() {
+    if story.answer_was_given_away() || story.small_word_behind(exchange).is_some() {
         return None;
     }
     if story.reset().is_some_and(|reset| reset.at.number < fin.at.number) || story.active_reset_by_server().is_some() {
@@ -62,8 +62,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         "the server received the whole request and closed {} later without a byte of an answer",
         proof::time(waited)
     );
-    // The same wait at other moments: a setting.
-    let limit = around.died_alike_elsewhere > 0 && around.died_together_unprompted == 0;
+    let limit = story.is_a_limit_of_time(waited);
     if limit {
         verdict += &match around.died_alike_elsewhere {
             1 => "; it did so after the same time to another: a limit of time".to_owned(),

@@ -640,7 +640,13 @@ impl Http1 {
             ChunkedRead::End(_) => self.complete(record, direction),
             ChunkedRead::Invalid => {
                 record.lose();
-                record.broken_chunk |= direction == Direction::ToClient && record.lost_track.is_none();
+                // Of an answer whose request was not seen (HEAD) it is not known whether chunks were to come, nor what follows it.
+                let asked = record
+                    .ledger
+                    .get(index)
+                    .is_some_and(|exchange| exchange.request.is_some());
+                record.unseen_bounds |= !asked;
+                record.broken_chunk |= asked && direction == Direction::ToClient && record.lost_track.is_none();
                 record.lost_track.get_or_insert(at);
             }
             ChunkedRead::More => {}

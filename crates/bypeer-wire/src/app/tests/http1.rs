@@ -69,6 +69,17 @@ fn pipelined_requests_meet_their_responses() {
 }
 
 #[test]
+fn what_is_no_chunk_breaks_an_answer_only_where_its_request_was_seen() {
+    let answers =
+        s("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let seen = told(&[c("GET /0 HTTP/1.1\r\n\r\n"), answers.clone()]);
+    assert!(seen.broken_chunk && !seen.unseen_bounds && seen.lost_track.is_some());
+    // The first may be the answer to a HEAD, and whole.
+    let picked_up = told(&[answers, c("GET /1 HTTP/1.1\r\n\r\n")]);
+    assert!(!picked_up.broken_chunk && picked_up.unseen_bounds);
+}
+
+#[test]
 fn the_answer_before_requests_that_are_owed_is_kept() {
     let ask = || c("GET / HTTP/1.1\r\n\r\n");
     let last = s("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
