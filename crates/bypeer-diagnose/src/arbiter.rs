@@ -312,6 +312,16 @@ fn lost(story: &Story<'_>, cause: &Cause, harmless: bool) -> Lost {
     if let Some(swap) = swap::of(story).filter(|_| cause.is_of_mixed_up_answers())
         && swap.given.stream == connection.stream
     {
+        if swap.own_came_first {
+            return Lost {
+                response_bytes: None,
+                requests: 1,
+                what: format!(
+                    "the next answer on this connection: behind that to {} came another's, which the client may take for it",
+                    swap.given.route
+                ),
+            };
+        }
         let own = if swap.own_followed.is_some() {
             "its own came behind it"
         } else {
@@ -384,7 +394,10 @@ fn unacknowledged_answer(story: &Story<'_>, exchange: &Exchange) -> Lost {
         return Lost {
             response_bytes: Some(missing),
             requests: 1,
-            what: format!("the last {missing} response bytes were not acknowledged when the reset came"),
+            what: format!(
+                "the last {missing} response bytes were not acknowledged when {}",
+                if story.reset().is_some() { "the reset came" } else { "the capture ended" }
+            ),
         };
     }
     let what = if matches!(story.stand(), Stand::AnsweredEarly(_)) {

@@ -202,21 +202,42 @@ impl<'a> Story<'a> {
             || self.refusal_of_a_body().is_some()
     }
 
+    /// What the client made of the server's answers was wrong from here on, by the server's doing: it had said what no request asked for, or broken a
+    /// chunk. What a request looks like that is unanswered then is no judgement on the client.
+    pub fn answers_made_no_sense(&self) -> Option<PacketRef> {
+        let app = &self.connection.app;
+        let behind_head = |exchange: &Exchange| {
+            let head = exchange.request.as_ref().and_then(request_head);
+            head.is_some_and(|head| head.method == Method::Head)
+        };
+        let said = app.exchanges.unasked.as_deref().filter(|_| self.counts_requests());
+        let said = said.filter(|unasked| !unasked.behind.as_ref().is_some_and(behind_head));
+        said.map(|unasked| unasked.at)
+            .or_else(|| app.lost_track.filter(|_| app.broken_chunk))
+    }
+
+    /// The first answer that no request had asked for, and the exchange that it came behind.
+    pub fn unasked_answer(&self) -> Option<(&'a Exchange, &'a Exchange)> {
+        let exchanges = &self.connection.app.exchanges;
+        let unasked = exchanges.unasked.as_deref()?;
+        let kept = || exchanges.iter().find(|exchange| exchange.request.is_none() && exchange.response.is_some());
+        Some((unasked.answer.as_ref().or_else(kept)?, unasked.behind.as_ref()?))
+    }
+
     /// A request with a body and its answer, and then, at once, another answer (with its status) that no request had asked for.
     pub fn second_answer_to_a_body(&self) -> Option<(&'a Exchange, PacketRef, u16)> {
         let app = &self.connection.app;
         if app.trailing_request_len > 0 || !self.counts_requests() {
             return None;
         }
-        // One that left before the next request had arrived stands for that by order alone.
-        let early = self.around.astray.early;
-        let second = app.exchanges.iter().find(|exchange| {
-            exchange.response.is_some()
-                && (exchange.request.is_none() || early.is_some_and(|early| early.index == exchange.index))
+        let (second, body) = self.unasked_answer().or_else(|| {
+            // One that left before the next request had arrived stands for that by order alone.
+            let early = self.around.astray.early?;
+            let second = app.exchanges.iter().find(|exchange| exchange.index == early.index)?;
+            Some((second, self.before(second)?))
         })?;
         let answer = second.response.as_ref()?;
         let status = response_head(answer)?.status;
-        let body = self.before(second)?;
         let (request, before) = (body.request.as_ref()?, body.response.as_ref()?);
         let kept = response_head(before).is_some_and(|head| !head.connection.closes());
         let since = answer.begun.time.since(request.last.time.max(before.last.time));

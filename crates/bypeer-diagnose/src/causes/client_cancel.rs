@@ -27,6 +27,9 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return None;
     }
     let (left, how) = left(story).or_else(|| vanished(story))?;
+    if story.answers_made_no_sense().is_some_and(|since| since.number < left.number) {
+        return None;
+    }
     let mut strength = if vanished(story).is_some() { Strength::Possible } else { Strength::Fits };
     let flow = story.response_flow();
     let exchange = match story.stand() {

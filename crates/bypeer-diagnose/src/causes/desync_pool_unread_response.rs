@@ -28,8 +28,10 @@ fn reused(story: &Story<'_>, reuse: &Reuse) -> Weighed {
     let (owed, next) = (&reuse.owed, &reuse.next);
     let late = proof::time(reuse.answer.time.since(next.at.time));
     let gap = proof::time(reuse.gap);
-    let way = if clear {
+    let way = if reuse.counts_wrong() {
         "as the first behind the new request, and every answer since stands one place off"
+    } else if clear {
+        "as the first behind the new request, and what came since may stand one place off"
     } else {
         "as the first behind the new request: the client gave up on it and takes it for the other's, or it pipelines, and all is well"
     };
@@ -43,12 +45,26 @@ fn reused(story: &Story<'_>, reuse: &Reuse) -> Weighed {
         time: next.at.time,
         what: format!("this client sent {} requests to this server only when nothing was owed, and none at one go", reuse.alone),
     };
+    let waits = Evidence {
+        source: Source::Group,
+        number: 0,
+        time: next.at.time,
+        what: format!("it waited {} times for at least {gap} for an answer, and sent nothing meanwhile", reuse.as_long),
+    };
+    let wrong = Evidence {
+        source: Source::Group,
+        number: 0,
+        time: reuse.answer.time,
+        what: format!("{} requests since were sent as soon as an answer had come, with another one owed", reuse.moved_on),
+    };
     Weighed::of(strength, Party::ClientProgram, verdict)
         .may_be_no_fault(!clear)
         .because(owed.at, format!("the client asks {}", owed.route))
         .because(next.at, format!("it asks {}, with the answer before still owed", next.route))
         .because(reuse.answer, format!("the answer to {}, behind the request for {}", owed.route, next.route))
         .and(Some(ways).filter(|_| reuse.alone > 1))
+        .and(Some(waits).filter(|_| reuse.as_long > 1))
+        .and(Some(wrong).filter(|_| reuse.counts_wrong()))
         .and(proof::ending(story, None))
         .settled_by(
             "the client's log at that moment: a call that was cancelled or timed out, and a later one on the same connection; or an id that \

@@ -24,24 +24,38 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
     if let Some(early) = story.around.astray.early {
         return Some(before_its_request(story, early));
     }
-    let unasked = app.exchanges.iter().find(|exchange| exchange.request.is_none() && exchange.response.is_some());
+    let first = app.exchanges.unasked.as_deref();
+    let behind = first.and_then(|first| first.behind.as_ref());
+    let unasked = first
+        .and_then(|first| first.answer.as_ref())
+        .or_else(|| app.exchanges.iter().find(|exchange| exchange.request.is_none() && exchange.response.is_some()));
     let status = unasked.and_then(|exchange| exchange.response.as_ref()).and_then(response_head).map(|head| head.status);
     // 408 and 400 on an idle connection are good-byes that RFC 9110 §15.5.9 allows.
     if app.surplus_response_bytes == 0 || matches!(status, Some(400 | 408)) {
         return None;
     }
-    let verdict = match status {
-        Some(status) => format!("the server sent an answer ({status}) that no request had asked for"),
-        None => format!("the server sent {} bytes beyond the end that its own head declared", app.surplus_response_bytes),
+    let answered = behind.and_then(|exchange| exchange.response.as_ref()).and_then(response_head).map(|head| head.status);
+    let bytes = app.surplus_response_bytes;
+    let verdict = match (status, answered) {
+        (Some(status), _) => format!("the server sent an answer ({status}) that no request had asked for"),
+        (None, Some(bodiless @ (204 | 304))) => {
+            format!("the server sent {bytes} bytes behind the head of a {bodiless}, which has no body whatever its head declares")
+        }
+        (None, _) => format!("the server sent {bytes} bytes beyond the end that its own head declared"),
     };
     // A body behind the answer to a HEAD breaks RFC 9110 §9.3.2, but clients know it and throw it away.
-    let after_head = app.exchanges.iter().filter_map(|exchange| exchange.request.as_ref()).filter_map(request_head).any(|head| head.method == Method::Head);
+    let after_head = behind
+        .and_then(|exchange| exchange.request.as_ref())
+        .and_then(request_head)
+        .is_some_and(|head| head.method == Method::Head);
     let mut weighed = Weighed::of(Strength::Fits, Party::ServerProgram, verdict).harmless(after_head && unasked.is_none());
-    if let Some(answer) = unasked.and_then(|exchange| exchange.response.as_ref()) {
-        weighed = weighed.because(answer.begun, "bytes of the server with no request outstanding");
+    if let Some(behind) = behind {
+        weighed = weighed.and(proof::request(story, behind)).and(proof::response(story, behind));
     }
-    let exchange = app.exchanges.iter().find(|exchange| exchange.request.is_some());
-    Some(weighed.and(proof::ending(story, exchange)))
+    if let Some(first) = first {
+        weighed = weighed.because(first.at, "bytes of the server with no request outstanding");
+    }
+    Some(weighed.and(proof::ending(story, None)))
 }
 
 /// An ACK is cumulative: what it does not cover, its sender had not received when it sent this.

@@ -90,10 +90,18 @@ pub fn proof(story: &Story<'_>, swap: &Swap) -> Vec<Evidence> {
         )),
         Fate::Exchanged(at) => Some(Evidence::packet(
             at,
-            format!(
-                "stream {}: {} is answered in the form of {}",
-                due.stream, due.route, given.route
-            ),
+            match swap.sign {
+                Sign::Echo { place, .. } => format!(
+                    "stream {}: {} is answered without its {}",
+                    due.stream,
+                    due.route,
+                    named(place)
+                ),
+                _ => format!(
+                    "stream {}: {} is answered in the form of {}",
+                    due.stream, due.route, given.route
+                ),
+            },
         )),
         Fate::GivenAnothers { at, .. } => Some(Evidence::packet(
             at,
@@ -113,16 +121,20 @@ pub fn proof(story: &Story<'_>, swap: &Swap) -> Vec<Evidence> {
     };
     all.push(Evidence::packet(
         swap.answer,
-        format!("stream {}: {} is answered {by}", given.stream, given.route),
+        match swap.own_came_first {
+            true => format!("stream {}: an answer that no request had asked for, {by}", given.stream),
+            false => format!("stream {}: {} is answered {by}", given.stream, given.route),
+        },
     ));
     all.extend(swap.own_followed.map(|at| {
-        Evidence::packet(
-            at,
-            format!(
+        let what = match swap.own_came_first {
+            true => format!("stream {}: the answer before that is its own", given.stream),
+            false => format!(
                 "stream {}: a second answer, which no request had asked for; it has the form that {} asked for",
                 given.stream, given.route
             ),
-        )
+        };
+        Evidence::packet(at, what)
     }));
     let group = |what: String| Evidence {
         source: Source::Group,
@@ -140,7 +152,7 @@ pub fn proof(story: &Story<'_>, swap: &Swap) -> Vec<Evidence> {
             given.route
         ))),
         Sign::Echo { place, of } => all.push(group(format!(
-            "answers to {} have always repeated the {} of their request: {of} did",
+            "answers to {} repeat the {} of their request: {of} did",
             given.route,
             named(*place)
         ))),
@@ -166,7 +178,8 @@ fn times(odds: f64) -> String {
     format!("{odds:.0} times ")
 }
 
-fn named(place: Place) -> &'static str {
+/// What stands there.
+pub fn named(place: Place) -> &'static str {
     match place {
         Place::Segment(_) => "path segment",
         Place::Query(_) => "query value",

@@ -71,6 +71,8 @@ pub struct Swap {
     pub waiting: u32,
     /// The answer that the receiver had asked for came as well, behind the wrong one.
     pub own_followed: Option<PacketRef>,
+    /// It came before the other, which nobody was waiting for then.
+    pub own_came_first: bool,
     /// It could have come: the wrong answer promised that the connection would go on, and it did go on, for so long.
     pub own_could_follow: Option<Duration>,
     /// The receiver's connection was opened; `None` when that was not seen.
@@ -145,24 +147,62 @@ pub struct Reuse {
     pub late: u32,
     /// Requests that it sent while two answers or more were owed: it does not wait for answers at all.
     pub deep: u32,
+    /// How often it waited for an answer at least so long as this time, with nothing sent meanwhile.
+    pub as_long: u32,
+    /// Its connections to this server.
+    pub connections: u32,
+    /// Requests on this connection since then that it sent as soon as an answer had come, with one owed.
+    pub moved_on: u32,
+    /// Others.
+    pub otherwise: u32,
+    /// The request whose answer was owed is one for which the server takes its time by design.
+    pub blocking: bool,
 }
 
 /// Requests that a client sent one at a time before it is believed to do so as a rule. Clients of Redis that many callers share are as common
 /// as those that wait; with HTTP there are undici and others that pipeline when they are told to.
 const ONE_AT_A_TIME: u32 = 10;
 
+/// Who waited for an answer so often for as long, and sent nothing meanwhile, does not send the next because it pipelines. Short waits tell
+/// nothing: most callers of a shared connection find nothing owed, and send what they have.
+const WAITED: u32 = 10;
+
+/// The same for HTTP, where few pipeline.
+const WAITED_HTTP: u32 = 3;
+
+/// Who has so many connections spreads its requests, and need not put two on one.
+const POOL: u32 = 3;
+
+/// Requests in a row of one who takes each answer for the one to its newest request.
+const MOVED_ON: u32 = 5;
+
 /// Nobody gives up on an answer sooner; a sender that pipelines may be held up for as long, between two requests, where its machine is busy.
-const GIVEN_UP: Duration = Duration::from_millis(100);
+pub const GIVEN_UP: Duration = Duration::from_millis(100);
 
 impl Reuse {
     /// It is no pipelining: this client waits for its answers.
     pub fn is_clear(&self) -> bool {
+        let waited = match self.protocol {
+            Protocol::Http1 => WAITED_HTTP,
+            _ => WAITED,
+        };
+        let waits = self.as_long >= waited || self.connections >= POOL || self.counts_wrong();
+        self.sends_one_at_a_time() && waits && !self.blocking
+    }
+
+    /// It has gone on with an answer in hand while one was owed, ever since.
+    pub fn counts_wrong(&self) -> bool {
+        self.moved_on >= MOVED_ON && self.otherwise == 0
+    }
+
+    fn sends_one_at_a_time(&self) -> bool {
         self.deep == 0 && self.late == 0 && self.alone >= ONE_AT_A_TIME
     }
 
-    /// It may be, by how seldom HTTP is pipelined and how long the client had waited; it may as well be a client that pipelines.
+    /// It may be, by how seldom it is pipelined and how long the client had waited; it may as well be a client that pipelines.
     pub fn may_be_a_slip(&self) -> bool {
-        self.protocol == Protocol::Http1 && self.deep == 0 && self.gap >= GIVEN_UP
+        let rarely = self.protocol == Protocol::Http1 || self.sends_one_at_a_time();
+        rarely && self.deep == 0 && self.gap >= GIVEN_UP
     }
 }
 
@@ -188,10 +228,24 @@ pub struct Shift {
     pub due: Asked,
     /// First byte of the answer.
     pub answer: PacketRef,
-    /// Its form.
-    pub shape: Arc<str>,
+    /// How that can be told.
+    pub sign: ShiftSign,
     /// Answers on this connection at a wrong place.
     pub count: u32,
+}
+
+/// How it can be told that an answer stands at a wrong place.
+#[derive(Clone, Debug)]
+pub enum ShiftSign {
+    /// By its form.
+    Shape(Arc<str>),
+    /// It repeats a word of the other request; answers to this kind of request repeat their own's.
+    Echo {
+        /// Where in the request the word stands.
+        place: Place,
+        /// Answers that did.
+        of: u32,
+    },
 }
 
 /// An answer from an address that the client had never talked to.

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bypeer_wire::app::{How, Look, Protocol, Request, Route};
+use bypeer_wire::app::{How, Look, Protocol, Request, Route, Token};
 use bypeer_wire::{Direction, Endpoint, PacketRef};
 
-use super::astray::{Asked, Early, Reuse};
+use super::astray::{Asked, Early, GIVEN_UP, Reuse};
 use super::profile::form;
+use super::waits::Waits;
 
 /// Requests that are sent within this of each other are sent at one go: that is pipelining. The bug, a connection that is put back
 /// while an answer is owed, takes as long as somebody waited before he gave up.
@@ -43,6 +44,8 @@ pub struct Line {
     pub had_body: bool,
     pub over: Option<Over>,
     pub sends: Sends,
+    /// The newest request was sent while nothing was owed, and is not answered.
+    is_alone: bool,
     /// They are among its client's.
     pub counted: bool,
     pub reuse: Option<Box<Slip>>,
@@ -73,6 +76,8 @@ pub struct Answer {
     pub route: Route,
     pub form: u64,
     pub at: PacketRef,
+    /// Words of the request, where requests are pipelined.
+    pub tokens: Box<[Token]>,
 }
 
 /// Who ended it first.
@@ -95,10 +100,16 @@ pub struct Sends {
     pub late: u32,
     /// Of those, while two answers or more were owed, none of which had come since the last request.
     pub deep: u32,
+    /// Connections on which something was sent.
+    pub connections: u32,
+    /// How long it waited for an answer, with nothing sent meanwhile.
+    pub waits: Waits,
 }
 
 impl Sends {
     pub fn add(&mut self, other: Sends) {
+        self.connections = self.connections.saturating_add(other.connections);
+        self.waits.add(&other.waits);
         self.alone = self.alone.saturating_add(other.alone);
         self.at_one_go = self.at_one_go.saturating_add(other.at_one_go);
         self.late = self.late.saturating_add(other.late);
@@ -113,6 +124,18 @@ pub struct Slip {
     next: (u32, Option<Arc<str>>, PacketRef),
     gap: Duration,
     pub answer: Option<PacketRef>,
+    /// The request whose answer was owed is one for which a server takes its time by design.
+    blocking: bool,
+    after: After,
+}
+
+/// What a client sent after a slip. Who counts wrong has one answer more to come than he waits for, from then on.
+#[derive(Debug, Default)]
+struct After {
+    /// Right behind an answer, or behind the last request, with one owed: he had an answer in hand.
+    moved_on: u32,
+    /// At any other moment, or with nothing owed.
+    otherwise: u32,
 }
 
 impl Line {
@@ -132,6 +155,7 @@ impl Line {
             had_body: false,
             over: None,
             sends: Sends::default(),
+            is_alone: false,
             counted: false,
             reuse: None,
             pipelines: false,
@@ -163,10 +187,28 @@ impl Line {
 
     /// Whether it is sent while something is owed, and how.
     fn count(&mut self, index: u32, at: PacketRef) {
+        self.sends.connections = 1;
         let (Some(first), Some(before)) = (self.owed.front(), self.owed.back()) else {
             self.sends.alone = self.sends.alone.saturating_add(1);
+            self.is_alone = true;
+            if let Some(slip) = &mut self.reuse {
+                slip.after.otherwise = slip.after.otherwise.saturating_add(1);
+            }
             return;
         };
+        self.is_alone = false;
+        if let Some(slip) = &mut self.reuse {
+            // What he sends from now on tells of the slip, and not of how he sends as a rule.
+            let last = self.answered.map_or(before.at.time, |answered| answered.time.max(before.at.time));
+            let waited = at.time.since(last);
+            match self.owed.len() {
+                1 if waited <= AT_ONE_GO => slip.after.moved_on = slip.after.moved_on.saturating_add(1),
+                1 => slip.after.otherwise = slip.after.otherwise.saturating_add(1),
+                _ if waited >= GIVEN_UP => {}
+                _ => self.sends.deep = self.sends.deep.saturating_add(1),
+            }
+            return;
+        }
         // Who counts wrong sends the next request as soon as an answer comes, with one owed for ever.
         if self.answered.is_some_and(|answered| answered.number > before.at.number) {
             return;
@@ -179,10 +221,7 @@ impl Line {
         };
         self.sends.late = self.sends.late.saturating_add(1);
         self.sends.deep = self.sends.deep.saturating_add(u32::from(self.owed.len() > 1));
-        let may_wait = before.request.as_ref().is_none_or(|request| request.blocking);
-        if self.reuse.is_none()
-            && !may_wait
-            && self.owed.len() == 1
+        if self.owed.len() == 1
             // One that was coming in already was read: that is pipelining.
             && first.answering.is_none()
             && let Some(request) = &first.request
@@ -192,6 +231,8 @@ impl Line {
                 next: (index, None, at),
                 gap,
                 answer: None,
+                blocking: request.blocking,
+                after: After::default(),
             }));
         }
     }
@@ -231,6 +272,11 @@ impl Line {
         let ask = self.owed.remove(place)?;
         self.answered = Some(at);
         let begun = ask.answering.map_or(at, |(at, _)| at);
+        if std::mem::take(&mut self.is_alone)
+            && let Some((whole, _)) = ask.whole
+        {
+            self.sends.waits.waited(begun.time.since(whole.time));
+        }
         if let Some(slip) = &mut self.reuse
             && slip.owed.0 == index
             && slip.answer.is_none()
@@ -259,6 +305,7 @@ impl Line {
             route: request.route.clone(),
             form: form(look),
             at,
+            tokens: if self.pipelines { request.tokens.clone() } else { Box::default() },
         });
     }
 
@@ -304,6 +351,11 @@ impl Line {
             alone: all.alone,
             late: all.late.saturating_sub(self.sends.late),
             deep: all.deep,
+            as_long: all.waits.as_long_as(slip.gap),
+            connections: all.connections,
+            moved_on: slip.after.moved_on,
+            otherwise: slip.after.otherwise,
+            blocking: slip.blocking,
         })
     }
 }

@@ -16,12 +16,13 @@ mod profile;
 mod strays;
 mod suspicion;
 mod told;
+mod waits;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bypeer_wire::app::{Look, Noticed, Protocol, Request, Route};
+use bypeer_wire::app::{Look, Noticed, Place, Protocol, Request, Route, Token};
 
 use bypeer_wire::{Direction, Endpoint, PacketRef, Timestamp};
 use hashbrown::{HashMap, HashSet};
@@ -30,9 +31,9 @@ use absence::Absences;
 use astray::{Asked, Early, Fate, Swap};
 pub use event::{Call, Event, What};
 use line::{Ask, Line, Over, Sends};
-use profile::{Profiles, form};
+use profile::{Profiles, USUAL, form};
 use strays::Strays;
-use suspicion::{Candidate, Known, Misplaced, Outcome, RequestId, Suspicion, Watched};
+use suspicion::{Candidate, Known, Misplaced, Neighbour, Outcome, RequestId, Suspicion, Watched};
 
 /// Connections followed at once; of more nothing is told.
 const LINES: usize = 250_000;
@@ -279,7 +280,7 @@ impl Deliveries {
         // A refusal may come before its request, and looks alike for all kinds.
         let refused = look.is_error || look.status.is_none_or(|status| status >= 400);
         if line.protocol != Protocol::Http1 || !line.whole || refused {
-            self.settle_candidate((connection, index), None, at);
+            self.settle_candidate((connection, index), Got::Unknown, at);
             return;
         }
         if let Some(early) = line.early(&ask)
@@ -290,32 +291,43 @@ impl Deliveries {
         let Some(request) = &ask.request else { return };
         let formless = look.shape.is_bodiless || request.is_head || !complete || look.shape.is_cut;
         if formless {
-            self.settle_candidate((connection, index), None, at);
+            self.settle_candidate((connection, index), Got::Unknown, at);
             return;
         }
         line.remember(&ask, look, at);
         let rare = self.profiles.learn(server, &request.route, look);
         self.profiles.learn_echo(server, &request.route, &request.tokens, look);
-        self.settle_candidate((connection, index), Some((form(look), rare)), at);
-        self.suspect(connection, &ask, request, look, rare, at);
+        let lacks = self.lacks(server, request, look);
+        let how = if lacks.is_empty() { Got::Form(form(look), rare) } else { Got::Lacking(form(look), rare) };
+        self.settle_candidate((connection, index), how, at);
+        self.suspect(connection, &ask, request, look, rare, &lacks, at);
     }
 
     /// Compares an answer with what else was waiting for one.
-    fn suspect(&mut self, connection: u64, ask: &Ask, request: &Request, look: &Look, rare: bool, at: PacketRef) {
+    #[expect(clippy::too_many_arguments, reason = "all that is known of one answer")]
+    fn suspect(
+        &mut self,
+        connection: u64,
+        ask: &Ask,
+        request: &Request,
+        look: &Look,
+        rare: bool,
+        lacks: &[Place],
+        at: PacketRef,
+    ) {
         let Some(line) = self.lines.get(&connection) else {
             return;
         };
         let server = line.server;
-        if rare && line.pipelines {
-            self.misplace(connection, ask, request, look);
-        }
-        let lacks = self.lacks(server, request, look);
         if !rare && lacks.is_empty() {
             return;
         }
+        if line.pipelines {
+            self.misplace(connection, ask, request, look, rare, lacks);
+        }
         let answer = ask.answering.map_or(at, |(at, _)| at);
         let since = ask.whole.map_or(ask.at, |(at, _)| at);
-        let candidates = self.candidates(connection, server, since.time, request, look, rare, &lacks);
+        let candidates = self.candidates(connection, server, [since.time, answer.time], request, look, rare, lacks);
         let called = self.numbers.get(&connection).copied();
         if candidates.is_empty() {
             return;
@@ -334,6 +346,7 @@ impl Deliveries {
             served: line.served,
             candidates,
             tail: None,
+            tail_came_first: false,
             receiver_opened: None,
             receiver_over: line.over,
             receiver_last: line.last_said,
@@ -372,7 +385,7 @@ impl Deliveries {
     }
 
     /// Places of the request whose words the answer lacks, where answers of its kind may be wont to repeat them.
-    fn lacks(&self, server: Endpoint, request: &Request, look: &Look) -> Vec<bypeer_wire::app::Place> {
+    fn lacks(&self, server: Endpoint, request: &Request, look: &Look) -> Vec<Place> {
         if look.tokens_cut || look.tokens.is_empty() {
             return Vec::new();
         }
@@ -386,17 +399,18 @@ impl Deliveries {
         lacking.map(|token| token.place).collect()
     }
 
-    /// Requests older than the receiver's that wait on other connections, and may be what the answer was for.
+    /// Requests older than the receiver's that wait on other connections, and may be what the answer was for; younger ones, whole before the
+    /// answer began, only where it repeats a word of theirs.
     #[expect(clippy::too_many_arguments, reason = "all that is known of one answer")]
     fn candidates(
         &self,
         receiver: u64,
         server: Endpoint,
-        since: Timestamp,
+        [since, begun]: [Timestamp; 2],
         request: &Request,
         look: &Look,
         rare: bool,
-        lacks: &[bypeer_wire::app::Place],
+        lacks: &[Place],
     ) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
         let unanswered = self.waiting.get(&server).into_iter().flatten().take(LOOKED_AT);
@@ -410,7 +424,8 @@ impl Deliveries {
             if candidates.len() >= CANDIDATES {
                 break;
             }
-            if *whole >= since {
+            let younger = *whole >= since;
+            if younger && (lacks.is_empty() || *whole >= begun) {
                 continue;
             }
             let window = match waiting.over {
@@ -424,20 +439,16 @@ impl Deliveries {
             if *connection == receiver || gone > window {
                 continue;
             }
-            let has = |place: &&bypeer_wire::app::Place| {
-                let mut words = waiting.request.tokens.iter().filter(|token| token.place == **place);
-                words.any(|token| look.tokens.binary_search(&token.word).is_ok())
-            };
-            let echo = lacks.iter().find(has).copied();
+            let echo = repeated(&waiting.request.tokens, lacks, look);
             let route = &waiting.request.route;
             let called = self.numbers.get(&receiver) == Some(connection);
             // Of those that may themselves have been given another's, only who is known to be answered so: they are many when little is known.
             let usual = || {
                 self.profiles
                     .of(server, route)
-                    .is_some_and(|own| own.share(form(look)) >= suspicion::USUAL)
+                    .is_some_and(|own| own.share(form(look)) >= USUAL)
             };
-            let by_form = rare && *route != request.route && (waiting.misanswered.is_none() || usual());
+            let by_form = rare && !younger && *route != request.route && (waiting.misanswered.is_none() || usual());
             let alike = candidates
                 .iter()
                 .filter(|other| other.route == *route && other.echo.is_none())
@@ -481,15 +492,18 @@ impl Deliveries {
 
     /// A request that may be the one that an answer was due to has got an answer on its own connection; in the form that is usual
     /// for it, it is out of the question.
-    fn settle_candidate(&mut self, id: RequestId, form: Option<(u64, bool)>, at: PacketRef) {
+    fn settle_candidate(&mut self, id: RequestId, got: Got, at: PacketRef) {
         let Some(watched) = self.watched.get_mut(&id) else {
             return;
         };
-        if let Some((form, true)) = form {
-            watched.outcome = Outcome::Answered { form, at };
+        watched.outcome = match got {
+            Got::Form(form, true) | Got::Lacking(form, true) => Outcome::Answered { form, at },
+            Got::Lacking(_, false) => Outcome::Lacked(at),
+            Got::Form(_, false) | Got::Unknown => Outcome::Unknown,
+        };
+        if !matches!(watched.outcome, Outcome::Unknown) {
             return;
         }
-        watched.outcome = Outcome::Unknown;
         for suspicion in watched.suspicions.clone() {
             let Some(one) = self.suspicions.get(&suspicion) else {
                 continue;
@@ -549,17 +563,26 @@ impl Deliveries {
         if candidates.is_empty() {
             return;
         }
+        // Where the answer before it is as it should be, it is this one that may be the other's.
+        let first = self.profiles.of(server, &answer.route).is_some_and(|own| {
+            own.answers() > 2 && own.share(answer.form) >= USUAL && answer.form != form(look)
+        });
+        let (this, tail) = match first {
+            true => ((at, form(look)), Some((answer.at, answer.form))),
+            false => ((answer.at, answer.form), tail),
+        };
         let suspicion = Suspicion {
             server,
             receiver: connection,
             index: answer.index,
             given: asked(connection, line.client, answer.asked, &answer.route),
             route: answer.route,
-            form: answer.form,
-            answer: answer.at,
+            form: this.1,
+            answer: this.0,
             served: line.served,
             candidates,
             tail,
+            tail_came_first: first,
             receiver_opened: None,
             receiver_over: line.over,
             receiver_last: line.last_said,
@@ -569,7 +592,15 @@ impl Deliveries {
     }
 
     /// Remembers an answer that another request on the same connection may have asked for.
-    fn misplace(&mut self, connection: u64, ask: &Ask, request: &Request, look: &Look) {
+    fn misplace(
+        &mut self,
+        connection: u64,
+        ask: &Ask,
+        request: &Request,
+        look: &Look,
+        rare: bool,
+        lacks: &[Place],
+    ) {
         let Some(line) = self.lines.get(&connection) else {
             return;
         };
@@ -577,16 +608,22 @@ impl Deliveries {
             .owed
             .iter()
             .take(4)
-            .filter_map(|other| Some((other.at, &other.request.as_ref()?.route)));
+            .filter_map(|other| Some((other.at, other.request.as_ref()?)))
+            .map(|(at, other)| (at, &other.route, &other.tokens));
         let before = line
             .answers
             .iter()
             .filter(|other| other.index != ask.index)
-            .map(|other| (other.asked, &other.route));
-        let neighbours: Vec<(Asked, Route)> = behind
+            .map(|other| (other.asked, &other.route, &other.tokens));
+        let neighbours: Vec<Neighbour> = behind
             .chain(before)
-            .filter(|(_, route)| **route != request.route)
-            .map(|(at, route)| (asked(connection, line.client, at, route), route.clone()))
+            .map(|(at, route, tokens)| (at, route, repeated(tokens, lacks, look)))
+            .filter(|(_, route, echo)| echo.is_some() || rare && **route != request.route)
+            .map(|(at, route, echo)| Neighbour {
+                asked: asked(connection, line.client, at, route),
+                route: route.clone(),
+                echo,
+            })
             .collect();
         let full = self.misplaced.len() >= FOUND && !self.misplaced.contains_key(&connection);
         if neighbours.is_empty() || full {
@@ -671,7 +708,7 @@ impl Deliveries {
                 self.stop_waiting(server, (whole, connection, index));
             }
             let at = PacketRef::default();
-            self.settle_candidate((connection, index), None, at);
+            self.settle_candidate((connection, index), Got::Unknown, at);
         }
         self.misplaced.remove(&connection);
     }
@@ -740,11 +777,17 @@ impl Deliveries {
         let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
         let swap = suspicion.settle(self.known(), alike);
         let request = (suspicion.receiver, suspicion.index);
+        let at_home = self.is_off_by_one(suspicion.receiver, suspicion.server);
         self.drop_suspicion(id);
-        if let Some(swap) = swap {
+        if let Some(swap) = swap.filter(|_| !at_home) {
             self.wrongs(request, &swap);
             self.found(swap);
         }
+    }
+
+    /// Answers on this connection stand at the places of others of its own: what it was given came from there.
+    fn is_off_by_one(&self, connection: u64, server: Endpoint) -> bool {
+        self.shifted(connection, server).is_some_and(|shift| shift.count > 1)
     }
 
     fn known(&self) -> Known<'_> {
@@ -837,15 +880,21 @@ impl Deliveries {
         // None is dropped before all are settled: each is held to the same, and those settled first would else count as ordinary.
         let ids: Vec<u64> = self.suspicions.keys().copied().collect();
         let mut swaps = Vec::new();
-        for id in &ids {
-            let Some(suspicion) = self.suspicions.get(id) else {
+        let mut told: HashSet<u64> = HashSet::new();
+        // Who got an older one's answer is known by what became of that, and in a chain the other way round by what became of a younger.
+        for id in ids.iter().chain(ids.iter().rev()) {
+            let Some(suspicion) = self.suspicions.get(id).filter(|_| !told.contains(id)) else {
                 continue;
             };
+            if self.is_off_by_one(suspicion.receiver, suspicion.server) {
+                continue;
+            }
             let alike = self.alike.get(&suspicion.kind()).copied().unwrap_or(1);
             let request = (suspicion.receiver, suspicion.index);
             if let Some(swap) = suspicion.settle(self.known(), alike) {
                 self.wrongs(request, &swap);
                 swaps.push(swap);
+                told.insert(*id);
             }
         }
         for id in ids {
@@ -855,6 +904,26 @@ impl Deliveries {
             self.found(swap);
         }
     }
+}
+
+/// What a request got for an answer that may be another's candidate.
+#[derive(Clone, Copy)]
+enum Got {
+    /// In this form; whether that is rare for its kind.
+    Form(u64, bool),
+    /// The same, without the word of its own that answers to its kind may be wont to repeat.
+    Lacking(u64, bool),
+    /// What tells nothing.
+    Unknown,
+}
+
+/// The first of these places whose word, of these, the answer has.
+fn repeated(tokens: &[Token], places: &[Place], look: &Look) -> Option<Place> {
+    let has = |place: &&Place| {
+        let mut words = tokens.iter().filter(|token| token.place == **place);
+        words.any(|token| look.tokens.binary_search(&token.word).is_ok())
+    };
+    places.iter().find(has).copied()
 }
 
 fn take_one<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, of: K) {

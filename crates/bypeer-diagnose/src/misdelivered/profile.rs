@@ -25,6 +25,9 @@ const ECHOES: u32 = 20;
 /// Answers to a kind before it is known which forms they have.
 const KNOWN: u32 = 20;
 
+/// A form that has less than this share of a kind's answers is not that kind's.
+pub const USUAL: f64 = 0.2;
+
 /// A form that has no more than this share of a kind's answers is rare there.
 const RARE: f64 = 0.05;
 
@@ -130,12 +133,25 @@ impl Profiles {
         self.servers.get(&server)?.get(&route.key)
     }
 
+    /// The forms of a kind are known: enough answers, and none of the last quarter brought a new one. The forms in question, `but`, are no
+    /// news; nor is one that is rare here and usual for another kind: that is what a second answer on the wrong request looks like.
+    pub fn knows(&self, server: Endpoint, route: &Route, but: &[u64]) -> bool {
+        let Some(own) = self.of(server, route) else { return false };
+        let anothers = |form| {
+            let kinds = self.servers.get(&server).into_iter().flatten();
+            let mut others = kinds.filter(|(key, kind)| **key != route.key && kind.answers >= KNOWN);
+            own.is_rare(form) && others.any(|(_, kind)| kind.share(form) >= USUAL)
+        };
+        own.news()
+            .is_some_and(|mut news| news.all(|form| but.contains(&form) || anothers(form)))
+    }
+
     /// Kinds of this server beside these two that are answered in this form as a rule.
     pub fn others_with(&self, server: Endpoint, form: u64, but: [&Route; 2]) -> usize {
         let kinds = self.servers.get(&server).into_iter().flatten();
         kinds
             .filter(|(key, _)| but.iter().all(|route| route.key != **key))
-            .filter(|(_, profile)| profile.share(form) >= 0.2)
+            .filter(|(_, profile)| profile.share(form) >= USUAL)
             .count()
     }
 }
@@ -195,16 +211,11 @@ impl Profile {
         Some((shape.text.clone(), shape.detailed))
     }
 
-    /// Its forms are known: enough answers, and none of the last quarter brought a new one. The forms in question, `but`, are no news.
-    pub fn is_known(&self, but: &[u64]) -> bool {
+    /// Forms that came up in the last quarter of its answers; `None` while there are too few of these, or too many forms.
+    fn news(&self) -> Option<impl Iterator<Item = u64>> {
         let settled = u64::from(self.answers) * 3 / 4;
-        !self.too_many
-            && self.answers >= KNOWN
-            && self
-                .shapes
-                .iter()
-                .filter(|shape| !but.contains(&shape.key))
-                .all(|shape| u64::from(shape.first) <= settled)
+        let news = self.shapes.iter().filter(move |shape| u64::from(shape.first) > settled);
+        (!self.too_many && self.answers >= KNOWN).then(|| news.map(|shape| shape.key))
     }
 
     /// How likely an answer of this kind has this form; `less` of those that were counted do not count. Never 0.

@@ -1,6 +1,5 @@
 //! An answer that may be another's, and what it is held to before it is believed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bypeer_wire::app::{Place, Route};
@@ -8,18 +7,15 @@ use bypeer_wire::{Direction, Endpoint, PacketRef, Timestamp};
 use hashbrown::HashMap;
 
 use super::absence::Absences;
-use super::astray::{Asked, Fate, Sign, Swap};
+use super::astray::{Asked, Fate, ShiftSign, Sign, Swap};
 use super::line::Over;
-use super::profile::Profiles;
+use super::profile::{Profiles, USUAL};
 
 /// How much better the form must fit the other request.
 const ODDS: f64 = 100.0;
 
 /// The same, where the receiver was given its own answer too: two answers to one request are a sign by themselves.
 const ODDS_WITH_ITS_OWN: f64 = 10.0;
-
-/// A form that has less than this share of a kind's answers is not that kind's.
-pub const USUAL: f64 = 0.2;
 
 /// Other kinds that may be answered in the same form before it tells nothing: an envelope, an error with status 200.
 const SHARED: usize = 1;
@@ -46,6 +42,8 @@ pub struct Suspicion {
     pub candidates: Vec<Candidate>,
     /// An answer that nobody had asked for, behind this one.
     pub tail: Option<(PacketRef, u64)>,
+    /// That came before this one: the receiver was answered, and then came what may be another's.
+    pub tail_came_first: bool,
     pub receiver_opened: Option<Timestamp>,
     pub receiver_over: Option<Over>,
     pub receiver_last: PacketRef,
@@ -95,6 +93,8 @@ pub enum Outcome {
     Ended(Over),
     /// It was answered, with what may be another's.
     Misanswered(PacketRef),
+    /// It was answered, in an answer that lacks the word of its own that answers to its kind repeat.
+    Lacked(PacketRef),
     /// It cannot be told.
     Unknown,
 }
@@ -150,6 +150,7 @@ impl Suspicion {
             sign,
             waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
             own_followed: self.own_followed(profiles),
+            own_came_first: self.tail_came_first,
             own_could_follow: Some(until.time.since(self.answer.time)).filter(|open| *open > Duration::ZERO),
             receiver_opened: self.receiver_opened,
             receiver_was_served: self
@@ -184,10 +185,15 @@ impl Suspicion {
         match outcome {
             Outcome::Waits => Some(Fate::Silent),
             Outcome::Unknown => None,
-            Outcome::Misanswered(at) => wronged.get(&candidate.id).map(|closed| Fate::GivenAnothers {
-                at,
-                closed_in_hand: *closed,
-            }),
+            Outcome::Misanswered(at) | Outcome::Lacked(at) if wronged.contains_key(&candidate.id) => {
+                Some(Fate::GivenAnothers {
+                    at,
+                    closed_in_hand: wronged.get(&candidate.id).copied().unwrap_or(false),
+                })
+            }
+            Outcome::Misanswered(_) => None,
+            // Its own word is in the other's answer, and not in the one that it got.
+            Outcome::Lacked(at) => candidate.echo.map(|_| Fate::Exchanged(at)),
             Outcome::Ended(over) if over.at.number > self.answer.number => Some(Fate::Silent),
             Outcome::Ended(over) if over.by == Direction::ToServer => Some(Fate::ClientLeft(over.at)),
             // One that had not arrived when the server closed met a closed door: it is owed nothing.
@@ -196,7 +202,8 @@ impl Suspicion {
                 let own = profiles.of(self.server, &candidate.route)?;
                 let other = profiles.of(self.server, &self.route)?;
                 let odds = other.likelihood(form, 0) / own.likelihood(form, 1);
-                (odds > ODDS && own.is_known(&[form]) && other.is_known(&[self.form])).then_some(Fate::Exchanged(at))
+                let known = |route: &Route, form| profiles.knows(self.server, route, &[form]);
+                (odds > ODDS && known(&candidate.route, form) && known(&self.route, self.form)).then_some(Fate::Exchanged(at))
             }
         }
     }
@@ -247,7 +254,8 @@ impl Suspicion {
         let its_own = self.own_followed(profiles).is_some();
         let odds = due.likelihood(self.form, 0) / given.likelihood(self.form, alike.max(1));
         let (shape, detailed) = due.describe(self.form)?;
-        let known = due.answers() >= OF_DUE && due.is_known(&[exchanged]) && given.is_known(&[self.form]);
+        let knows = |route: &Route, form| profiles.knows(self.server, route, &[form]);
+        let known = due.answers() >= OF_DUE && knows(&candidate.route, exchanged) && knows(&self.route, self.form);
         let alone = profiles.others_with(self.server, self.form, [&candidate.route, &self.route]) <= SHARED;
         let usual = due.share(self.form) >= USUAL;
         let enough = if its_own { ODDS_WITH_ITS_OWN } else { ODDS };
@@ -263,34 +271,53 @@ impl Suspicion {
     }
 }
 
-/// A request whose answer has a form that other requests beside it on the connection have, and its own kind has not.
+/// A request whose answer has a form that other requests beside it on the connection have, and its own kind has not; or a word of theirs.
 #[derive(Clone, Debug)]
 pub struct Misplaced {
     pub given: Asked,
     pub route: Route,
     pub form: u64,
     pub answer: PacketRef,
-    pub neighbours: Vec<(Asked, Route)>,
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// A request beside another one on its connection.
+#[derive(Clone, Debug)]
+pub struct Neighbour {
+    pub asked: Asked,
+    pub route: Route,
+    /// A place of the other request whose word its answer lacks, while it has this request's.
+    pub echo: Option<Place>,
 }
 
 impl Misplaced {
     /// Whose it is, and its form.
-    pub fn settle(&self, server: Endpoint, profiles: &Profiles, all: &[Misplaced]) -> Option<(&Asked, Arc<str>)> {
+    pub fn settle(&self, server: Endpoint, profiles: &Profiles, all: &[Misplaced]) -> Option<(&Asked, ShiftSign)> {
         let given = profiles.of(server, &self.route)?;
         let forms: Vec<u64> = all.iter().map(|one| one.form).collect();
         let alike = |of: &Route, form: u64| {
             let same = all.iter().filter(|one| one.route == *of && one.form == form).count();
             u32::try_from(same).unwrap_or(u32::MAX)
         };
-        if !given.is_known(&forms) {
+        let by_echo = self.neighbours.iter().find_map(|neighbour| {
+            let place = neighbour.echo?;
+            let of = given.echoes(place)?;
+            Some((&neighbour.asked, ShiftSign::Echo { place, of }))
+        });
+        if by_echo.is_some() {
+            return by_echo;
+        }
+        if !profiles.knows(server, &self.route, &forms) {
             return None;
         }
-        self.neighbours.iter().find_map(|(asked, route)| {
+        self.neighbours.iter().find_map(|Neighbour { asked, route, .. }| {
             let due = profiles.of(server, route)?;
             let (shape, detailed) = due.describe(self.form)?;
             let odds = due.likelihood(self.form, alike(route, self.form))
                 / given.likelihood(self.form, alike(&self.route, self.form));
-            (odds > ODDS && detailed && due.is_known(&forms) && due.share(self.form) >= USUAL).then_some((asked, shape))
+            let known = profiles.knows(server, route, &forms);
+            let sure = odds > ODDS && detailed && known && due.share(self.form) >= USUAL && *route != self.route;
+            sure.then_some((asked, ShiftSign::Shape(shape)))
         })
     }
 }

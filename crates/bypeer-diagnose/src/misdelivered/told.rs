@@ -84,12 +84,12 @@ impl Deliveries {
         let mut placed = all
             .iter()
             .filter_map(|one| Some((one, one.settle(server, &self.profiles, all)?)));
-        let (first, (due, shape)) = placed.next()?;
+        let (first, (due, sign)) = placed.next()?;
         Some(Shift {
             given: first.given.clone(),
             due: due.clone(),
             answer: first.answer,
-            shape,
+            sign,
             count: 1 + u32::try_from(placed.count()).unwrap_or(u32::MAX - 1),
         })
     }

@@ -61,6 +61,19 @@ pub struct Exchanges {
     pub announced: u32,
     /// Of one that is over, be it not among the kept, a head was not seen whole ([`Head::Partial`]): what follows may be misread.
     pub heads_cut: bool,
+    /// Where the server first said what no request had asked for, however long ago.
+    pub unasked: Option<Box<Unasked>>,
+}
+
+/// The first bytes of the server's that no request had asked for, and what they came behind.
+#[derive(Clone, Debug)]
+pub struct Unasked {
+    /// The first of them.
+    pub at: PacketRef,
+    /// The newest exchange that had been answered by then.
+    pub behind: Option<Exchange>,
+    /// They are an answer: it, once it was over. Of one that is not over the exchange is still among the kept.
+    pub answer: Option<Exchange>,
 }
 
 impl Exchanges {

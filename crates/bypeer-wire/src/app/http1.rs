@@ -229,7 +229,7 @@ impl Http1 {
         if blank > 0 {
             match direction {
                 Direction::ToServer => record.trailing.add(bytes.get(..blank).unwrap_or_default()),
-                Direction::ToClient => Self::surplus(record, blank),
+                Direction::ToClient => record.add_surplus(blank as u64, at),
             }
             return Step::Took(blank);
         }
@@ -677,7 +677,7 @@ impl Http1 {
                 return match direction {
                     Direction::ToServer => record.trailing.add_unseen(len),
                     Direction::ToClient => {
-                        record.add_surplus(len);
+                        record.add_surplus(len, at);
                     }
                 };
             }
@@ -742,7 +742,7 @@ impl Http1 {
                 if begun {
                     surplus += self.take_back_response(record, index);
                 }
-                Self::surplus(record, surplus);
+                record.add_surplus(surplus as u64, at);
                 self.side(direction).reading = Reading::Adrift(Belongs::Nobody);
             }
         }
@@ -826,9 +826,5 @@ impl Http1 {
             record.trailing.clear();
             Turns::spoken(record, Direction::ToServer, start, len, at);
         }
-    }
-
-    fn surplus(record: &mut Record, len: usize) {
-        record.add_surplus(len as u64);
     }
 }

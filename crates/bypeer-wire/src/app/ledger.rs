@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use super::draft::{Draft, HeadDraft, Part};
-use super::exchange::{Exchange, Exchanges, Framing};
+use super::exchange::{Exchange, Exchanges, Framing, Unasked};
 use super::http1_head::{RequestFacts, ResponseFacts};
 use super::texts::Texts;
 use crate::{Direction, PacketRef};
@@ -36,6 +36,7 @@ pub(super) struct Ledger {
     pub(super) irregular: bool,
     /// A head of a closed exchange was not seen whole.
     heads_cut: bool,
+    unasked: Option<Box<Unasked>>,
 }
 
 impl Default for Ledger {
@@ -53,6 +54,7 @@ impl Default for Ledger {
             asked: false,
             irregular: false,
             heads_cut: false,
+            unasked: None,
         }
     }
 }
@@ -200,6 +202,27 @@ impl Ledger {
         }
     }
 
+    /// The server says what no request asked for. What that is and what it came behind is kept: they may be long gone when somebody asks.
+    pub(super) fn unasked_begins(&mut self, at: PacketRef) {
+        self.irregular = true;
+        if self.unasked.is_some() {
+            return;
+        }
+        let answered = |draft: &&Draft| draft.request.is_some() && draft.response_complete();
+        let drafts = self.first.iter().chain(&self.kept).map(Box::as_ref);
+        let behind = drafts.filter(answered).max_by_key(|draft| draft.index);
+        self.unasked = Some(Box::new(Unasked {
+            at,
+            behind: behind.map(|draft| Box::new(draft.clone()).finish(self.base, &self.texts)),
+            answer: None,
+        }));
+    }
+
+    /// It was no answer, nor the rest of one.
+    pub(super) fn forget_unasked(&mut self) {
+        self.unasked = None;
+    }
+
     fn oldest_open(&self) -> Option<&Draft> {
         self.kept.get(self.closed as usize).map(Box::as_ref)
     }
@@ -212,6 +235,12 @@ impl Ledger {
         };
         self.complete += u32::from(draft.request_complete() && draft.response_complete());
         self.irregular |= self.asked && (draft.request.is_none() || !draft.response_complete());
+        if let Some(unasked) = &mut self.unasked
+            && draft.request.is_none()
+            && unasked.answer.is_none()
+        {
+            unasked.answer = Some(Box::new(draft.as_ref().clone()).finish(self.base, &self.texts));
+        }
         let mut messages = draft.request.iter().chain(&draft.response);
         self.heads_cut |= messages.any(|part| match part.head {
             HeadDraft::Request(_) | HeadDraft::Response(_) => part.head_end().is_none(),
@@ -301,6 +330,7 @@ impl Ledger {
             complete,
             announced,
             heads_cut,
+            unasked,
             ..
         } = self;
         if let Some(position) = rest.iter().position(|draft| draft.index == 0) {
@@ -339,6 +369,7 @@ impl Ledger {
             complete,
             announced,
             heads_cut,
+            unasked,
         }
     }
 }

@@ -31,7 +31,7 @@ mod words;
 pub use chunked::{Chunked, ChunkedRead};
 pub use conversation::Conversation;
 pub use exchange::{
-    Application, Close, Exchange, Exchanges, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, Tls,
+    Application, Close, Exchange, Exchanges, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, Tls, Unasked,
     TlsAlert, TlsRecordNote, Version,
 };
 pub use head::{Sole, sole_request, sole_response};

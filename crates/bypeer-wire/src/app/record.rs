@@ -36,15 +36,15 @@ impl Record {
             self.ledger.await_ack(direction, end);
         }
         if unasked {
-            self.add_surplus(grown);
+            self.add_surplus(grown, at);
         }
     }
 
     /// Response bytes that nobody asked for. Before the first request that was seen nothing is surplus: it may answer one
     /// from before the capture, or say that the server did not want to wait for one.
-    pub(super) fn add_surplus(&mut self, len: u64) {
+    pub(super) fn add_surplus(&mut self, len: u64, at: PacketRef) {
         if self.ledger.asked && len > 0 {
-            self.ledger.irregular = true;
+            self.ledger.unasked_begins(at);
             self.surplus_response_bytes = self.surplus_response_bytes.saturating_add(len);
         }
     }
@@ -52,6 +52,9 @@ impl Record {
     /// They are no response, but go before one.
     pub(super) fn take_back_surplus(&mut self, len: u64) {
         self.surplus_response_bytes = self.surplus_response_bytes.saturating_sub(len);
+        if self.surplus_response_bytes == 0 {
+            self.ledger.forget_unasked();
+        }
     }
 
     /// Somebody listens, and need not from here on: nothing that comes could be told.

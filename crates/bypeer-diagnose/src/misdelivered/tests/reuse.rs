@@ -25,20 +25,68 @@ fn a_connection_used_again_while_an_answer_was_owed() {
     assert!(!reuse.is_clear() && reuse.may_be_a_slip(), "it may also pipeline");
 }
 
-#[test]
-fn a_client_that_has_always_waited_for_its_answers() {
+/// Ten requests on each of so many connections, each answered after so long, and then a slip.
+fn slips_after(connections: u64, each: i64) -> Play {
     let mut play = Play::new();
-    play.connect(2);
-    for index in 0..10 {
-        play.ask(2, "GET /a");
-        play.answer(2, index, "{a}");
+    for back in (0..connections).rev() {
+        // All of one host.
+        let connection = 2 + 7 * back;
+        play.connect(connection);
+        for index in 0..10 {
+            play.ask(connection, "GET /a");
+            play.wait(each);
+            play.answer(connection, index, "{a}");
+        }
     }
     play.ask(2, "GET /slow");
     play.wait(200);
     play.ask(2, "GET /next");
     play.wait(300);
     play.answer(2, 10, "{slow}");
+    for back in 1..connections {
+        play.deliveries.count_client(2 + 7 * back);
+    }
+    play
+}
+
+#[test]
+fn a_client_that_has_always_waited_for_its_answers() {
+    let clear = |play: Play| play.reused(2).unwrap().is_clear();
+    assert!(clear(slips_after(1, 250)));
+    assert!(!clear(slips_after(1, 2)), "it never had to wait for as long: who pipelines may have had no cause to");
+    assert!(!clear(slips_after(2, 2)));
+    assert!(clear(slips_after(3, 2)), "it has a pool, and puts no two requests on one connection");
+}
+
+/// He takes each answer for the one to his newest request, and sends the next while that one's is owed.
+#[test]
+fn who_moves_on_with_the_answer_before() {
+    let goes_on = |pause: i64, requests: u32| {
+        let mut play = slips_after(1, 2);
+        for index in 0..requests {
+            play.wait(pause);
+            play.ask(2, "GET /next");
+            play.wait(60);
+            play.answer(2, 11 + index, "{next}");
+        }
+        play.reused(2).unwrap().is_clear()
+    };
+    assert!(goes_on(4, 5));
+    assert!(!goes_on(4, 4));
+    assert!(!goes_on(40, 5), "it was at no answer that he sent them");
+}
+
+#[test]
+fn what_follows_a_slip_is_no_pipelining() {
+    let mut play = slips_after(1, 250);
+    // The answer to /next lies there when the next one is asked for, and one more is asked at once.
+    play.answer(2, 11, "{next}");
+    play.ask(2, "GET /third");
+    play.wait(4);
+    play.ask(2, "GET /fourth");
     assert!(play.reused(2).is_some_and(|reuse| reuse.is_clear()));
+    play.ask(2, "GET /fifth");
+    assert!(play.reused(2).is_none_or(|reuse| !reuse.is_clear()), "three are owed");
 }
 
 /// undici with `pipelining: 4`, asked for something every 150 ms, by a server that takes 200 ms.
@@ -173,11 +221,13 @@ fn redis(play: &mut Play, alone: u32, first: &str) -> Option<Reuse> {
 fn a_cancelled_command() {
     let reuse = redis(&mut Play::new(), 30, "GET").unwrap();
     assert_eq!((reuse.protocol, reuse.alone, reuse.late), (Protocol::Redis, 31, 0));
+    assert!(!reuse.is_clear(), "nothing it had asked took so long: many callers may share the connection");
 }
 
 #[test]
 fn a_blocking_command_is_waited_for_by_design() {
-    assert!(redis(&mut Play::new(), 30, "BLPOP").is_none());
+    let reuse = redis(&mut Play::new(), 30, "BLPOP").unwrap();
+    assert!(!reuse.is_clear());
 }
 
 #[test]
@@ -191,8 +241,9 @@ fn a_client_that_many_callers_share() {
             (0..4).for_each(|back| play.answer_with(9, Some(index - 3 + back), look(200, "bulk", &[])));
         }
     }
+    let reuse = redis(&mut play, 30, "GET").unwrap();
     assert!(
-        redis(&mut play, 30, "GET").is_none(),
+        !reuse.is_clear() && !reuse.may_be_a_slip(),
         "the same client, on another connection"
     );
 }

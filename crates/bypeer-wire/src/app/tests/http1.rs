@@ -451,6 +451,26 @@ fn surplus_of_the_server() {
     assert_eq!(with_its_answer.surplus_response_bytes, OK2.len() as u64);
 }
 
+/// However much follows: the exchanges around it are long gone then.
+#[test]
+fn where_the_server_first_said_what_nobody_asked() {
+    let long = |first: &[Said]| {
+        let rest = std::iter::repeat_n([c(GET), s(OK2)], 20).flatten();
+        told(&first.iter().cloned().chain(rest).collect::<Vec<_>>())
+    };
+    let app = long(&[c(GET), s(OK2), c(GET), s(OK2), s(OK2), c(GET), s(OK2)]);
+    let unasked = app.exchanges.unasked.as_deref().unwrap();
+    assert_eq!((unasked.at.number, unasked.behind.as_ref().unwrap().index), (5, 1));
+    assert_eq!(unasked.answer.as_ref().unwrap().response.as_ref().unwrap().begun.number, 5);
+    let beyond = long(&[c(GET), s(format!("{OK2}<html>")), c(GET), s(OK2), s("more")]);
+    let unasked = beyond.exchanges.unasked.as_deref().unwrap();
+    assert_eq!((unasked.at.number, unasked.behind.as_ref().unwrap().index), (2, 0));
+    assert!(unasked.answer.is_none());
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
+    assert!(long(&[c(GET), s(OK2), s(hints)]).exchanges.unasked.is_none());
+    assert!(long(&[]).exchanges.unasked.is_none());
+}
+
 #[test]
 fn another_protocol_answers() {
     let app = told(&[c(GET), s("\x15\x03\x01\x00\x02\x02\x46"), c("more")]);
