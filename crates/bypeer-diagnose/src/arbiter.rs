@@ -396,7 +396,11 @@ fn unacknowledged_answer(story: &Story<'_>, exchange: &Exchange) -> Lost {
             requests: 1,
             what: format!(
                 "the last {missing} response bytes were not acknowledged when {}",
-                if story.reset().is_some() { "the reset came" } else { "the capture ended" }
+                if story.reset().is_some() {
+                    "the reset came"
+                } else {
+                    "the capture ended"
+                }
             ),
         };
     }

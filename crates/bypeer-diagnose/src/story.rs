@@ -186,6 +186,16 @@ impl<'a> Story<'a> {
         self.around.astray.reused.as_ref().is_some_and(|reuse| reuse.is_clear())
     }
 
+    /// It does, or may do so, or the server left one out: that a request is unanswered at the end is what comes of it.
+    pub fn one_answer_is_missing(&self) -> bool {
+        let astray = &self.around.astray;
+        let slipped = astray
+            .reused
+            .as_ref()
+            .is_some_and(|reuse| reuse.is_clear() || reuse.may_be_a_slip());
+        slipped || astray.shifted.as_ref().is_some_and(|shift| shift.count > 1)
+    }
+
     /// An answer on this connection is that to another connection's request: what else came may be its own.
     pub fn was_given_anothers_answer(&self) -> bool {
         let given = self.around.astray.given.as_ref();
@@ -220,7 +230,11 @@ impl<'a> Story<'a> {
     pub fn unasked_answer(&self) -> Option<(&'a Exchange, &'a Exchange)> {
         let exchanges = &self.connection.app.exchanges;
         let unasked = exchanges.unasked.as_deref()?;
-        let kept = || exchanges.iter().find(|exchange| exchange.request.is_none() && exchange.response.is_some());
+        let kept = || {
+            exchanges
+                .iter()
+                .find(|exchange| exchange.request.is_none() && exchange.response.is_some())
+        };
         Some((unasked.answer.as_ref().or_else(kept)?, unasked.behind.as_ref()?))
     }
 

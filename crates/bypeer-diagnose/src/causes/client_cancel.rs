@@ -23,7 +23,7 @@ pub static CAUSE: Cause = Cause {
 const SLOW: Duration = Duration::from_secs(1);
 
 fn weigh(story: &Story<'_>) -> Option<Weighed> {
-    if story.taken_late().is_some() || story.answer_was_given_away() || story.client_counts_wrong() {
+    if story.taken_late().is_some() || story.answer_was_given_away() || story.one_answer_is_missing() {
         return None;
     }
     let (left, how) = left(story).or_else(|| vanished(story))?;

@@ -44,6 +44,10 @@ pub fn announced<'a>(story: &Story<'a>) -> Option<(&'a Exchange, PacketRef)> {
     let Stand::Unanswered(unanswered) = story.stand() else {
         return None;
     };
+    // What announced it was an answer to a body, which the server took for a request.
+    if story.refusal_of_a_body().is_some() {
+        return None;
+    }
     let earlier = story
         .connection
         .app
@@ -71,6 +75,10 @@ pub fn find<'a>(story: &Story<'a>) -> Option<Reuse<'a>> {
     let Stand::Unanswered(exchange) = story.stand() else {
         return None;
     };
+    // The server closes because of what it took for a request, and not because it is idle.
+    if story.refusal_of_a_body().is_some() {
+        return None;
+    }
     let request = exchange.request.as_ref()?;
     // Bytes in a tunnel are no requests that a pool sends over a kept connection.
     if story.connection.app.protocol == Protocol::Http1 && in_tunnel(exchange) {

@@ -201,8 +201,12 @@ impl Reuse {
 
     /// It may be, by how seldom it is pipelined and how long the client had waited; it may as well be a client that pipelines.
     pub fn may_be_a_slip(&self) -> bool {
-        let rarely = self.protocol == Protocol::Http1 || self.sends_one_at_a_time();
-        rarely && self.deep == 0 && self.gap >= GIVEN_UP
+        let gave_up = self.gap >= GIVEN_UP;
+        let waits = self.sends_one_at_a_time();
+        match self.protocol {
+            Protocol::Http1 => self.deep == 0 && (gave_up || waits && !self.blocking),
+            _ => gave_up && waits,
+        }
     }
 }
 

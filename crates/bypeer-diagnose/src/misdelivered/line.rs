@@ -199,7 +199,9 @@ impl Line {
         self.is_alone = false;
         if let Some(slip) = &mut self.reuse {
             // What he sends from now on tells of the slip, and not of how he sends as a rule.
-            let last = self.answered.map_or(before.at.time, |answered| answered.time.max(before.at.time));
+            let last = self
+                .answered
+                .map_or(before.at.time, |answered| answered.time.max(before.at.time));
             let waited = at.time.since(last);
             match self.owed.len() {
                 1 if waited <= AT_ONE_GO => slip.after.moved_on = slip.after.moved_on.saturating_add(1),
@@ -305,7 +307,11 @@ impl Line {
             route: request.route.clone(),
             form: form(look),
             at,
-            tokens: if self.pipelines { request.tokens.clone() } else { Box::default() },
+            tokens: if self.pipelines {
+                request.tokens.clone()
+            } else {
+                Box::default()
+            },
         });
     }
 

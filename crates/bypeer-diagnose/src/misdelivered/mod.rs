@@ -298,7 +298,11 @@ impl Deliveries {
         let rare = self.profiles.learn(server, &request.route, look);
         self.profiles.learn_echo(server, &request.route, &request.tokens, look);
         let lacks = self.lacks(server, request, look);
-        let how = if lacks.is_empty() { Got::Form(form(look), rare) } else { Got::Lacking(form(look), rare) };
+        let how = if lacks.is_empty() {
+            Got::Form(form(look), rare)
+        } else {
+            Got::Lacking(form(look), rare)
+        };
         self.settle_candidate((connection, index), how, at);
         self.suspect(connection, &ask, request, look, rare, &lacks, at);
     }
@@ -327,7 +331,15 @@ impl Deliveries {
         }
         let answer = ask.answering.map_or(at, |(at, _)| at);
         let since = ask.whole.map_or(ask.at, |(at, _)| at);
-        let candidates = self.candidates(connection, server, [since.time, answer.time], request, look, rare, lacks);
+        let candidates = self.candidates(
+            connection,
+            server,
+            [since.time, answer.time],
+            request,
+            look,
+            rare,
+            lacks,
+        );
         let called = self.numbers.get(&connection).copied();
         if candidates.is_empty() {
             return;
@@ -564,9 +576,10 @@ impl Deliveries {
             return;
         }
         // Where the answer before it is as it should be, it is this one that may be the other's.
-        let first = self.profiles.of(server, &answer.route).is_some_and(|own| {
-            own.answers() > 2 && own.share(answer.form) >= USUAL && answer.form != form(look)
-        });
+        let first = self
+            .profiles
+            .of(server, &answer.route)
+            .is_some_and(|own| own.answers() > 2 && own.share(answer.form) >= USUAL && answer.form != form(look));
         let (this, tail) = match first {
             true => ((at, form(look)), Some((answer.at, answer.form))),
             false => ((answer.at, answer.form), tail),
@@ -592,15 +605,7 @@ impl Deliveries {
     }
 
     /// Remembers an answer that another request on the same connection may have asked for.
-    fn misplace(
-        &mut self,
-        connection: u64,
-        ask: &Ask,
-        request: &Request,
-        look: &Look,
-        rare: bool,
-        lacks: &[Place],
-    ) {
+    fn misplace(&mut self, connection: u64, ask: &Ask, request: &Request, look: &Look, rare: bool, lacks: &[Place]) {
         let Some(line) = self.lines.get(&connection) else {
             return;
         };

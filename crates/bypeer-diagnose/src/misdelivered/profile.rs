@@ -136,7 +136,9 @@ impl Profiles {
     /// The forms of a kind are known: enough answers, and none of the last quarter brought a new one. The forms in question, `but`, are no
     /// news; nor is one that is rare here and usual for another kind: that is what a second answer on the wrong request looks like.
     pub fn knows(&self, server: Endpoint, route: &Route, but: &[u64]) -> bool {
-        let Some(own) = self.of(server, route) else { return false };
+        let Some(own) = self.of(server, route) else {
+            return false;
+        };
         let anothers = |form| {
             let kinds = self.servers.get(&server).into_iter().flatten();
             let mut others = kinds.filter(|(key, kind)| **key != route.key && kind.answers >= KNOWN);

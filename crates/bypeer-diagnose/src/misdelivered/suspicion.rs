@@ -203,7 +203,8 @@ impl Suspicion {
                 let other = profiles.of(self.server, &self.route)?;
                 let odds = other.likelihood(form, 0) / own.likelihood(form, 1);
                 let known = |route: &Route, form| profiles.knows(self.server, route, &[form]);
-                (odds > ODDS && known(&candidate.route, form) && known(&self.route, self.form)).then_some(Fate::Exchanged(at))
+                (odds > ODDS && known(&candidate.route, form) && known(&self.route, self.form))
+                    .then_some(Fate::Exchanged(at))
             }
         }
     }

@@ -352,7 +352,10 @@ fn two_answers_that_repeat_each_other_s_ids() {
     play.answer_with(1, Some(0), look(200, "{item}", &["two"]));
     play.deliveries.finish();
     let given = |stream| play.deliveries.given.get(&stream).unwrap();
-    assert!(matches!((given(2).fate, &given(2).sign), (Fate::Exchanged(_), Sign::Echo { .. })));
+    assert!(matches!(
+        (given(2).fate, &given(2).sign),
+        (Fate::Exchanged(_), Sign::Echo { .. })
+    ));
     assert_eq!((given(2).due.stream, given(1).due.stream), (1, 2));
 }
 

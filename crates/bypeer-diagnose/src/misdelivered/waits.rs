@@ -52,7 +52,10 @@ mod tests {
             waits.waited(Duration::from_millis(ms));
         }
         let of = |ms| waits.as_long_as(Duration::from_millis(ms));
-        assert_eq!([of(0), of(31), of(50), of(61), of(1000), of(60_000)], [5, 4, 4, 2, 1, 1]);
+        assert_eq!(
+            [of(0), of(31), of(50), of(61), of(1000), of(60_000)],
+            [5, 4, 4, 2, 1, 1]
+        );
         let mut all = waits;
         all.add(&waits);
         assert_eq!(all.as_long_as(Duration::from_millis(50)), 8);

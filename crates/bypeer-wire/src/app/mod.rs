@@ -31,8 +31,8 @@ mod words;
 pub use chunked::{Chunked, ChunkedRead};
 pub use conversation::Conversation;
 pub use exchange::{
-    Application, Close, Exchange, Exchanges, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, Tls, Unasked,
-    TlsAlert, TlsRecordNote, Version,
+    Application, Close, Exchange, Exchanges, Framing, Head, Message, Method, Protocol, RequestHead, ResponseHead, Tls,
+    TlsAlert, TlsRecordNote, Unasked, Version,
 };
 pub use head::{Sole, sole_request, sole_response};
 pub use notice::{How, Look, Notice, Noticed, Place, Request, Route, Shape, Token};

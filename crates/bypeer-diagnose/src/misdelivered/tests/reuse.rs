@@ -53,9 +53,15 @@ fn slips_after(connections: u64, each: i64) -> Play {
 fn a_client_that_has_always_waited_for_its_answers() {
     let clear = |play: Play| play.reused(2).unwrap().is_clear();
     assert!(clear(slips_after(1, 250)));
-    assert!(!clear(slips_after(1, 2)), "it never had to wait for as long: who pipelines may have had no cause to");
+    assert!(
+        !clear(slips_after(1, 2)),
+        "it never had to wait for as long: who pipelines may have had no cause to"
+    );
     assert!(!clear(slips_after(2, 2)));
-    assert!(clear(slips_after(3, 2)), "it has a pool, and puts no two requests on one connection");
+    assert!(
+        clear(slips_after(3, 2)),
+        "it has a pool, and puts no two requests on one connection"
+    );
 }
 
 /// He takes each answer for the one to his newest request, and sends the next while that one's is owed.
@@ -221,7 +227,10 @@ fn redis(play: &mut Play, alone: u32, first: &str) -> Option<Reuse> {
 fn a_cancelled_command() {
     let reuse = redis(&mut Play::new(), 30, "GET").unwrap();
     assert_eq!((reuse.protocol, reuse.alone, reuse.late), (Protocol::Redis, 31, 0));
-    assert!(!reuse.is_clear(), "nothing it had asked took so long: many callers may share the connection");
+    assert!(
+        !reuse.is_clear(),
+        "nothing it had asked took so long: many callers may share the connection"
+    );
 }
 
 #[test]

@@ -461,7 +461,10 @@ fn where_the_server_first_said_what_nobody_asked() {
     let app = long(&[c(GET), s(OK2), c(GET), s(OK2), s(OK2), c(GET), s(OK2)]);
     let unasked = app.exchanges.unasked.as_deref().unwrap();
     assert_eq!((unasked.at.number, unasked.behind.as_ref().unwrap().index), (5, 1));
-    assert_eq!(unasked.answer.as_ref().unwrap().response.as_ref().unwrap().begun.number, 5);
+    assert_eq!(
+        unasked.answer.as_ref().unwrap().response.as_ref().unwrap().begun.number,
+        5
+    );
     let beyond = long(&[c(GET), s(format!("{OK2}<html>")), c(GET), s(OK2), s("more")]);
     let unasked = beyond.exchanges.unasked.as_deref().unwrap();
     assert_eq!((unasked.at.number, unasked.behind.as_ref().unwrap().index), (2, 0));
