@@ -25,7 +25,7 @@ fn weigh(story: &Story<'_>) -> Option<Weighed> {
         return good_bye_instead(story, exchange, good_bye);
     }
     let fin = story.server_closed_first()?;
-    if story.answer_was_given_away() || story.small_word_behind(exchange).is_some() {
+    if story.answer_was_given_away() || story.client_counts_wrong() || story.small_word_behind(exchange).is_some() {
         return None;
     }
     if story.reset().is_some_and(|reset| reset.at.number < fin.at.number) || story.active_reset_by_server().is_some() {

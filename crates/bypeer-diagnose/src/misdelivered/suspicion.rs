@@ -192,8 +192,11 @@ impl Suspicion {
                 })
             }
             Outcome::Misanswered(_) => None,
-            // Its own word is in the other's answer, and not in the one that it got.
-            Outcome::Lacked(at) => candidate.echo.map(|_| Fate::Exchanged(at)),
+            // Its own word is in the other's answer, and not in the one that it got, where such answers repeat it.
+            Outcome::Lacked(at) => {
+                let own = profiles.of(self.server, &candidate.route)?;
+                own.echoes(candidate.echo?).map(|_| Fate::Exchanged(at))
+            }
             Outcome::Ended(over) if over.at.number > self.answer.number => Some(Fate::Silent),
             Outcome::Ended(over) if over.by == Direction::ToServer => Some(Fate::ClientLeft(over.at)),
             // One that had not arrived when the server closed met a closed door: it is owed nothing.
