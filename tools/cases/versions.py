@@ -30,7 +30,7 @@ COMMANDS = {
     "socat": ["socat", "-V"],
 }
 PYTHON_PACKAGES = {"gunicorn", "flask", "waitress", "tornado", "aiohttp", "uvicorn", "requests", "urllib3", "httpx", "werkzeug"}
-NODE_PACKAGES = {"express", "undici", "axios"}
+NODE_PACKAGES = {"express", "undici", "axios", "ioredis"}
 DEBIAN_PACKAGES = {"jetty": "libjetty9-java", "tomcat": "libtomcat9-java", "dsniff": "dsniff", "netcat": "netcat-openbsd", "conntrack": "conntrack"}
 
 

@@ -58,7 +58,9 @@ fn score(expected: &Expected, finding: Option<&Finding>) -> Score {
         None if expected.expect.is_empty() => Score::Right,
         None => Score::NotSeen,
         Some(finding) if expected.expect.is_empty() => {
-            if finding.harmless || (finding.confidence != Confidence::Undecided && allowed(finding.cause.id)) {
+            // Undecided between a cause and no fault at all.
+            let decided = finding.confidence != Confidence::Undecided || finding.rivals.is_empty();
+            if finding.harmless || decided && allowed(finding.cause.id) {
                 Score::Right
             } else {
                 Score::Accused

@@ -15,6 +15,7 @@ from servers import (
     python_client,
     python_program,
     raw,
+    redis,
 )
 
 GET = "send:GET %s HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
@@ -179,6 +180,29 @@ def redis_well(lab):
     subscriber.wait(5)
     lab.take_accounts(subscriber.log.read_text())
     return well
+
+
+@case(
+    "ioredis-two-callers",
+    "Two callers share one connection to Redis",
+    "A program asks for a hundred things one after the other over ioredis' one connection; then a script of 250 ms runs, and another caller asks "
+    "meanwhile. All answers come in order, and each caller has looked at its values: it is no connection that was put back with an answer owed.",
+    ["redis", "ioredis"],
+    shows={"clean": 1},
+)
+def shared_redis(lab):
+    host = lab.one_host()
+    redis(lab, host)
+    lab.record(host)
+    lab.client(host, ["node", PROGRAMS / "shared.js", host.address, "6379"])
+
+    def judge(connection):
+        if connection.resets or connection.failed:
+            return None
+        # A capture cannot tell it from a command that was cancelled.
+        return clean("the second caller asked while the first one's answer was owed, and each got its own", also=["desync-pool-unread-response"])
+
+    return judge
 
 
 @case(

@@ -198,14 +198,18 @@ impl Line {
         };
         self.is_alone = false;
         if let Some(slip) = &mut self.reuse {
-            // What he sends from now on tells of the slip, and not of how he sends as a rule.
+            // What he sends at an answer, or at once, tells of the slip, and not of how he sends as a rule: he has an answer in hand.
             let last = self
                 .answered
                 .map_or(before.at.time, |answered| answered.time.max(before.at.time));
             let waited = at.time.since(last);
+            let heard = self.answered.is_some_and(|answered| answered.number > before.at.number);
             match self.owed.len() {
                 1 if waited <= AT_ONE_GO => slip.after.moved_on = slip.after.moved_on.saturating_add(1),
-                1 => slip.after.otherwise = slip.after.otherwise.saturating_add(1),
+                1 => {
+                    slip.after.otherwise = slip.after.otherwise.saturating_add(1);
+                    self.sends.late = self.sends.late.saturating_add(u32::from(!heard));
+                }
                 _ if waited >= GIVEN_UP => {}
                 _ => self.sends.deep = self.sends.deep.saturating_add(1),
             }

@@ -233,6 +233,24 @@ fn a_cancelled_command() {
     );
 }
 
+/// Now and then one of them asks while another waits.
+#[test]
+fn callers_who_share_a_connection_more_than_once() {
+    let mut play = Play::new();
+    redis(&mut play, 30, "GET").unwrap();
+    for round in 0..4 {
+        play.wait(500);
+        play.ask(2, "EVAL");
+        play.wait(120);
+        play.ask(2, "GET");
+        play.wait(60);
+        for index in [32, 33] {
+            play.answer_with(2, Some(index + 2 * round), look(200, "bulk", &[]));
+        }
+    }
+    assert!(play.reused(2).is_none());
+}
+
 #[test]
 fn a_blocking_command_is_waited_for_by_design() {
     let reuse = redis(&mut Play::new(), 30, "BLPOP").unwrap();
