@@ -47,7 +47,7 @@ pub struct Account {
 pub struct Attempt {
     /// The server's address.
     pub to: Arc<str>,
-    /// The connection's number, unique in this process.
+    /// The connection's number, unique in this process; 0: none came about.
     pub connection: u64,
     /// Requests on the connection before this one.
     pub requests_before: u64,
@@ -62,4 +62,20 @@ pub struct Attempt {
     pub surplus: usize,
     /// Why it failed, where another try followed.
     pub failure: Option<Failure>,
+}
+
+impl Attempt {
+    /// A try that has only begun, on the connection of that number.
+    pub fn new(to: Arc<str>, connection: u64) -> Attempt {
+        Attempt {
+            to,
+            connection,
+            requests_before: 0,
+            idle: None,
+            first_byte: None,
+            send_failed: false,
+            surplus: 0,
+            failure: None,
+        }
+    }
 }

@@ -19,6 +19,9 @@ pub enum Failure {
     /// No connection within the limit.
     #[error("the server did not accept a connection in time")]
     ConnectTimeout,
+    /// A connection was there, and TLS on it was not agreed on within the limit.
+    #[error("the server accepted the connection and was silent in the TLS handshake: does it speak TLS on this port?")]
+    HandshakeTimeout,
     /// All connections that are allowed are in use, and none became free in time.
     #[error("all {limit} connections to the server are in use")]
     ConnectionLimit {
@@ -117,9 +120,11 @@ impl Failure {
     /// The status of the answer that the client gets in place of the server's.
     pub fn status(&self) -> StatusCode {
         match self {
-            Failure::ConnectTimeout | Failure::AnswerTimeout | Failure::BodyTimeout | Failure::WriteTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Failure::ConnectTimeout
+            | Failure::HandshakeTimeout
+            | Failure::AnswerTimeout
+            | Failure::BodyTimeout
+            | Failure::WriteTimeout => StatusCode::GATEWAY_TIMEOUT,
             Failure::ConnectionLimit { .. } | Failure::Descriptors | Failure::DrainEnded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -128,13 +133,27 @@ impl Failure {
         }
     }
 
+    /// Whether it is one that no connection came of.
+    pub fn is_of_connecting(&self) -> bool {
+        matches!(
+            self,
+            Failure::NameNotFound(_)
+                | Failure::Refused
+                | Failure::Unreachable(_)
+                | Failure::ConnectTimeout
+                | Failure::HandshakeTimeout
+                | Failure::Tls(_)
+                | Failure::Certificate(_)
+        )
+    }
+
     /// The type of error of RFC 9209, section 2.3.
     pub fn proxy_error(&self) -> &'static str {
         match self {
             Failure::NameNotFound(_) => "dns_error",
             Failure::Refused => "connection_refused",
             Failure::Unreachable(_) => "destination_ip_unroutable",
-            Failure::ConnectTimeout => "connection_timeout",
+            Failure::ConnectTimeout | Failure::HandshakeTimeout => "connection_timeout",
             Failure::ConnectionLimit { .. } | Failure::Descriptors => "connection_limit_reached",
             Failure::Tls(_) => "tls_protocol_error",
             Failure::Certificate(_) => "tls_certificate_error",

@@ -118,7 +118,7 @@ fn words(failure: &Failure) -> String {
     match failure {
         Failure::NameNotFound(_) => "the name of the server was not found".to_owned(),
         Failure::Unreachable(_) => "there is no way to the server".to_owned(),
-        Failure::Tls(_) => "TLS with the server failed".to_owned(),
+        Failure::Tls(_) | Failure::HandshakeTimeout => "TLS with the server failed".to_owned(),
         Failure::Certificate(_) => "the certificate of the server is not trusted".to_owned(),
         Failure::DrainEnded => "the proxy is being stopped, and the server may have acted".to_owned(),
         Failure::Other(_) => "the proxy failed".to_owned(),

@@ -1,5 +1,7 @@
 //! How an exchange ended, as its account tells.
 
+use std::mem::discriminant;
+
 use crate::account::{Account, Attempt};
 use crate::failure::Failure;
 
@@ -23,7 +25,7 @@ pub enum Ending {
 /// How an answer was saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum How {
-    /// The request was sent again.
+    /// It was tried again: the request was sent again, or another connection was made where one could not be had.
     Retry,
     /// Sending failed, and the answer was read all the same.
     ReadOn,
@@ -76,11 +78,11 @@ pub(super) fn failures(account: &Account) -> impl Iterator<Item = (Option<&Attem
         .filter_map(|attempt| Some((Some(attempt), attempt.failure.as_ref()?)));
     // The last try's failure may stand in both places.
     let last = account.attempts.last();
-    let is_told = last.is_some_and(|attempt| attempt.failure.is_some());
+    let told = last.and_then(|attempt| attempt.failure.as_ref()).map(discriminant);
     let rest = account
         .failure
         .as_ref()
-        .filter(|_| !is_told)
-        .map(|failure| (last, failure));
+        .filter(|failure| told != Some(discriminant(failure)))
+        .map(|failure| (last.filter(|_| told.is_none()), failure));
     tried.chain(rest)
 }

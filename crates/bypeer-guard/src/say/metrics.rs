@@ -134,8 +134,9 @@ impl Metrics {
         for (_, failure) in failures(account) {
             self.failed_try(failure);
         }
-        let tries = account.attempts.len() as u64;
-        self.retries.fetch_add(tries.saturating_sub(1), Relaxed);
+        // Without a connection nothing was sent.
+        let sent = account.attempts.iter().filter(|attempt| attempt.connection > 0);
+        self.retries.fetch_add((sent.count() as u64).saturating_sub(1), Relaxed);
         let reused = account
             .attempts
             .iter()

@@ -16,13 +16,16 @@ use super::metrics::Metrics;
 use super::record;
 use super::tally::{Tally, is_told};
 use super::{Change, Ending, Notice, Refusal, Sink};
-use crate::account::Account;
+use crate::account::{Account, Attempt};
 use crate::config::Upstream;
 use crate::failure::Failure;
 use crate::upstream::Event;
 
 /// Takes a line for whoever runs the guard.
 pub type Tell = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Servers and kinds of failures for which no cause is named, at most.
+const UNNAMED_MOST: usize = 256;
 
 /// Tells what happens.
 pub struct Reporter {
@@ -31,8 +34,8 @@ pub struct Reporter {
     tally: Tally,
     /// The server behind, as it is configured.
     behind: Mutex<String>,
-    /// Failures for which no cause is named, by their kind.
-    unnamed: Mutex<Vec<(Discriminant<Failure>, u64)>>,
+    /// Failures for which no cause is named, by server and kind.
+    unnamed: Mutex<Vec<(String, Discriminant<Failure>, u64)>>,
     /// Where lines for people go.
     tell: Tell,
     /// When notices that repeat themselves were said last.
@@ -136,23 +139,26 @@ impl Reporter {
     }
 
     /// Names that are not found, certificates, timeouts: no cause of `explain` is behind them, and whoever runs the guard must know of them.
-    fn tell_unnamed(&self, account: &Account) {
-        let Some(failure) = account.failure.as_ref() else {
-            return;
+    fn tell_unnamed(&self, attempt: Option<&Attempt>, failure: &Failure, saved: bool) {
+        let server = match attempt {
+            Some(attempt) => attempt.to.to_string(),
+            None => self.behind(),
         };
-        if matches!(failure, Failure::DrainEnded) {
-            return;
-        }
         let kind = discriminant(failure);
         let count = {
             let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
-            match unnamed.iter_mut().find(|(known, _)| *known == kind) {
-                Some((_, count)) => {
+            let full = unnamed.len() >= UNNAMED_MOST;
+            match unnamed
+                .iter_mut()
+                .find(|(known, other, _)| *known == server && *other == kind)
+            {
+                Some((_, _, count)) => {
                     *count += 1;
                     *count
                 }
+                None if full => return,
                 None => {
-                    unnamed.push((kind, 1));
+                    unnamed.push((server.clone(), kind, 1));
                     1
                 }
             }
@@ -160,16 +166,13 @@ impl Reporter {
         if !is_told(count) {
             return;
         }
-        let server = match account.attempts.last() {
-            Some(attempt) => attempt.to.to_string(),
-            None => self.behind(),
-        };
+        let fate = if saved { "; the client got its answer" } else { "" };
         let times = if count == 1 {
             String::new()
         } else {
             format!(", {count} times so far")
         };
-        (self.tell)(&format!("{server}: {failure}{times}"));
+        (self.tell)(&format!("{server}: {failure}{fate}{times}"));
     }
 
     fn tell_of(&self, found: &Found, count: u64) {
@@ -196,6 +199,11 @@ impl Reporter {
     }
 }
 
+/// Whether a cause of `explain` is behind it: then it is a finding.
+fn has_cause(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused | Failure::ConnectTimeout)
+}
+
 fn behind(upstream: &Upstream) -> String {
     let names: Vec<String> = upstream.to.iter().map(ToString::to_string).collect();
     names.join(", ")
@@ -212,8 +220,21 @@ impl Sink for Reporter {
                 self.tell_of(found, count);
             }
         }
-        if found.is_empty() && matches!(Ending::of(account), Ending::Failed | Ending::Cut) {
-            self.tell_unnamed(account);
+        let ending = Ending::of(account);
+        let saved = matches!(ending, Ending::Saved(_));
+        // An address that no connection came of is told of whatever became of the request.
+        for attempt in account.attempts.iter().filter(|attempt| attempt.connection == 0) {
+            if let Some(failure) = attempt.failure.as_ref().filter(|failure| !has_cause(failure)) {
+                self.tell_unnamed(Some(attempt), failure, saved);
+            }
+        }
+        if let Some(failure) = &account.failure
+            && matches!(ending, Ending::Failed | Ending::Cut)
+            && (found.is_empty() || failure.is_of_connecting() && !has_cause(failure))
+            && !matches!(failure, Failure::DrainEnded)
+        {
+            let last = account.attempts.last().filter(|attempt| attempt.failure.is_none());
+            self.tell_unnamed(last, failure, false);
         }
         self.line(|line| record::write_exchange(line, account, &found));
     }

@@ -18,7 +18,7 @@ pub fn summary(reporter: &Reporter, ran: Duration, shared: Option<&Shared>) -> S
         (count(Ending::Answered), "answered by the server at the first try"),
         (
             count(Ending::Saved(How::Retry)),
-            "saved: sent again, because the first try could not have reached the server's program, or may be repeated",
+            "saved: tried again, because the first try could not have reached the server's program, or may be repeated",
         ),
         (
             count(Ending::Saved(How::ReadOn)),

@@ -336,6 +336,53 @@ fn a_failure_without_a_cause_is_told_of_as_well() {
 }
 
 #[test]
+fn an_address_that_no_connection_came_of_is_told_of_though_another_answered() {
+    let (reporter, said) = reporter(None, None);
+    let dialled = |to: &str, failure| Attempt {
+        connection: 0,
+        to: to.into(),
+        ..attempt(Some(failure))
+    };
+    for _ in 0..3 {
+        let unnamed = dialled("app:8000", Failure::NameNotFound("app".to_owned()));
+        reporter.exchange(&with(vec![unnamed, attempt(None)], None, 200));
+        for port in [8001, 8002] {
+            let refused = dialled(&format!("127.0.0.1:{port}"), Failure::Refused);
+            reporter.exchange(&with(vec![refused, attempt(None)], None, 200));
+        }
+    }
+    let said = said.lock().unwrap();
+    assert_eq!(said.len(), 3, "one for each address: {said:#?}");
+    assert_eq!(
+        said[0],
+        "app:8000: the name of the server was not found: app; the client got its answer"
+    );
+    assert!(
+        said[1].starts_with("likely closed-port at 127.0.0.1:8001: "),
+        "{said:#?}"
+    );
+    let text = reporter.metrics().render(None);
+    for line in [
+        "bypeer_guard_failed_tries_total{error=\"dns_error\"} 3",
+        "bypeer_guard_failed_tries_total{error=\"connection_refused\"} 6",
+        "bypeer_guard_exchanges_total{ending=\"saved-by-retry\"} 9",
+        "bypeer_guard_retries_total 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn a_handshake_of_tls_that_is_not_answered_is_no_lost_syn() {
+    let silent = with(vec![attempt(None)], Some(Failure::HandshakeTimeout), 504);
+    assert_eq!(found_in(&silent), []);
+    let (reporter, said) = reporter(None, None);
+    reporter.exchange(&silent);
+    let said = said.lock().unwrap();
+    assert!(said[0].ends_with("does it speak TLS on this port?"), "{said:#?}");
+}
+
+#[test]
 fn a_wrong_idle_limit_is_contradicted() {
     let (reporter, said) = reporter(None, Some(Duration::from_secs(60)));
     let event = Event::ClosedIdle {
@@ -431,6 +478,7 @@ fn every_failure_has_its_series() {
         Failure::Refused,
         Failure::Unreachable(std::io::Error::other("")),
         Failure::ConnectTimeout,
+        Failure::HandshakeTimeout,
         Failure::ConnectionLimit { limit: 1 },
         Failure::Descriptors,
         Failure::Tls(String::new()),
@@ -483,7 +531,7 @@ fn the_summary_says_what_was_saved_and_what_to_change() {
     for part in [
         "3 requests in 12 s\n",
         "         1  answered by the server at the first try\n",
-        "         1  saved: sent again",
+        "         1  saved: tried again",
         "keepalive-race-unannounced-close at 127.0.0.1:8000 · once: 1 saved, 0 not · the first was GET /cards\n",
         "  fix      client: Drop idle connections",
         "undecided: the server's end reset a fresh connection",

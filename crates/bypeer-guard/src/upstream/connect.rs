@@ -1,10 +1,13 @@
 //! A fresh connection to one address of the server.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
@@ -28,6 +31,12 @@ const RECEIVE_NEAR: u32 = 512 << 10;
 /// A server is near if to connect took no longer than this: a window of 390 KB is then more than 3 Gbit/s.
 const NEAR: Duration = Duration::from_millis(1);
 const UNKNOWN: u64 = u64::MAX;
+/// How long an address that could not be connected to is tried after the others; then one request looks again.
+const SHUNNED: Duration = Duration::from_secs(10);
+/// A name has several addresses: the next is tried when one has not answered for so long (RFC 8305, section 5), as well as it.
+const HEAD_START: Duration = Duration::from_millis(250);
+/// Addresses of a name that are remembered to have failed.
+const FAILED_MOST: usize = 16;
 
 /// One address of the server, made ready for connecting.
 pub struct Target {
@@ -39,6 +48,11 @@ pub struct Target {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     /// How long the last connection took to be there, nanoseconds; or `UNKNOWN`.
     took: AtomicU64,
+    made: Instant,
+    /// When it could not be connected to, nanoseconds since `made`; `UNKNOWN`: it could.
+    failed: AtomicU64,
+    /// Addresses of a name that lately were no good.
+    shunned: Mutex<Vec<(SocketAddr, Instant)>>,
 }
 
 enum Kind {
@@ -88,6 +102,9 @@ impl Target {
             kind,
             tls,
             took: AtomicU64::new(UNKNOWN),
+            made: Instant::now(),
+            failed: AtomicU64::new(UNKNOWN),
+            shunned: Mutex::default(),
         })
     }
 
@@ -96,30 +113,58 @@ impl Target {
         self.tls.is_some()
     }
 
-    /// Connects within `limit`, TLS included. Also gives how long the socket took to connect: about a round trip.
-    pub async fn connect(&self, limit: Duration) -> Result<(Stream, Duration), Failure> {
-        match tokio::time::timeout(limit, self.dial()).await {
-            Ok(dialled) => dialled,
-            Err(_) => Err(Failure::ConnectTimeout),
+    /// It could be connected to.
+    pub fn works(&self) {
+        // All workers look at it.
+        if self.failed.load(Ordering::Relaxed) != UNKNOWN {
+            self.failed.store(UNKNOWN, Ordering::Relaxed);
         }
     }
 
-    async fn dial(&self) -> Result<(Stream, Duration), Failure> {
-        let (socket, round_trip) = match &self.kind {
-            Kind::Address(address) => dial_address(*address, self.is_near(address)).await?,
-            Kind::Name(name, port) => self.dial_name(name, *port).await?,
-            Kind::Unix(path) => dial_unix(path).await?,
+    /// It could not be connected to.
+    pub fn fails(&self) {
+        self.failed.store(nanos(self.made.elapsed()), Ordering::Relaxed);
+    }
+
+    /// Whether it could lately not be connected to, so that others go before it. After a while one who asks is told that it is as good as
+    /// any, to see whether it is.
+    pub fn has_failed(&self) -> bool {
+        let failed = self.failed.load(Ordering::Relaxed);
+        if failed == UNKNOWN {
+            return false;
+        }
+        let now = nanos(self.made.elapsed());
+        now.saturating_sub(failed) < nanos(SHUNNED)
+            || self
+                .failed
+                .compare_exchange(failed, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+    }
+
+    /// Connects within `limit`, TLS included. Also gives how long the socket took to connect: about a round trip.
+    pub async fn connect(&self, limit: Duration) -> Result<(Stream, Duration), Failure> {
+        let until = tokio::time::Instant::now() + limit;
+        let (socket, round_trip) = match tokio::time::timeout_at(until, self.dial()).await {
+            Ok(dialled) => dialled?,
+            Err(_) => return Err(Failure::ConnectTimeout),
         };
-        let took = u64::try_from(round_trip.as_nanos()).unwrap_or(UNKNOWN);
-        self.took.store(took, Ordering::Relaxed);
+        self.took.store(nanos(round_trip), Ordering::Relaxed);
         let Some((connector, name)) = &self.tls else {
             return Ok((Stream::Plain(socket), round_trip));
         };
-        let stream = connector
-            .connect(name.clone(), socket)
-            .await
-            .map_err(tls::handshake_failure)?;
-        Ok((Stream::Tls(Box::new(stream)), round_trip))
+        match tokio::time::timeout_at(until, connector.connect(name.clone(), socket)).await {
+            Ok(Ok(stream)) => Ok((Stream::Tls(Box::new(stream)), round_trip)),
+            Ok(Err(error)) => Err(tls::handshake_failure(error)),
+            Err(_) => Err(Failure::HandshakeTimeout),
+        }
+    }
+
+    async fn dial(&self) -> Result<(Socket, Duration), Failure> {
+        match &self.kind {
+            Kind::Address(address) => dial_address(*address, self.is_near(address)).await,
+            Kind::Name(name, port) => self.dial_name(name, *port).await,
+            Kind::Unix(path) => dial_unix(path).await,
+        }
     }
 
     async fn dial_name(&self, name: &str, port: u16) -> Result<(Socket, Duration), Failure> {
@@ -127,14 +172,76 @@ impl Target {
         let addresses = tokio::net::lookup_host((name, port))
             .await
             .map_err(|error| not_found(error.to_string()))?;
-        let mut last = not_found("it has no address".to_owned());
-        for address in addresses {
-            match dial_address(address, self.is_near(&address)).await {
-                Ok(dialled) => return Ok(dialled),
-                Err(failure) => last = failure,
+        self.dial_first(addresses.collect())
+            .await
+            .unwrap_or_else(|| Err(not_found("it has no address".to_owned())))
+    }
+
+    /// Dials one after the other, without waiting long for any, and takes the first that answers. `None`: there are none.
+    async fn dial_first(&self, mut addresses: Vec<SocketAddr>) -> Option<Result<(Socket, Duration), Failure>> {
+        addresses.sort_by_cached_key(|address| self.is_shunned(*address));
+        let mut waiting = addresses.into_iter();
+        let mut dials = Vec::new();
+        let mut last = None;
+        let mut next = pin!(tokio::time::sleep(Duration::ZERO));
+        poll_fn(|cx| {
+            loop {
+                let mut at = 0;
+                while at < dials.len() {
+                    let (address, dial): &mut (SocketAddr, Pin<Box<dyn Future<Output = _>>>) = &mut dials[at];
+                    match dial.as_mut().poll(cx) {
+                        Poll::Pending => at += 1,
+                        Poll::Ready(Ok(dialled)) => {
+                            let winner = *address;
+                            self.remember(winner, dials.iter().map(|(address, _)| *address));
+                            return Poll::Ready(Some(Ok(dialled)));
+                        }
+                        Poll::Ready(Err(failure)) => {
+                            self.shun(*address);
+                            last = Some(Err(failure));
+                            drop(dials.remove(at));
+                            next.as_mut().reset(tokio::time::Instant::now());
+                        }
+                    }
+                }
+                if waiting.len() == 0 && dials.is_empty() {
+                    return Poll::Ready(last.take());
+                }
+                if waiting.len() == 0 || next.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                next.as_mut().reset(tokio::time::Instant::now() + HEAD_START);
+                dials.extend(waiting.next().map(|address| {
+                    let near = self.is_near(&address);
+                    let dial: Pin<Box<dyn Future<Output = _>>> = Box::pin(dial_address(address, near));
+                    (address, dial)
+                }));
             }
+        })
+        .await
+    }
+
+    fn is_shunned(&self, address: SocketAddr) -> bool {
+        let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        shunned.retain(|(_, since)| since.elapsed() < SHUNNED);
+        shunned.iter().any(|(other, _)| *other == address)
+    }
+
+    fn shun(&self, address: SocketAddr) {
+        let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        shunned.retain(|(other, _)| *other != address);
+        if shunned.len() < FAILED_MOST {
+            shunned.push((address, Instant::now()));
         }
-        Err(last)
+    }
+
+    /// The winner of a race, and those that had begun before it.
+    fn remember(&self, winner: SocketAddr, raced: impl Iterator<Item = SocketAddr>) {
+        raced
+            .take_while(|other| *other != winner)
+            .for_each(|other| self.shun(other));
+        let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        shunned.retain(|(other, _)| *other != winner);
     }
 
     /// Whether a round trip to it is short, as far as that is known.
@@ -177,11 +284,84 @@ async fn dial_unix(path: &Path) -> Result<(Socket, Duration), Failure> {
     }
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(UNKNOWN)
+}
+
 fn connect_failure(error: io::Error) -> Failure {
     match rustix::io::Errno::from_io_error(&error) {
         Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => Failure::Descriptors,
         Some(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::CONNRESET) => Failure::Refused,
         Some(rustix::io::Errno::TIMEDOUT) => Failure::ConnectTimeout,
         _ => Failure::Unreachable(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Target {
+        let destination = Destination {
+            host: "name.example".to_owned(),
+            port: 80,
+            tls: false,
+            unix: None,
+        };
+        Target::new(&destination, None).unwrap()
+    }
+
+    /// An address that answers no SYN: with a backlog of 0 Linux takes one connection and drops what comes then.
+    async fn silent() -> (tokio::net::TcpListener, tokio::net::TcpStream, SocketAddr) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let fills = tokio::net::TcpStream::connect(address).await.unwrap();
+        (listener, fills, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_of_a_name_that_is_silent_does_not_keep_the_next_from_being_tried() {
+        let (_listens, _fills, silent) = silent().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap();
+        let target = target();
+        for order in [[silent, there], [there, silent], [silent, there]] {
+            let dialled = tokio::time::timeout(Duration::from_secs(60), target.dial_first(order.to_vec())).await;
+            assert!(matches!(dialled, Ok(Some(Ok(_)))), "the next one was not tried");
+            let (stream, _) = listener.accept().await.unwrap();
+            drop(stream);
+            // And is not waited for again.
+            assert!(target.is_shunned(silent) && !target.is_shunned(there));
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_name_without_a_good_address_the_last_failure_is_told() {
+        let target = target();
+        assert!(target.dial_first(Vec::new()).await.is_none());
+        let held = TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let refuses = held.local_addr().unwrap();
+        let dialled = target.dial_first(vec![refuses, refuses]).await;
+        assert!(matches!(dialled, Some(Err(Failure::Refused))));
+    }
+
+    #[test]
+    fn an_address_that_failed_is_last_until_it_works_or_one_looks_again() {
+        let mut target = target();
+        assert!(!target.has_failed());
+        target.fails();
+        assert!(target.has_failed());
+        target.works();
+        assert!(!target.has_failed());
+        target.fails();
+        let Some(earlier) = target.made.checked_sub(2 * SHUNNED) else {
+            return;
+        };
+        target.made = earlier;
+        assert!(!target.has_failed(), "one looks again");
+        assert!(target.has_failed(), "and no other");
     }
 }

@@ -93,14 +93,9 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         let switches = parts.method == Method::CONNECT || parts.headers.contains_key(http::header::UPGRADE);
         let close = !switches && (worker.keeps_none() || habits.is_distrusted() || habits.closes_each());
         account.borrow_mut().attempts.push(Attempt {
-            to: connection.to().clone(),
-            connection: connection.number,
             requests_before: connection.requests,
             idle: (connection.requests > 0).then(|| now.saturating_duration_since(connection.idle_since)),
-            first_byte: None,
-            send_failed: false,
-            surplus: 0,
-            failure: None,
+            ..Attempt::new(connection.to().clone(), connection.number)
         });
         let shared = worker.shared.clone();
         let host = &shared.targets[connection.target].0.host;

@@ -36,7 +36,7 @@ where
     let mut retried = false;
     loop {
         let repeatable = is_idempotent(&parts.method) && !matches!(source, Source::Stream(_));
-        let (connection, now) = worker.acquire(repeatable, retried).await?;
+        let (connection, now) = worker.acquire(repeatable, retried, account).await?;
         let exchange = Exchange::new(connection, now, &parts, source, worker, account);
         let failed = match attempt(worker, exchange, &parts, repeatable && !retried).await {
             Ok(answer) => return Ok(answer),

@@ -1,6 +1,7 @@
 //! What one worker has of the server, and how it comes to a connection.
 
 use std::cell::Cell;
+use std::mem::discriminant;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +15,7 @@ use super::pool::Pool;
 use super::retry::Budget;
 use super::shared::Shared;
 use super::stream::{Held, Stream};
+use crate::account::{Attempt, SharedAccount};
 use crate::config;
 use crate::failure::Failure;
 
@@ -67,8 +69,13 @@ impl Worker {
     }
 
     /// A connection for a request: one that waits, unless it must be `fresh`; else a new one. `repeatable`: the request may be sent again.
-    /// With it the moment at which it was had.
-    pub async fn acquire(&self, repeatable: bool, fresh: bool) -> Result<(Box<Connection>, Instant), Failure> {
+    /// With it the moment at which it was had. `account` gets an attempt for each address that could not be connected to.
+    pub async fn acquire(
+        &self,
+        repeatable: bool,
+        fresh: bool,
+        account: &SharedAccount,
+    ) -> Result<(Box<Connection>, Instant), Failure> {
         let target = self.next_turn();
         let now = Instant::now();
         if !fresh {
@@ -89,7 +96,7 @@ impl Worker {
                 Had::Leave(leave) => leave,
             },
         };
-        let connection = self.connect_by(target, leave, |stream, target, round_trip, leave| {
+        let connection = self.connect_by(target, leave, account, |stream, target, round_trip, leave| {
             Connection::new(stream, target, round_trip, self.shared.clone(), leave)
         });
         let connection = Box::pin(connection).await?;
@@ -166,21 +173,21 @@ impl Worker {
         }
     }
 
-    /// A new connection, to the address whose turn it is, or the next one that takes it.
+    /// A new connection, to the address whose turn it is, or the next one that takes it. Addresses that did not are attempts of `account`.
     pub async fn connect_by<T>(
         &self,
         first: usize,
         leave: OwnedSemaphorePermit,
+        account: &SharedAccount,
         make: impl Fn(Stream, usize, Duration, OwnedSemaphorePermit) -> T,
     ) -> Result<T, Failure> {
         let began = Instant::now();
         let mut pause = REFUSED_PAUSE;
-        let mut leave = Some(leave);
         loop {
-            let failure = match self.connect_to_any(first, began, &mut leave, &make).await {
-                Ok(connection) => {
+            let failure = match self.connect_to_any(first, began, account).await {
+                Ok((stream, target, round_trip)) => {
                     self.refusing.set(None);
-                    return Ok(connection);
+                    return Ok(make(stream, target, round_trip, leave));
                 }
                 Err(failure) => failure,
             };
@@ -198,51 +205,78 @@ impl Worker {
             if !self.retries || since.elapsed() + pause > patience {
                 return Err(failure);
             }
+            goes_on(account, failure);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(REFUSED_PAUSE_MOST);
         }
     }
 
-    async fn connect_to_any<T>(
+    /// Each address in its turn, those that have just failed last. One that is silent takes no more than its share of the time.
+    async fn connect_to_any(
         &self,
         first: usize,
         began: Instant,
-        leave: &mut Option<OwnedSemaphorePermit>,
-        make: &impl Fn(Stream, usize, Duration, OwnedSemaphorePermit) -> T,
-    ) -> Result<T, Failure> {
-        let count = self.shared.targets.len();
-        let mut last = Failure::Refused;
-        for step in 0..count {
-            let target = (first + step) % count;
-            let left = self.config.connect.saturating_sub(began.elapsed());
-            let (address, habits) = &self.shared.targets[target];
-            let mut connected = address.connect(left).await;
+        account: &SharedAccount,
+    ) -> Result<(Stream, usize, Duration), Failure> {
+        let targets = &self.shared.targets;
+        let count = targets.len();
+        let mut order: Vec<usize> = (0..count).map(|step| (first + step) % count).collect();
+        if count > 1 {
+            order.sort_by_cached_key(|&target| targets[target].0.has_failed());
+        }
+        let mut last: Option<Failure> = None;
+        for (step, target) in order.into_iter().enumerate() {
+            let left = || self.config.connect.saturating_sub(began.elapsed());
+            match last {
+                Some(failure) if left().is_zero() => return Err(failure),
+                Some(failure) => goes_on(account, failure),
+                None => {}
+            }
+            let share = || left() / u32::try_from(count - step).unwrap_or(u32::MAX);
+            let (address, habits) = &targets[target];
+            let mut connected = address.connect(share()).await;
             if let Err(Failure::Descriptors) = connected
                 && self.pool.give_up_one()
             {
-                connected = address.connect(left).await;
+                connected = address.connect(share()).await;
             }
-            if let Err(Failure::Refused) = connected {
+            let failure = match connected {
+                Ok((stream, round_trip)) => {
+                    address.works();
+                    return Ok((stream, target, round_trip));
+                }
+                // The other addresses need one as well.
+                Err(Failure::Descriptors) => return Err(Failure::Descriptors),
+                // No byte of the request went anywhere: the next address may do better.
+                Err(failure) => failure,
+            };
+            if let Failure::Refused = failure {
                 habits.begin_trial();
             }
-            let (stream, round_trip) = match connected {
-                Ok(connected) => connected,
-                // No byte of the request went anywhere: the next address may do better.
-                Err(
-                    failure @ (Failure::Refused
-                    | Failure::Unreachable(_)
-                    | Failure::NameNotFound(_)
-                    | Failure::ConnectTimeout),
-                ) => {
-                    last = failure;
-                    continue;
-                }
-                Err(failure) => return Err(failure),
-            };
-            let Some(leave) = leave.take() else { break };
-            return Ok(make(stream, target, round_trip, leave));
+            address.fails();
+            tried(account, &address.name, &failure);
+            last = Some(failure);
         }
-        Err(last)
+        Err(last.unwrap_or(Failure::Refused))
+    }
+}
+
+/// There is no connection to an address. One that is tried again and again while it refuses is one attempt.
+fn tried(account: &SharedAccount, to: &Arc<str>, failure: &Failure) {
+    let attempts = &mut account.borrow_mut().attempts;
+    let is_told = attempts.iter().any(|attempt| {
+        let before = attempt.failure.as_ref().map(discriminant);
+        attempt.connection == 0 && attempt.to == *to && before == Some(discriminant(failure))
+    });
+    if !is_told {
+        attempts.push(Attempt::new(to.clone(), 0));
+    }
+}
+
+/// Another try follows.
+fn goes_on(account: &SharedAccount, failure: Failure) {
+    if let Some(attempt) = account.borrow_mut().attempts.last_mut() {
+        attempt.failure.get_or_insert(failure);
     }
 }
 

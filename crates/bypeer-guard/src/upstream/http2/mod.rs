@@ -89,7 +89,12 @@ impl Connections {
     }
 
     /// A connection with room for a request. `but`: not this one.
-    async fn acquire(&self, worker: &Worker, but: Option<u64>) -> Result<Rc<Connection>, Failure> {
+    async fn acquire(
+        &self,
+        worker: &Worker,
+        but: Option<u64>,
+        account: &SharedAccount,
+    ) -> Result<Rc<Connection>, Failure> {
         if let Some(but) = but {
             self.open.borrow_mut().retain(|connection| connection.number != but);
         }
@@ -115,7 +120,7 @@ impl Connections {
             }
         };
         let connection = worker
-            .connect_by(target, leave, |stream, target, _, leave| Ready {
+            .connect_by(target, leave, account, |stream, target, _, leave| Ready {
                 stream,
                 target,
                 leave,
@@ -148,7 +153,7 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
         .handshake(HyperIo(ready.stream));
     let made = tokio::time::timeout(worker.config.connect, handshake).await;
     let (sender, driver) = made
-        .map_err(|_| Failure::ConnectTimeout)?
+        .map_err(|_| Failure::HandshakeTimeout)?
         .map_err(|error| failure_of(error).0)?;
     let shared = worker.shared.clone();
     let number = shared.number_connection();
@@ -217,7 +222,7 @@ where
     worker.budget.earn();
     let mut before = None;
     loop {
-        let connection = worker.http2.acquire(worker, before).await?;
+        let connection = worker.http2.acquire(worker, before, account).await?;
         if before.is_none() {
             prepare(&mut parts, worker, connection.target)?;
         }
@@ -289,15 +294,10 @@ async fn attempt<B>(
     if requests > 0 {
         worker.shared.counters.reused.fetch_add(1, Ordering::Relaxed);
     }
+    let to = worker.shared.targets[connection.target].0.name.clone();
     account.borrow_mut().attempts.push(Attempt {
-        to: worker.shared.targets[connection.target].0.name.clone(),
-        connection: connection.number,
         requests_before: requests,
-        idle: None,
-        first_byte: None,
-        send_failed: false,
-        surplus: 0,
-        failure: None,
+        ..Attempt::new(to, connection.number)
     });
     let active = Active::new(connection);
     let progress = Rc::new(Progress::new(&body));

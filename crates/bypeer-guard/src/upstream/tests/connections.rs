@@ -11,8 +11,10 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::super::{SetupError, Shared, Upstream};
 use super::support::*;
+use crate::account::{Attempt, SharedAccount};
 use crate::config::{self, Destination};
 use crate::failure::Failure;
+use crate::say::{Ending, How};
 
 /// An address where nobody listens, and, with the socket that holds it, nobody else can begin to.
 fn nobody() -> (socket2::Socket, SocketAddr) {
@@ -59,7 +61,9 @@ fn a_server_that_restarts_loses_no_request() {
         });
         let (account, outcome) = client.send(Method::POST, TestBody::whole("x")).await;
         assert_eq!(outcome.unwrap().body, b"1");
-        assert_eq!(account.borrow().attempts.len(), 1);
+        // However often it refused, that is told once.
+        assert_eq!(tries(&account), [(0, Some("connection_refused")), (1, None)]);
+        assert_eq!(Ending::of(&account.borrow()), Ending::Saved(How::Retry));
     });
 }
 
@@ -75,6 +79,69 @@ fn an_address_that_refuses_is_passed_over_for_the_next() {
             assert_eq!(client.post().await.unwrap().body, b"1");
         }
         assert_eq!(server.connections.get(), 4);
+    });
+}
+
+/// The number of each try's connection, and why it failed.
+fn tries(account: &SharedAccount) -> Vec<(u64, Option<&'static str>)> {
+    let account = account.borrow();
+    let told = |attempt: &Attempt| (attempt.connection, attempt.failure.as_ref().map(Failure::proxy_error));
+    account.attempts.iter().map(told).collect()
+}
+
+#[test]
+fn an_address_that_refuses_is_told_once_and_then_put_last() {
+    run(async {
+        let (_held, address) = nobody();
+        let server = serve(|_, peer| peer.answer_all()).await;
+        let (mut upstream, retry) = settings(vec![destination(address), destination(server.address)]);
+        upstream.keep = 0;
+        let client = client_of(&upstream, &retry);
+        let mut told = Vec::new();
+        for _ in 0..6 {
+            let (account, outcome) = client.send(Method::POST, TestBody::whole("x")).await;
+            assert_eq!(outcome.unwrap().body, b"1");
+            told.push(tries(&account));
+        }
+        assert_eq!(told[0], [(0, Some("connection_refused")), (1, None)]);
+        assert!(told[1..].iter().all(|tries| tries.len() == 1), "{told:?}");
+    });
+}
+
+#[test]
+fn an_address_that_is_silent_leaves_time_for_the_next() {
+    run(async {
+        let (held, address) = nobody();
+        held.listen(0).unwrap();
+        let _fills = std::net::TcpStream::connect(address).unwrap();
+        let server = serve(|_, peer| peer.answer_all()).await;
+        let (mut upstream, retry) = settings(vec![destination(address), destination(server.address)]);
+        upstream.connect = Duration::from_secs(2);
+        upstream.keep = 0;
+        let client = client_of(&upstream, &retry);
+        let (account, outcome) = client.send(Method::POST, TestBody::whole("x")).await;
+        assert_eq!(outcome.unwrap().body, b"1");
+        assert_eq!(tries(&account), [(0, Some("connection_timeout")), (1, None)]);
+        for _ in 0..3 {
+            let (account, outcome) = client.send(Method::POST, TestBody::whole("x")).await;
+            assert_eq!(outcome.unwrap().body, b"1");
+            assert_eq!(tries(&account).len(), 1, "it is put last");
+        }
+    });
+}
+
+#[test]
+fn when_no_address_is_there_each_is_told() {
+    run(async {
+        let ((_one, first), (_other, second)) = (nobody(), nobody());
+        let (mut upstream, retry) = settings(vec![destination(first), destination(second)]);
+        upstream.connect = Duration::from_millis(200);
+        let client = client_of(&upstream, &retry);
+        let (account, outcome) = client.send(Method::GET, TestBody::none()).await;
+        assert!(matches!(outcome, Err(Failure::Refused)), "{outcome:?}");
+        let account = account.borrow();
+        let to: Vec<&str> = account.attempts.iter().map(|attempt| &*attempt.to).collect();
+        assert_eq!(to, [first.to_string(), second.to_string()]);
     });
 }
 
@@ -443,7 +510,7 @@ fn certificates_that_are_not_trusted_are_refused() {
             (failure.status().as_u16(), failure.proxy_error()),
             (502, "tls_certificate_error")
         );
-        assert_eq!(account.borrow().attempts.len(), 0);
+        assert_eq!(tries(&account), [(0, None)]);
         // For another name.
         let server = serve_tls(&elsewhere).await;
         let authority = elsewhere.authority.path().to_owned();
@@ -482,7 +549,8 @@ fn a_handshake_that_is_none_is_told_and_has_an_end() {
         });
         assert!(matches!(client.get().await, Err(Failure::Tls(_))));
         assert!(matches!(client.get().await, Err(Failure::Tls(_))));
-        assert!(matches!(client.get().await, Err(Failure::ConnectTimeout)));
+        let silent = client.get().await;
+        assert!(matches!(silent, Err(Failure::HandshakeTimeout)), "{silent:?}");
     });
 }
 
