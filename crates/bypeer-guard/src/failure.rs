@@ -52,6 +52,12 @@ pub enum Failure {
         /// Bytes of the request that the server's TCP had acknowledged, where that is known: over HTTP/1 without TLS.
         acknowledged: Option<u64>,
     },
+    /// Over HTTP/2: the server ended the request's stream. Its connection is there.
+    #[error("the server ended the stream of the request with {0:?} before it answered")]
+    StreamReset(h2::Reason),
+    /// Over HTTP/2: the server left the connection, with GOAWAY, before it acted on the request or answered it.
+    #[error("the server left the connection with {0:?} (GOAWAY) before it answered")]
+    GoAway(h2::Reason),
     /// The server did not begin to answer in time.
     #[error("the server did not answer in time")]
     AnswerTimeout,
@@ -157,9 +163,11 @@ impl Failure {
             Failure::ConnectionLimit { .. } | Failure::Descriptors => "connection_limit_reached",
             Failure::Tls(_) => "tls_protocol_error",
             Failure::Certificate(_) => "tls_certificate_error",
-            Failure::Stale { .. } | Failure::ClosedUnanswered | Failure::Reset { .. } => "connection_terminated",
+            Failure::Stale { .. } | Failure::ClosedUnanswered | Failure::Reset { .. } | Failure::GoAway(_) => {
+                "connection_terminated"
+            }
             Failure::AnswerTimeout => "http_response_timeout",
-            Failure::Incomplete { .. } => "http_response_incomplete",
+            Failure::Incomplete { .. } | Failure::StreamReset(_) => "http_response_incomplete",
             Failure::BodyTimeout | Failure::TunnelIdle => "connection_read_timeout",
             Failure::WriteTimeout => "connection_write_timeout",
             Failure::Malformed(_) | Failure::Unsolicited { .. } => "http_protocol_error",

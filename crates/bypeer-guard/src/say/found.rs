@@ -81,7 +81,7 @@ fn of_failure(account: &Account, attempt: Option<&Attempt>, failure: &Failure, s
         ),
         Failure::Incomplete { have, expected, reset: false } => {
             let of = expected.map_or_else(String::new, |expected| format!(" of {expected}"));
-            let verdict = format!("the server closed after {have}{of} bytes of its answer's body");
+            let verdict = format!("the server's answer ended after {have}{of} bytes of its body");
             Some(
                 Draft::of("incomplete-response", Confidence::Likely, verdict)
                     .settled_by("the server's log at that moment: an exception in a generator, a worker timeout, a full disk")

@@ -21,7 +21,7 @@ pub(super) fn judge(account: &Account, attempt: Option<&Attempt>, failure: &Fail
     let heard = decide_heard(&hearing(attempt, failure)?)?;
     let mut candidates: Vec<(&'static Cause, String)> = vec![(heard.cause, heard.verdict)];
     candidates.extend(heard.rivals.into_iter().map(|rival| (rival.cause, rival.because)));
-    candidates.retain(|(cause, _)| !is_refuted(cause, account, attempt, failure));
+    candidates.retain(|(cause, _)| !is_refuted(cause, account, attempt));
     let mut candidates = candidates.into_iter();
     let (cause, because) = candidates.next()?;
     let rivals: Vec<&'static Cause> = candidates.map(|(cause, _)| cause).collect();
@@ -124,14 +124,13 @@ fn hearing(attempt: Option<&Attempt>, failure: &Failure) -> Option<Hearing> {
 }
 
 /// What the guard knows beyond its socket.
-fn is_refuted(cause: &Cause, account: &Account, attempt: Option<&Attempt>, failure: &Failure) -> bool {
+fn is_refuted(cause: &Cause, account: &Account, attempt: Option<&Attempt>) -> bool {
     let fresh = attempt.is_none_or(|attempt| attempt.requests_before == 0);
-    let begun = matches!(failure, Failure::Incomplete { .. });
     match cause.id {
         // A handshake was just made: the server's host knows the connection, and nothing was kept.
         "half-open-after-reboot" | "keepalive-race-unannounced-close" => fresh,
-        // Who answers has read the head: without a body there was nothing more to read.
-        "unread-request-body" => begun && account.request_bytes == 0,
+        // Without a body there was none to leave unread.
+        "unread-request-body" => account.request_bytes == 0,
         _ => false,
     }
 }

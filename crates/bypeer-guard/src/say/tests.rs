@@ -138,6 +138,14 @@ fn a_reset_is_judged_by_the_engine_and_by_what_the_guard_knows_beside_it() {
         "a fresh connection was kept by nobody: {all:?}"
     );
     assert!(!all.contains(&"half-open-after-reboot"), "{all:?}");
+    assert!(!all.contains(&"unread-request-body"), "there was no body: {all:?}");
+    let posted = Account {
+        request_bytes: 9,
+        ..with(vec![attempt(None)], Some(reset()), 502)
+    };
+    let posted = one(&posted);
+    let all = [vec![posted.cause.id], ids(&posted).1].concat();
+    assert!(all.contains(&"unread-request-body"), "{all:?}");
 
     let stale = one(&with(
         vec![kept(5000, Some(Failure::Stale { reset: true })), attempt(None)],
@@ -146,6 +154,7 @@ fn a_reset_is_judged_by_the_engine_and_by_what_the_guard_knows_beside_it() {
     ));
     let all = [vec![stale.cause.id], ids(&stale).1].concat();
     assert!(all.contains(&"keepalive-race-unannounced-close"), "{all:?}");
+    assert!(!all.contains(&"unread-request-body"), "{all:?}");
     assert!(stale.saved && stale.confidence == Confidence::Undecided);
     assert!(stale.settle.as_ref().unwrap().contains("bypeer watch"), "{stale:?}");
 
@@ -486,6 +495,8 @@ fn every_failure_has_its_series() {
         Failure::Stale { reset: true },
         Failure::ClosedUnanswered,
         Failure::Reset { acknowledged: None },
+        Failure::StreamReset(h2::Reason::REFUSED_STREAM),
+        Failure::GoAway(h2::Reason::NO_ERROR),
         Failure::AnswerTimeout,
         Failure::Incomplete {
             have: 0,
@@ -535,7 +546,7 @@ fn the_summary_says_what_was_saved_and_what_to_change() {
         "keepalive-race-unannounced-close at 127.0.0.1:8000 · once: 1 saved, 0 not · the first was GET /cards\n",
         "  fix      client: Drop idle connections",
         "undecided: the server's end reset a fresh connection",
-        "  or       so-linger-zero: A program aborted the connection on purpose\n",
+        "  or       process-killed: The server's process died\n",
         "  confirm  the same on the server's machine",
     ] {
         assert!(text.contains(part), "{part}\n{text}");

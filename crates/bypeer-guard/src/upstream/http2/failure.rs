@@ -29,14 +29,14 @@ fn h2_failure(error: &h2::Error) -> (Failure, bool) {
     if let Some(io) = error.get_io() {
         return (ended(is_reset(io)), false);
     }
+    let reason = error.reason().unwrap_or(h2::Reason::NO_ERROR);
     // RFC 9113, sections 8.7 and 6.8: REFUSED_STREAM, and GOAWAY for streams above the one that it names: not processed. With NO_ERROR
     // h2 fails no other streams.
-    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    let gone = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
-    match () {
-        () if refused || gone => (Failure::Stale { reset: refused }, true),
-        () if error.is_remote() => (Failure::Reset { acknowledged: None }, false),
-        () => (Failure::Malformed("it is no valid HTTP/2"), false),
+    match (error.is_remote(), error.is_go_away()) {
+        (true, true) => (Failure::GoAway(reason), reason == h2::Reason::NO_ERROR),
+        (_, false) if reason == h2::Reason::REFUSED_STREAM => (Failure::StreamReset(reason), true),
+        (true, false) => (Failure::StreamReset(reason), false),
+        (false, _) => (Failure::Malformed("it is no valid HTTP/2"), false),
     }
 }
 
