@@ -408,6 +408,24 @@ fn what_is_no_request_is_answered_by_the_guard_and_told() {
 }
 
 #[test]
+fn a_target_that_is_no_uri_is_told_with_its_path() {
+    let backend = Backend::plain();
+    let running = Running::new(config(backend.address));
+    for (target, path) in [("/a?q={\"secret\"}", "/a"), ("/a<b>", "/a<b>"), ("/`", "/`")] {
+        let mut client = Client::new(running.address());
+        assert_eq!(client.get("/before").status, 200);
+        let answer = client.get(target);
+        assert_says_why(&answer, "must be percent-encoded");
+        let said = running.recorder.until(|said| !said.refusals.is_empty());
+        assert_eq!(
+            said.refusals[0].line.as_deref(),
+            Some(&("GET".to_owned(), path.to_owned()))
+        );
+        running.recorder.forget();
+    }
+}
+
+#[test]
 fn what_is_no_request_costs_the_answer_before_it_nothing() {
     const SIZE: usize = 30_000_000;
     let backend = Backend::plain();

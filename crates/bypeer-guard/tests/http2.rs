@@ -571,3 +571,24 @@ fn what_is_no_http2_is_told() {
         "{said:#?}"
     );
 }
+
+#[test]
+fn a_target_that_is_no_uri_has_its_line() {
+    let backend = Backend::plain();
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    for (stream, path) in [(1, "/a?q={\"app\"}"), (3, "/b")] {
+        // RFC 7541: GET, http, the authority and the path as they are.
+        let mut block = b"\x82\x86\x01\x01a\x04".to_vec();
+        block.push(path.len() as u8);
+        block.extend_from_slice(path.as_bytes());
+        client.send([&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, stream], &*block].concat());
+    }
+    let said = running
+        .recorder
+        .until(|said| !said.refusals.is_empty() && !said.exchanges.is_empty());
+    assert_eq!((said.refusals.len(), said.exchanges.len()), (1, 1), "{said:#?}");
+    assert!(said.refusals[0].why.contains("PROTOCOL_ERROR"), "{said:#?}");
+    assert_eq!((&*said.exchanges[0].path, said.exchanges[0].status), ("/b", Some(200)));
+}

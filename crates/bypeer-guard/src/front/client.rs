@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use lingering::Transport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::head::HeadLook;
+use super::head::{self, HeadLook};
 use super::http2::Turn;
 use super::stream::{ClientLingering, ClientStream};
 use super::tunnel::Switched;
@@ -71,6 +71,8 @@ pub(crate) struct Client {
     /// The last answer said that it is the last one.
     announced: Cell<bool>,
     look: Cell<HeadLook>,
+    /// Method and path of a request whose target hyper will not take.
+    odd_line: Cell<Option<Box<(String, String)>>>,
     order: Cell<Option<Order>>,
     /// It was told to finish because it was idle.
     finishing: Cell<bool>,
@@ -148,6 +150,7 @@ impl Client {
             broken: Cell::new(false),
             announced: Cell::new(false),
             look: Cell::new(HeadLook::default()),
+            odd_line: Cell::new(None),
             order: Cell::new(None),
             finishing: Cell::new(false),
             broken_off: Cell::new(None),
@@ -175,8 +178,14 @@ impl Client {
             return;
         }
         match self.phase.get() {
-            Phase::Opening => self.phase.set(Phase::Head),
-            Phase::Idle => self.enter_phase(Phase::Head),
+            Phase::Opening => {
+                self.phase.set(Phase::Head);
+                self.odd_line.set(head::odd_line(bytes));
+            }
+            Phase::Idle => {
+                self.enter_phase(Phase::Head);
+                self.odd_line.set(head::odd_line(bytes));
+            }
             Phase::Head => {}
             Phase::Exchange | Phase::Tunnel => return,
         }
@@ -228,6 +237,8 @@ impl Client {
         self.flushed.set(false);
         self.answered.set(false);
         self.answering.set(false);
+        // It was taken after all.
+        self.odd_line.take();
         self.enter();
         self.look.take()
     }
@@ -433,8 +444,16 @@ impl Client {
 
     /// What it sent was refused before it was understood, with this status where there was an answer.
     pub(super) fn refused(&self, status: Option<StatusCode>, why: &str) {
-        let why = why.to_owned();
-        self.worker.sink.refused(self.address, Refusal { status, why });
+        let (why, line) = (why.to_owned(), self.odd_line.take());
+        self.worker.sink.refused(self.address, Refusal { status, why, line });
+    }
+
+    /// Whether the request that is being read has a target that is none.
+    pub(super) fn has_odd_line(&self) -> bool {
+        let line = self.odd_line.take();
+        let has = line.is_some();
+        self.odd_line.set(line);
+        has
     }
 
     // Orders.

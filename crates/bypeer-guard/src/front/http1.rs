@@ -207,6 +207,9 @@ fn refuse(client: &Client, error: &hyper::Error) {
             "its head is larger than {} bytes, or has more than {FIELDS_MOST} fields",
             client.worker.settings().config.client.head
         ),
+        StatusCode::BAD_REQUEST if client.has_odd_line() => {
+            "its target has one of \" < > ` in it, which must be percent-encoded in a URI (RFC 3986)".to_owned()
+        }
         _ => format!("it is not valid HTTP: {error}"),
     };
     let status = match (client.withheld(), client.is_shut_down()) {

@@ -83,6 +83,15 @@ fn why_ended(client: &Client, error: &hyper::Error) -> Why {
     }
 }
 
+/// h2 has reset a stream because of what came on it: it says so to the client, in one word, and to nobody here.
+pub(super) fn refused_stream(client: &Client) {
+    client.refused(
+        None,
+        "its stream was reset with PROTOCOL_ERROR: it is no request of HTTP/2, its target has one of \" < > ` in it, or its body is not as \
+         long as its head says",
+    );
+}
+
 /// Makes a task of each stream, which ends early if its client does not take the answer.
 #[derive(Clone)]
 struct Streams {

@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
+use super::frames::FrameLook;
+use super::http2;
 
 /// A socket, or TLS on one.
 pub(crate) enum ClientStream {
@@ -108,6 +110,8 @@ pub(crate) struct Io {
     ahead: Bytes,
     /// The stream stays where it is.
     leaves: bool,
+    /// HTTP/2: what h2 writes.
+    frames: FrameLook,
 }
 
 impl Io {
@@ -116,6 +120,7 @@ impl Io {
             client,
             ahead,
             leaves: false,
+            frames: FrameLook::default(),
         }
     }
 
@@ -128,6 +133,22 @@ impl Io {
     pub(crate) fn leave(mut self) -> Bytes {
         self.leaves = true;
         self.take_ahead()
+    }
+
+    /// So many bytes of these were written.
+    fn wrote<'a>(&mut self, written: &Poll<io::Result<usize>>, data: impl Iterator<Item = &'a [u8]>) {
+        self.client.wrote(written);
+        if let Poll::Ready(Ok(mut left)) = *written
+            && self.client.http2.get()
+        {
+            for part in data {
+                let part = &part[..part.len().min(left)];
+                left -= part.len();
+                for _ in 0..self.frames.on(part) {
+                    http2::refused_stream(&self.client);
+                }
+            }
+        }
     }
 
     fn poll_stream<R>(
@@ -170,17 +191,17 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if self.client.withholds(data) {
             return Poll::Ready(Ok(data.len()));
         }
         let result = self.poll_stream(|stream| stream.poll_write(cx, data));
-        self.client.wrote(&result);
+        self.wrote(&result, std::iter::once(data));
         result
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -188,7 +209,7 @@ impl AsyncWrite for Io {
             return Poll::Ready(Ok(data.iter().map(|part| part.len()).sum()));
         }
         let result = self.poll_stream(|stream| stream.poll_write_vectored(cx, data));
-        self.client.wrote(&result);
+        self.wrote(&result, data.iter().map(|part| &**part));
         result
     }
 

@@ -102,6 +102,8 @@ pub struct Refusal {
     pub status: Option<StatusCode>,
     /// What was wrong.
     pub why: String,
+    /// Method and path of its first line, without the query, where these were seen.
+    pub line: Option<Box<(String, String)>>,
 }
 
 /// Something that whoever runs the guard should know.

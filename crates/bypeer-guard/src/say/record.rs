@@ -102,8 +102,11 @@ pub(super) fn write_refusal(out: &mut dyn Write, client: SocketAddr, refusal: &R
         at: wall(Instant::now()),
         client: Some(client),
         client_requests_before: None,
-        method: None,
-        path: None,
+        method: refusal.line.as_ref().map(|line| first(&line.0, LONGEST_METHOD)),
+        path: refusal
+            .line
+            .as_ref()
+            .map(|line| first(without_query(&line.1), LONGEST_PATH)),
         version: None,
         status: refusal.status.map(|status| status.as_u16()),
         ending: Ending::Refused.name(),

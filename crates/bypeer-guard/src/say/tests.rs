@@ -431,6 +431,7 @@ fn metrics_count_what_happened() {
         Refusal {
             status: None,
             why: "no HTTP".to_owned(),
+            line: None,
         },
     );
     let text = reporter.metrics().render(None);
@@ -578,6 +579,7 @@ fn the_log_keeps_to_its_schema_and_to_its_silence() {
         Refusal {
             status: Some(StatusCode::BAD_REQUEST),
             why: "no HTTP".to_owned(),
+            line: None,
         },
     );
     drop(reporter);

@@ -55,6 +55,11 @@ impl Recorder {
         self.said.lock().unwrap().clone()
     }
 
+    /// Begins anew.
+    pub fn forget(&self) {
+        *self.said.lock().unwrap() = Said::default();
+    }
+
     /// Waits until it is so.
     pub fn until(&self, so: impl Fn(&Said) -> bool) -> Said {
         let said = self.said.lock().unwrap();
