@@ -255,6 +255,51 @@ fn who_resets_in_the_middle_of_an_answer_is_gone_soon() {
 }
 
 #[test]
+fn who_has_left_before_its_answer_is_said_to_be_gone_and_who_half_closed_is_answered() {
+    let (asked, asks) = mpsc::channel();
+    let (leave, may_answer) = mpsc::channel::<()>();
+    let may_answer = std::sync::Mutex::new(may_answer);
+    let backend = Backend::new(move |mut peer| {
+        while peer.head().is_some() {
+            asked.send(()).unwrap();
+            if may_answer.lock().unwrap().recv().is_ok() {
+                // Nobody gives up sooner.
+                std::thread::sleep(Duration::from_millis(20));
+                peer.answer(b"answer");
+            }
+        }
+    });
+    let running = Running::new(config(backend.address));
+    for (count, leaves) in [true, false, true].into_iter().enumerate() {
+        let mut client = Client::new(running.address());
+        client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+        asks.recv_timeout(PATIENCE).unwrap();
+        // Its kernel says the same of both.
+        let stays = match leaves {
+            true => {
+                drop(client);
+                None
+            }
+            false => {
+                client.half_close();
+                Some(client)
+            }
+        };
+        leave.send(()).unwrap();
+        if let Some(mut client) = stays {
+            assert_eq!(client.answer().text(), "answer");
+            assert_eq!(client.rest(), (Vec::new(), End::Fin));
+        }
+        let said = running.recorder.until(|said| said.exchanges.len() == count + 1);
+        let gone = leaves.then(|| "the client went away".to_owned());
+        assert_eq!(
+            (said.exchanges[count].status, &said.exchanges[count].failure),
+            (Some(200), &gone)
+        );
+    }
+}
+
+#[test]
 fn who_leaves_in_the_middle_of_a_body_is_said_to_be_gone() {
     let backend = Backend::plain();
     let running = Running::new(config(backend.address));

@@ -15,7 +15,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Version, header};
@@ -33,6 +33,9 @@ use crate::say::{Why, proxy_status};
 use crate::upstream::Answer;
 use crate::worker::Settings;
 use refusal::Refused;
+
+/// No client gives up sooner. Of answers that took no longer nobody asks whether the client has closed its side: that is a system call.
+const IMPATIENT: Duration = Duration::from_millis(10);
 
 /// An exchange that runs. When it is over, or dropped, its account goes to the sink.
 pub(crate) struct Exchange {
@@ -280,8 +283,16 @@ impl Exchange {
         if let Some(body) = &self.body {
             account.request_bytes = body.bytes();
         }
-        account.ended = Some(Instant::now());
-        self.client.worker.sink.exchange(&account);
+        let ended = Instant::now();
+        account.ended = Some(ended);
+        let is_sure = account.failure.is_some()
+            || self.is_http2()
+            || ended.saturating_duration_since(account.began) < IMPATIENT
+            || !self.client.has_half_closed();
+        match is_sure {
+            true => self.client.worker.sink.exchange(&account),
+            false => self.client.doubt(self.account.clone()),
+        }
         drop(account);
         self.client.answered();
         self.client.leave();

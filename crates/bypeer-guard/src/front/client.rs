@@ -1,19 +1,25 @@
 //! One client's connection, as everybody sees it who has a part in it: what it is doing, since when, and what is to become of it.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode};
-use lingering::Transport;
+use lingering::{SocketRef, Transport};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use super::head::{self, HeadLook};
 use super::http2::Turn;
 use super::stream::{ClientLingering, ClientStream};
 use super::tunnel::Switched;
+use crate::account::SharedAccount;
 use crate::config::ClientLimits;
 use crate::failure::Failure;
 use crate::say::{Refusal, Why};
@@ -48,6 +54,10 @@ pub(crate) struct Client {
     moved: Cell<Millis>,
     /// A write waits for the client.
     blocked: Cell<bool>,
+    /// HTTP/1: answers to a client that had closed its side before them. Whether it only has nothing more to say, or has left, its kernel tells.
+    doubted: RefCell<Vec<SharedAccount>>,
+    /// Until when it has time for that, and when is looked again.
+    settling: RefCell<Option<(Instant, Pin<Box<Sleep>>)>>,
     /// Everything that was given to hyper is in the kernel's hands.
     flushed: Cell<bool>,
     /// How often that became so.
@@ -111,6 +121,9 @@ pub(crate) enum Order {
 
 /// Exchanges that are shorter are not looked at for a reset: most are over by then.
 const LOOK_FOR_RESET_AFTER: Millis = 1000;
+/// How long the kernel of a client that had closed its side has for taking the answer, or resetting, and how often is looked.
+const SETTLED: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// So many clients of a worker may keep their buffers while they wait for a request: those that ask all the time need no new ones. With
 /// more, who waits lets go of them at once, so that they are not there for as many as come between two looks of the sweep.
 const WARM_MOST: usize = 256;
@@ -138,6 +151,8 @@ impl Client {
             since: Cell::new(now),
             moved: Cell::new(now),
             blocked: Cell::new(false),
+            doubted: RefCell::new(Vec::new()),
+            settling: RefCell::new(None),
             flushed: Cell::new(true),
             flushes: Cell::new(0),
             flush_waiters: RefCell::new(Vec::new()),
@@ -525,6 +540,7 @@ impl Client {
     /// Takes the stream out of the hands of hyper, and lets it go: after so many more bytes, if the socket takes them at once.
     pub(crate) fn close(&self, last_words: &[u8]) {
         use tokio::io::AsyncWrite;
+        self.settle();
         let Some(mut stream) = self.stream.take() else {
             return;
         };
@@ -539,16 +555,73 @@ impl Client {
     /// hyper does not read while it answers, and so does not see a reset. Nor a FIN, and that is right: who half-closes may still wait
     /// for the answer.
     fn was_reset(&self) -> bool {
+        self.is(PollFlags::ERR)
+    }
+
+    /// Whether the client has closed its side.
+    pub(crate) fn has_half_closed(&self) -> bool {
+        self.is(PollFlags::RDHUP)
+    }
+
+    fn is(&self, what: PollFlags) -> bool {
+        let asked = |socket: &TcpStream| {
+            let mut fds = [PollFd::new(socket, what & PollFlags::RDHUP)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0 && fds[0].revents().contains(what))
+        };
+        self.with_socket(asked).unwrap_or(false)
+    }
+
+    fn with_socket<T>(&self, ask: impl FnOnce(&TcpStream) -> T) -> Option<T> {
         let stream = self.stream.borrow();
-        let Some(stream) = stream.as_ref().and_then(|lingering| lingering.get_ref()) else {
-            return false;
-        };
-        let lingering::SocketRef::Tcp(socket) = stream.socket() else {
-            return false;
-        };
-        let mut fds = [PollFd::new(socket, PollFlags::empty())];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0 && fds[0].revents().contains(PollFlags::ERR))
+        match stream.as_ref()?.get_ref()?.socket() {
+            SocketRef::Tcp(socket) => Some(ask(socket)),
+            _ => None,
+        }
+    }
+
+    /// Bytes that its kernel has not taken.
+    fn unsent(&self) -> Option<u64> {
+        self.with_socket(|socket| lingering::unsent(socket)).flatten()
+    }
+
+    // Answers to clients that had closed their side.
+
+    /// An answer is whole, and its client had closed its side before. It is told of when it is known whether the client took it.
+    pub(crate) fn doubt(&self, account: SharedAccount) {
+        self.doubted.borrow_mut().push(account);
+    }
+
+    /// Waits until the client's kernel has taken all of such answers, or has answered one with a reset: then the client was gone.
+    pub(super) fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.doubted.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        let mut settling = self.settling.borrow_mut();
+        let (until, again) = settling.get_or_insert_with(|| (Instant::now() + SETTLED, Box::pin(sleep(LOOK_AGAIN))));
+        while !self.was_reset() && self.unsent() > Some(0) && Instant::now() < *until {
+            ready!(again.as_mut().poll(cx));
+            again.as_mut().reset(tokio::time::Instant::now() + LOOK_AGAIN);
+        }
+        drop(settling);
+        self.settle();
+        Poll::Ready(())
+    }
+
+    /// Tells of such answers by what is known now.
+    pub(super) fn settle(&self) {
+        let doubted = self.doubted.take();
+        if doubted.is_empty() {
+            return;
+        }
+        let gone = self.broken.get() || self.was_reset();
+        for account in doubted {
+            let mut account = account.borrow_mut();
+            if gone {
+                account.failure = Some(Failure::ClientGone);
+            }
+            self.worker.sink.exchange(&account);
+        }
     }
 
     fn enter_phase(&self, phase: Phase) {

@@ -70,6 +70,7 @@ impl Drop for Listed {
     fn drop(&mut self) {
         // It holds the client itself, and is still here if the client went before the switch.
         drop(self.client.switched.take());
+        self.client.settle();
         let worker = &self.client.worker;
         worker.unlist(&self.client);
         worker.sink.client(self.client.address, Change::Closed(self.why.get()));

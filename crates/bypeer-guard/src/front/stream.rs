@@ -165,6 +165,7 @@ impl Io {
 impl Drop for Io {
     fn drop(&mut self) {
         if !self.leaves {
+            self.client.settle();
             drop(self.client.stream.take());
         }
     }
@@ -232,6 +233,7 @@ impl AsyncWrite for Io {
         if !self.client.shuts_down() {
             return Poll::Ready(Ok(()));
         }
+        ready!(self.client.poll_settled(cx));
         match &mut *self.client.stream.borrow_mut() {
             Some(stream) => Pin::new(stream).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
