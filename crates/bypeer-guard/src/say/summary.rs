@@ -59,9 +59,10 @@ pub fn summary(reporter: &Reporter, ran: Duration, shared: Option<&Shared>) -> S
         let _ = writeln!(out, "{count:>10}  {what}");
     }
     for (to, habits) in shared.into_iter().flat_map(Shared::habits) {
-        let idle = habits
-            .learned_idle()
-            .map(|idle| format!("closes idle connections after {:.1} s", idle.as_secs_f64()));
+        let idle = habits.learned_idle().map(|idle| match habits.saw_idle_once() {
+            true => format!("closed an idle connection after {:.1} s, once", idle.as_secs_f64()),
+            false => format!("closes idle connections after {:.1} s", idle.as_secs_f64()),
+        });
         let requests = habits
             .learned_requests()
             .map(|requests| format!("allows {requests} requests on a connection"));

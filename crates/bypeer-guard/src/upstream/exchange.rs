@@ -13,6 +13,7 @@ use http_body::Body;
 
 use super::connection::Connection;
 use super::framing::{Decoded, Decoder};
+use super::habits::Age;
 use super::head::{self, HeadReader, ResponseHead};
 use super::sending::{Sending, Source, Waits};
 use super::stream::{Held, is_reset};
@@ -64,6 +65,8 @@ pub struct Failed<B> {
     pub source: Option<Source<B>>,
     /// A retry was taken from the budget for it already.
     pub granted: bool,
+    /// What the server's close taught: which address, and at which age.
+    pub taught: Option<(usize, Age)>,
 }
 
 /// A body that came whole with its head, or will come piece by piece.
@@ -346,9 +349,13 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         // What the server had not one byte of, it cannot have acted on. Neither if the kernel took none.
         let unprocessed = self.sending.wrote == 0 || self.closed_before(&failure);
         Failed {
-            failure,
             unprocessed,
             reused: self.connection.requests > 0,
+            taught: match failure {
+                Failure::Stale { .. } => Some((self.connection.target, self.connection.age(self.began))),
+                _ => None,
+            },
+            failure,
             source: self.sending.into_source(),
             granted: false,
         }

@@ -232,6 +232,24 @@ impl Habits {
         self.publish(&learned);
     }
 
+    /// What was taken for a close of that age was none: the same request met the same end on a fresh connection.
+    pub fn was_mistaken(&self, age: &Age) {
+        let mut learned = self.learned();
+        match is_at_once(age) {
+            true => learned.requests.unsaw(age.requests),
+            false => learned.idle.unsaw(nanos(age.idle)),
+        }
+        if let Some(at) = learned.closes.iter().rposition(|close| close == age) {
+            learned.closes.remove(at);
+        }
+        self.publish(&learned);
+    }
+
+    /// Whether the idle limit that was learned was seen once only.
+    pub fn saw_idle_once(&self) -> bool {
+        self.learned().idle.least().is_some_and(|(_, seen)| seen == 1)
+    }
+
     /// A connection that had been used before answered. `age`: as it was when the request was sent.
     pub fn answered(&self, age: &Age) {
         if !self.proven.load(Ordering::Relaxed) {
@@ -330,6 +348,14 @@ impl Limits {
             value,
             seen: 1,
             outlived: 0,
+        });
+    }
+
+    /// It was not seen.
+    fn unsaw(&mut self, value: u64) {
+        self.observed.retain_mut(|observed| {
+            observed.seen -= u32::from(alike(observed.value, value));
+            observed.seen > 0
         });
     }
 
@@ -478,6 +504,24 @@ mod tests {
             habits.is_open(&age(1, 600, 700));
         }
         assert!(!habits.closes_each());
+    }
+
+    #[test]
+    fn what_was_mistaken_for_a_limit_is_forgotten_and_no_other() {
+        let habits = Habits::new(None);
+        habits.closed(&age(3, 5000, 9000));
+        assert!(habits.saw_idle_once());
+        habits.closed(&age(3, 5010, 9000));
+        habits.closed(&age(2, 400, 900));
+        habits.closed(&age(2, 1, 900));
+        habits.was_mistaken(&age(2, 400, 900));
+        habits.was_mistaken(&age(2, 1, 900));
+        assert_eq!(
+            (habits.learned_idle(), habits.learned_requests()),
+            (Some(Duration::from_secs(5)), None)
+        );
+        assert!(!habits.saw_idle_once());
+        assert_eq!(habits.learned().closes.len(), 2);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use http_body::Body;
 use super::Answer;
 use super::body::ResponseBody;
 use super::exchange::{Exchange, Failed};
+use super::habits::Age;
 use super::head::ResponseHead;
 use super::retry::{is_idempotent, may_retry};
 use super::sending::Source;
@@ -34,6 +35,7 @@ where
     let mut source = Source::gather(body, gather).await?;
     worker.budget.earn();
     let mut retried = false;
+    let mut taught: Option<(usize, Age)> = None;
     loop {
         let repeatable = is_idempotent(&parts.method) && !matches!(source, Source::Stream(_));
         let (connection, now) = worker.acquire(repeatable, retried, account).await?;
@@ -42,6 +44,13 @@ where
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
+        if let Some((target, age)) = taught.take()
+            && matches!(failed.failure, Failure::ClosedUnanswered | Failure::Reset { .. })
+        {
+            // It is the request that the server closes upon, whatever the connection's age.
+            worker.shared.targets[target].1.was_mistaken(&age);
+        }
+        taught = failed.taught;
         let again = !retried
             && may_retry(
                 &failed.failure,
@@ -88,6 +97,8 @@ where
     if may_repeat && exchange.is_farewell(&head) && may_spend(worker) {
         let mut failed = exchange.fail(Failure::Stale { reset: false });
         failed.granted = true;
+        // It said that it closes, and nothing was learned of it.
+        failed.taught = None;
         return Err(failed);
     }
     if switches(&head, parts) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::support::*;
+use crate::failure::Failure;
 
 fn learned(client: &Client) -> (Option<u64>, Option<Duration>, bool) {
     let (_, habits) = client.shared.habits().next().unwrap();
@@ -144,6 +145,34 @@ fn an_idle_limit_is_learned_and_kept() {
         outcome.unwrap();
         assert_eq!(account.borrow().attempts.len(), 1);
         assert_eq!(account.borrow().attempts[0].requests_before, 0);
+    });
+}
+
+#[test]
+fn a_request_that_the_server_always_closes_upon_teaches_nothing() {
+    run(async {
+        let server = serve(|_, mut peer| async move {
+            loop {
+                let head = peer.head().await;
+                if head.is_empty() || head.starts_with("GET /crash") {
+                    return;
+                }
+                peer.answer("ok").await;
+            }
+        })
+        .await;
+        let client = client(&server);
+        client.get().await.unwrap();
+        client.get().await.unwrap();
+        // Longer than what is taken for right behind the answer.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let mut crash = request(Method::GET, TestBody::none());
+        *crash.uri_mut() = "/crash".parse().unwrap();
+        let (account, outcome) = client.send_request(crash).await;
+        assert!(matches!(outcome, Err(Failure::ClosedUnanswered)), "{outcome:?}");
+        let first = account.borrow().attempts[0].failure.as_ref().map(ToString::to_string);
+        assert_eq!(first, Some(Failure::Stale { reset: false }.to_string()));
+        assert_eq!((learned(&client).0, learned(&client).1), (None, None));
     });
 }
 
