@@ -13,6 +13,17 @@ pub enum Failure {
     /// Nobody listens, or a firewall says so.
     #[error("the server refused the connection")]
     Refused,
+    /// A unix socket that is not there.
+    #[error("{0}: there is no such file")]
+    NoSocket(String),
+    /// A unix socket that this process may not write to.
+    #[error("{path} may not be opened by user {user}")]
+    SocketForbidden {
+        /// The socket.
+        path: String,
+        /// Who may not.
+        user: u32,
+    },
     /// No way to the server's address.
     #[error("there is no way to the server: {0}")]
     Unreachable(io::Error),
@@ -145,6 +156,8 @@ impl Failure {
             self,
             Failure::NameNotFound(_)
                 | Failure::Refused
+                | Failure::NoSocket(_)
+                | Failure::SocketForbidden { .. }
                 | Failure::Unreachable(_)
                 | Failure::ConnectTimeout
                 | Failure::HandshakeTimeout
@@ -158,6 +171,8 @@ impl Failure {
         match self {
             Failure::NameNotFound(_) => "dns_error",
             Failure::Refused => "connection_refused",
+            Failure::NoSocket(_) => "destination_unavailable",
+            Failure::SocketForbidden { .. } => "proxy_configuration_error",
             Failure::Unreachable(_) => "destination_ip_unroutable",
             Failure::ConnectTimeout | Failure::HandshakeTimeout => "connection_timeout",
             Failure::ConnectionLimit { .. } | Failure::Descriptors => "connection_limit_reached",

@@ -117,7 +117,9 @@ fn text(status: StatusCode, why: &str) -> String {
 fn words(failure: &Failure) -> String {
     match failure {
         Failure::NameNotFound(_) => "the name of the server was not found".to_owned(),
-        Failure::Unreachable(_) => "there is no way to the server".to_owned(),
+        Failure::Unreachable(_) | Failure::NoSocket(_) | Failure::SocketForbidden { .. } => {
+            "there is no way to the server".to_owned()
+        }
         Failure::Tls(_) | Failure::HandshakeTimeout => "TLS with the server failed".to_owned(),
         Failure::Certificate(_) => "the certificate of the server is not trusted".to_owned(),
         Failure::DrainEnded => "the proxy is being stopped, and the server may have acted".to_owned(),

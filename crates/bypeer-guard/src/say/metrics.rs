@@ -24,9 +24,10 @@ const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 const CONFIDENCES: [Confidence; 3] = [Confidence::Undecided, Confidence::Likely, Confidence::Certain];
 const STATUSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Every type of error of RFC 9209 that the guard gives.
-const ERRORS: [&str; 15] = [
+const ERRORS: [&str; 17] = [
     "dns_error",
     "connection_refused",
+    "destination_unavailable",
     "destination_ip_unroutable",
     "connection_timeout",
     "connection_limit_reached",
@@ -39,6 +40,7 @@ const ERRORS: [&str; 15] = [
     "connection_write_timeout",
     "http_protocol_error",
     "http_response_header_section_size",
+    "proxy_configuration_error",
     "proxy_internal_error",
 ];
 const CLOSES: [&str; 9] = [

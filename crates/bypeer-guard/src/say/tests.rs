@@ -486,6 +486,11 @@ fn every_failure_has_its_series() {
     let failures = [
         Failure::NameNotFound(String::new()),
         Failure::Refused,
+        Failure::NoSocket(String::new()),
+        Failure::SocketForbidden {
+            path: String::new(),
+            user: 1,
+        },
         Failure::Unreachable(std::io::Error::other("")),
         Failure::ConnectTimeout,
         Failure::HandshakeTimeout,

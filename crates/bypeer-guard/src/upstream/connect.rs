@@ -278,7 +278,15 @@ async fn dial_unix(path: &Path) -> Result<(Socket, Duration), Failure> {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_millis(50));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Failure::Refused),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Failure::NoSocket(path.display().to_string()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Failure::SocketForbidden {
+                    path: path.display().to_string(),
+                    user: rustix::process::geteuid().as_raw(),
+                });
+            }
             Err(error) => return Err(connect_failure(error)),
         }
     }
@@ -298,6 +306,7 @@ fn connect_failure(error: io::Error) -> Failure {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

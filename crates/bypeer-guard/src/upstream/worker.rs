@@ -191,7 +191,8 @@ impl Worker {
                 }
                 Err(failure) => failure,
             };
-            let Failure::Refused = failure else {
+            // A unix socket is made anew by a server that restarts.
+            let (Failure::Refused | Failure::NoSocket(_)) = failure else {
                 return Err(failure);
             };
             let patience = self.config.connect;
@@ -250,7 +251,7 @@ impl Worker {
                 // No byte of the request went anywhere: the next address may do better.
                 Err(failure) => failure,
             };
-            if let Failure::Refused = failure {
+            if let Failure::Refused | Failure::NoSocket(_) = failure {
                 habits.begin_trial();
             }
             address.fails();

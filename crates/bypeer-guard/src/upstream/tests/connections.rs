@@ -316,7 +316,9 @@ fn unix_sockets() {
         let (mut upstream, mut retry) = settings(vec![unix]);
         retry.enabled = false;
         let absent = client_of(&upstream, &retry).get().await;
-        assert!(matches!(absent, Err(Failure::Refused)), "{absent:?}");
+        let absent = absent.unwrap_err();
+        assert_eq!(absent.to_string(), format!("{}: there is no such file", path.display()));
+        assert_eq!(absent.proxy_error(), "destination_unavailable");
 
         let listener = UnixListener::bind(&path).unwrap();
         tokio::task::spawn_local(async move {
