@@ -339,3 +339,23 @@ fn who_half_closes_gets_the_answer() {
         assert_eq!(client.rest().1, End::Fin);
     }
 }
+
+#[test]
+fn a_status_without_a_name_has_no_phrase() {
+    let backend = Backend::new(|mut peer| {
+        while let Some(request) = peer.request() {
+            let status = request.target.trim_start_matches('/').to_owned();
+            peer.send(format!("HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    for (status, line) in [(404, "404 Not Found"), (600, "600 "), (999, "999 ")] {
+        let answer = client.get(&format!("/{status}"));
+        assert!(
+            answer.head.starts_with(&format!("HTTP/1.1 {line}\r\n")),
+            "{}",
+            answer.head
+        );
+    }
+}

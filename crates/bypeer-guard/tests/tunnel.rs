@@ -60,6 +60,8 @@ fn connect_is_passed_through() {
     assert_eq!(got.as_deref(), Ok(&b"abc"[..]), "{:#?}", running.recorder.said());
     client.half_close();
     assert_eq!(client.rest(), (b" good-bye".to_vec(), End::Fin));
+    let said = running.recorder.until(|said| !said.exchanges.is_empty());
+    assert_eq!(said.exchanges[0].path, "inner.example:443");
 }
 
 #[test]

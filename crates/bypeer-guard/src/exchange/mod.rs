@@ -73,7 +73,10 @@ impl Exchange {
             client: Some(client.address),
             client_requests_before: client.requests.get() - 1,
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path: match request.method() {
+                &Method::CONNECT => request.uri().to_string(),
+                _ => request.uri().path().to_owned(),
+            },
             version: request.version(),
             status: None,
             attempts: Vec::new(),

@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use http::{Method, Version};
 use http_body::Body;
+use hyper::ext::ReasonPhrase;
 
 use super::{Exchange, fields};
 use crate::worker::Settings;
@@ -28,6 +29,10 @@ pub(super) fn rewrite(
         && body.size_hint().exact().is_none();
     say_whether_kept(&mut parts.headers, version, keeps && !until_close, exchange, settings);
     parts.version = spoken(version);
+    // hyper would say `<none>` (RFC 9112, section 4: the phrase may be empty).
+    if parts.status.canonical_reason().is_none() {
+        parts.extensions.insert(ReasonPhrase::from_static(b""));
+    }
 }
 
 /// hyper adds `Connection: keep-alive` to what it takes for an answer of HTTP/1.1 to a client of HTTP/1.0, also behind our `close`.

@@ -13,6 +13,10 @@ use super::shared::SetupError;
 use crate::config::{self, UpstreamVersion};
 use crate::failure::Failure;
 
+/// Of the versions of HTTP the guard offers one. HTTP/1.1 is what a server has that knows nothing of such offers.
+pub const NO_HTTP2: &str = "the server does not offer HTTP/2; set upstream.version = \"1.1\"";
+const DAY: u64 = 86_400;
+
 /// What is offered and whom is trusted. Made once: sessions are resumed by all workers.
 pub fn client_config(config: &config::Upstream) -> Result<Arc<ClientConfig>, SetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -72,6 +76,13 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, SetupError> {
 pub fn handshake_failure(error: io::Error) -> Failure {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(reason)) => Failure::Certificate(certificate_words(reason)),
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+            Failure::Tls("the server does not speak TLS on this port; write http://".to_owned())
+        }
+        Some(
+            rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)
+            | rustls::Error::NoApplicationProtocol,
+        ) => Failure::Tls(NO_HTTP2.to_owned()),
         Some(other) => Failure::Tls(other.to_string()),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             Failure::Tls("the server closed the connection in the middle of the handshake".to_owned())
@@ -80,9 +91,24 @@ pub fn handshake_failure(error: io::Error) -> Failure {
     }
 }
 
+fn date(moment: UnixTime) -> String {
+    let seconds = i64::try_from(moment.as_secs()).ok();
+    match seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+        Some(moment) => moment.to_zoned(jiff::tz::TimeZone::UTC).date().to_string(),
+        None => format!("{} s after 1970", moment.as_secs()),
+    }
+}
+
 fn certificate_words(reason: &rustls::CertificateError) -> String {
     match reason {
         rustls::CertificateError::UnknownIssuer => "its issuer is not known".to_owned(),
+        rustls::CertificateError::ExpiredContext { time, not_after } => {
+            let days = time.as_secs().saturating_sub(not_after.as_secs()) / DAY;
+            format!("it expired {days} days ago ({})", date(*not_after))
+        }
+        rustls::CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("it is not valid before {}", date(*not_before))
+        }
         // What webpki says of it does not come as a value of its own.
         other if other.to_string().contains("CaUsedAsEndEntity") => {
             "it is an authority's own certificate (CA:TRUE, as `openssl req -x509` makes them): let the server have one with CA:FALSE"
@@ -128,5 +154,27 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_over_is_told_with_its_date() {
+        let at = |days| UnixTime::since_unix_epoch(Duration::from_secs(days * DAY));
+        let expired = rustls::CertificateError::ExpiredContext {
+            time: at(20_003),
+            not_after: at(20_000),
+        };
+        assert_eq!(certificate_words(&expired), "it expired 3 days ago (2024-10-04)");
+        let early = rustls::CertificateError::NotValidYetContext {
+            time: at(19_999),
+            not_before: at(20_000),
+        };
+        assert_eq!(certificate_words(&early), "it is not valid before 2024-10-04");
     }
 }

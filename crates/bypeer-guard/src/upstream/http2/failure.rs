@@ -6,6 +6,9 @@ use std::io;
 use super::super::stream::is_reset;
 use crate::failure::Failure;
 
+const NO_VALID_HTTP2: &str =
+    "it is no valid HTTP/2 (if the server speaks HTTP/1.1 only, set upstream.version = \"1.1\")";
+
 /// What an error of hyper's means, and whether the server cannot have acted on the request.
 pub fn failure_of(error: hyper::Error) -> (Failure, bool) {
     let mut source: Option<&(dyn Error + 'static)> = Some(&error);
@@ -21,7 +24,7 @@ pub fn failure_of(error: hyper::Error) -> (Failure, bool) {
     match error.is_canceled() || error.is_closed() {
         // It was not taken from the queue before the connection ended.
         true => (Failure::Stale { reset: false }, true),
-        false => (Failure::Malformed("it is no valid HTTP/2"), false),
+        false => (Failure::Malformed(NO_VALID_HTTP2), false),
     }
 }
 
@@ -36,7 +39,7 @@ fn h2_failure(error: &h2::Error) -> (Failure, bool) {
         (true, true) => (Failure::GoAway(reason), reason == h2::Reason::NO_ERROR),
         (_, false) if reason == h2::Reason::REFUSED_STREAM => (Failure::StreamReset(reason), true),
         (true, false) => (Failure::StreamReset(reason), false),
-        (false, _) => (Failure::Malformed("it is no valid HTTP/2"), false),
+        (false, _) => (Failure::Malformed(NO_VALID_HTTP2), false),
     }
 }
 

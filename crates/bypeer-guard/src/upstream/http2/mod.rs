@@ -33,6 +33,7 @@ use super::retry::{is_idempotent, may_retry};
 use super::sending::Source;
 use super::shared::{Event, Shared};
 use super::stream::Stream;
+use super::tls;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::account::{Attempt, SharedAccount};
@@ -144,7 +145,7 @@ async fn handshake(worker: &Worker, ready: Ready) -> Result<Connection, Failure>
     if let Stream::Tls(stream) = &ready.stream
         && stream.get_ref().1.alpn_protocol() != Some(b"h2")
     {
-        return Err(Failure::Tls("the server does not speak HTTP/2".to_owned()));
+        return Err(Failure::Tls(tls::NO_HTTP2.to_owned()));
     }
     let handshake = Builder::new(LocalExecutor)
         .initial_stream_window_size(STREAM_WINDOW)

@@ -526,6 +526,13 @@ fn certificates_that_are_not_trusted_are_refused() {
         });
         let failure = client.get().await.unwrap_err();
         assert!(failure.to_string().contains("CA:FALSE"), "{failure}");
+        // Of a server that has no HTTP/2.
+        let client = tls_client(&server, |upstream| {
+            upstream.insecure = true;
+            upstream.version = config::UpstreamVersion::Http2;
+        });
+        let failure = client.get().await.unwrap_err().to_string();
+        assert!(failure.ends_with("set upstream.version = \"1.1\""), "{failure}");
         // Where that does not matter.
         let client = tls_client(&server, |upstream| upstream.insecure = true);
         assert_eq!(client.get().await.unwrap().body, b"ok");
@@ -549,7 +556,11 @@ fn a_handshake_that_is_none_is_told_and_has_an_end() {
             upstream.insecure = true;
             upstream.connect = Duration::from_millis(300);
         });
-        assert!(matches!(client.get().await, Err(Failure::Tls(_))));
+        let spoken = client.get().await.unwrap_err().to_string();
+        assert!(
+            spoken.ends_with("does not speak TLS on this port; write http://"),
+            "{spoken}"
+        );
         assert!(matches!(client.get().await, Err(Failure::Tls(_))));
         let silent = client.get().await;
         assert!(matches!(silent, Err(Failure::HandshakeTimeout)), "{silent:?}");
