@@ -126,19 +126,26 @@ impl Target {
         self.failed.store(nanos(self.made.elapsed()), Ordering::Relaxed);
     }
 
-    /// Whether it could lately not be connected to, so that others go before it. After a while one who asks is told that it is as good as
-    /// any, to see whether it is.
-    pub fn has_failed(&self) -> bool {
+    /// Whether it could lately not be connected to.
+    pub fn has_failed_lately(&self) -> bool {
+        let failed = self.failed.load(Ordering::Relaxed);
+        failed != UNKNOWN && nanos(self.made.elapsed()).saturating_sub(failed) < nanos(SHUNNED)
+    }
+
+    /// Whether others go before it, as it could not be connected to. After a while one whose turn it is at this address is told that it is as
+    /// good as any, to see whether it is.
+    pub fn is_to_be_last(&self, is_its_turn: bool) -> bool {
         let failed = self.failed.load(Ordering::Relaxed);
         if failed == UNKNOWN {
             return false;
         }
+        if self.has_failed_lately() || !is_its_turn {
+            return true;
+        }
         let now = nanos(self.made.elapsed());
-        now.saturating_sub(failed) < nanos(SHUNNED)
-            || self
-                .failed
-                .compare_exchange(failed, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
+        self.failed
+            .compare_exchange(failed, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
     }
 
     /// Connects within `limit`, TLS included. Also gives how long the socket took to connect: about a round trip.
@@ -360,17 +367,18 @@ mod tests {
     #[test]
     fn an_address_that_failed_is_last_until_it_works_or_one_looks_again() {
         let mut target = target();
-        assert!(!target.has_failed());
+        assert!(!target.is_to_be_last(true));
         target.fails();
-        assert!(target.has_failed());
+        assert!(target.is_to_be_last(true));
         target.works();
-        assert!(!target.has_failed());
+        assert!(!target.is_to_be_last(true));
         target.fails();
         let Some(earlier) = target.made.checked_sub(2 * SHUNNED) else {
             return;
         };
         target.made = earlier;
-        assert!(!target.has_failed(), "one looks again");
-        assert!(target.has_failed(), "and no other");
+        assert!(target.is_to_be_last(false));
+        assert!(!target.is_to_be_last(true), "one looks again");
+        assert!(target.is_to_be_last(true), "and no other");
     }
 }

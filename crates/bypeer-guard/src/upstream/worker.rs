@@ -128,6 +128,15 @@ impl Worker {
         turn
     }
 
+    /// The same, or the next one where that could lately not be connected to.
+    pub fn next_turn_of_those_there(&self) -> usize {
+        let turn = self.next_turn();
+        let targets = &self.shared.targets;
+        let from_turn = (0..targets.len()).map(|step| (turn + step) % targets.len());
+        let mut there = from_turn.filter(|&target| !targets[target].0.has_failed_lately());
+        there.next().unwrap_or(turn)
+    }
+
     fn reuse(&self, target: usize, repeatable: bool, now: Instant) -> Option<Box<Connection>> {
         let connection = self.pool.take(target, repeatable, now)?;
         self.shared.counters.reused.fetch_add(1, Ordering::Relaxed);
@@ -221,12 +230,14 @@ impl Worker {
     ) -> Result<(Stream, usize, Duration), Failure> {
         let targets = &self.shared.targets;
         let count = targets.len();
-        let mut order: Vec<usize> = (0..count).map(|step| (first + step) % count).collect();
+        let mut order = Vec::new();
         if count > 1 {
-            order.sort_by_cached_key(|&target| targets[target].0.has_failed());
+            order.extend((0..count).map(|step| (first + step) % count));
+            order.sort_by_cached_key(|&target| targets[target].0.is_to_be_last(target == first));
         }
         let mut last: Option<Failure> = None;
-        for (step, target) in order.into_iter().enumerate() {
+        for step in 0..count {
+            let target = order.get(step).copied().unwrap_or(first);
             let left = || self.config.connect.saturating_sub(began.elapsed());
             match last {
                 Some(failure) if left().is_zero() => return Err(failure),

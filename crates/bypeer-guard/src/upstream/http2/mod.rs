@@ -99,7 +99,8 @@ impl Connections {
         if let Some(but) = but {
             self.open.borrow_mut().retain(|connection| connection.number != but);
         }
-        let target = worker.next_turn();
+        // Else each request whose turn it is at an address that is not there would have another connection made, elsewhere.
+        let target = worker.next_turn_of_those_there();
         if let Some(connection) = self.usable(target) {
             return Ok(connection);
         }

@@ -335,3 +335,26 @@ fn connect_makes_a_tunnel() {
         assert_eq!(said, b"echo");
     });
 }
+
+#[test]
+fn for_an_address_that_is_not_there_no_more_connections_are_made() {
+    run(async {
+        let held = tokio::net::TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let server = serve_h2(100, |_, _, _, mut responder| async move {
+            answer(&mut responder, "ok");
+            After::Stay
+        })
+        .await;
+        let (mut upstream, retry) = settings(vec![
+            destination(held.local_addr().unwrap()),
+            destination(server.address),
+        ]);
+        upstream.version = UpstreamVersion::Http2;
+        let client = client_of(&upstream, &retry);
+        for _ in 0..8 {
+            assert_eq!(client.get().await.unwrap().body, b"ok");
+        }
+        assert_eq!(server.connections.get(), 1);
+    });
+}
