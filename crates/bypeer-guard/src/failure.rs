@@ -69,6 +69,12 @@ pub enum Failure {
     /// Over HTTP/2: the server left the connection, with GOAWAY, before it acted on the request or answered it.
     #[error("the server left the connection with {0:?} (GOAWAY) before it answered")]
     GoAway(h2::Reason),
+    /// Over HTTP/2: a connection was closed without an answer, as every one before it.
+    #[error(
+        "the server closed the connection without an answer, and has answered nothing over HTTP/2 so far; if it does not offer HTTP/2, set \
+         upstream.version = \"1.1\""
+    )]
+    NoHttp2,
     /// The server did not begin to answer in time.
     #[error("the server did not answer in time")]
     AnswerTimeout,
@@ -178,9 +184,8 @@ impl Failure {
             Failure::ConnectionLimit { .. } | Failure::Descriptors => "connection_limit_reached",
             Failure::Tls(_) => "tls_protocol_error",
             Failure::Certificate(_) => "tls_certificate_error",
-            Failure::Stale { .. } | Failure::ClosedUnanswered | Failure::Reset { .. } | Failure::GoAway(_) => {
-                "connection_terminated"
-            }
+            Failure::Stale { .. } | Failure::ClosedUnanswered | Failure::Reset { .. } => "connection_terminated",
+            Failure::GoAway(_) | Failure::NoHttp2 => "connection_terminated",
             Failure::AnswerTimeout => "http_response_timeout",
             Failure::Incomplete { .. } | Failure::StreamReset(_) => "http_response_incomplete",
             Failure::BodyTimeout | Failure::TunnelIdle => "connection_read_timeout",

@@ -122,6 +122,7 @@ fn words(failure: &Failure) -> String {
         }
         Failure::Tls(_) | Failure::HandshakeTimeout => "TLS with the server failed".to_owned(),
         Failure::Certificate(_) => "the certificate of the server is not trusted".to_owned(),
+        Failure::NoHttp2 => "the server closed the connection without an answer".to_owned(),
         Failure::DrainEnded => "the proxy is being stopped, and the server may have acted".to_owned(),
         Failure::Other(_) => "the proxy failed".to_owned(),
         failure => failure.to_string(),

@@ -503,6 +503,7 @@ fn every_failure_has_its_series() {
         Failure::Reset { acknowledged: None },
         Failure::StreamReset(h2::Reason::REFUSED_STREAM),
         Failure::GoAway(h2::Reason::NO_ERROR),
+        Failure::NoHttp2,
         Failure::AnswerTimeout,
         Failure::Incomplete {
             have: 0,

@@ -29,7 +29,7 @@ pub fn is_idempotent(method: &Method) -> bool {
 pub fn may_retry(failure: &Failure, idempotent: bool, unprocessed: bool, reused: bool) -> bool {
     let worth_it = match failure {
         Failure::Stale { .. } | Failure::ClosedUnanswered | Failure::Reset { .. } | Failure::Incomplete { .. } => true,
-        Failure::StreamReset(_) | Failure::GoAway(_) => true,
+        Failure::StreamReset(_) | Failure::GoAway(_) | Failure::NoHttp2 => true,
         // On a connection that was used before, what does not fit may belong to another request.
         Failure::Malformed(_) | Failure::HeadTooLarge { .. } => reused,
         Failure::Unsolicited { .. } => true,

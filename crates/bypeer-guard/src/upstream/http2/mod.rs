@@ -50,6 +50,8 @@ pub struct Connections {
     /// One connection is made at a time: those who wait for it share it.
     connecting: tokio::sync::Mutex<()>,
     draining: Cell<bool>,
+    /// There was an answer over HTTP/2.
+    answered: Cell<bool>,
 }
 
 struct Connection {
@@ -319,7 +321,13 @@ async fn attempt<B>(
         .wait(&worker.config, sent)
         .await
         .map_err(|failure| failed((failure, false)))?;
-    let mut response = response.map_err(|error| failed(progress.failure(error)))?;
+    let mut response = response.map_err(|error| {
+        failed(match progress.failure(error) {
+            (Failure::ClosedUnanswered, unprocessed) if !worker.http2.answered.get() => (Failure::NoHttp2, unprocessed),
+            failure => failure,
+        })
+    })?;
+    worker.http2.answered.set(true);
     if let Some(attempt) = account.borrow_mut().attempts.last_mut() {
         attempt.first_byte = Some(began.elapsed());
     }

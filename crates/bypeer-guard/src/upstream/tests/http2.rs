@@ -337,6 +337,33 @@ fn connect_makes_a_tunnel() {
 }
 
 #[test]
+fn a_server_without_http2_is_told_with_the_remedy() {
+    run(async {
+        let server = serve(|_, mut peer| async move {
+            peer.more().await;
+        })
+        .await;
+        let failure = h2_client(&server).get().await.unwrap_err();
+        assert!(
+            failure.to_string().ends_with("set upstream.version = \"1.1\""),
+            "{failure}"
+        );
+        // One that says what it thinks of the preface.
+        let server = serve(|_, mut peer| async move {
+            peer.more().await;
+            peer.say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+            peer.rest().await;
+        })
+        .await;
+        let failure = h2_client(&server).get().await.unwrap_err();
+        assert!(
+            failure.to_string().ends_with("set upstream.version = \"1.1\")"),
+            "{failure}"
+        );
+    });
+}
+
+#[test]
 fn for_an_address_that_is_not_there_no_more_connections_are_made() {
     run(async {
         let held = tokio::net::TcpSocket::new_v4().unwrap();
