@@ -84,7 +84,7 @@ fn write_target(output: &mut Vec<u8>, parts: &Parts, host: &str) {
 /// Writes a field; also used for trailers.
 pub fn write_field(output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let begin = output.len();
-    output.extend_from_slice(name);
+    output.extend_from_slice(usual(name));
     let mut first = true;
     for byte in &mut output[begin..] {
         if first {
@@ -95,6 +95,21 @@ pub fn write_field(output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     output.extend_from_slice(b": ");
     output.extend_from_slice(value);
     output.extend_from_slice(b"\r\n");
+}
+
+/// The name as it is usually written, where that is not with a capital at each word alone.
+fn usual(name: &[u8]) -> &[u8] {
+    match name {
+        b"dnt" => b"DNT",
+        b"te" => b"TE",
+        b"content-md5" => b"Content-MD5",
+        b"soapaction" => b"SOAPAction",
+        b"sec-websocket-extensions" => b"Sec-WebSocket-Extensions",
+        b"sec-websocket-key" => b"Sec-WebSocket-Key",
+        b"sec-websocket-protocol" => b"Sec-WebSocket-Protocol",
+        b"sec-websocket-version" => b"Sec-WebSocket-Version",
+        other => other,
+    }
 }
 
 fn write_decimal(output: &mut Vec<u8>, mut number: u64) {

@@ -43,6 +43,21 @@ fn a_request_is_written_to_the_byte() {
 }
 
 #[test]
+fn names_are_written_as_they_usually_are() {
+    let request = Request::get("/")
+        .header("host", "h")
+        .header("soapaction", "x")
+        .header("sec-websocket-key", "k")
+        .header("x-request-id", "1")
+        .body(())
+        .unwrap();
+    assert_eq!(
+        written(request, RequestFraming::None, false),
+        "GET / HTTP/1.1\r\nHost: h\r\nSOAPAction: x\r\nSec-WebSocket-Key: k\r\nX-Request-Id: 1\r\n\r\n"
+    );
+}
+
+#[test]
 fn framing_and_close_are_written_once() {
     let request = |method: &str| {
         Request::builder()
