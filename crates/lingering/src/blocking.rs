@@ -52,24 +52,31 @@ pub fn close(stream: impl AsFd, limits: &Limits) -> Outcome {
 }
 
 fn next_event(socket: BorrowedFd<'_>, state: &State, due: Option<Instant>, limits: &Limits) -> Event {
+    let mut woken = false;
     loop {
         if let Some(event) = socket::read(socket, state.allowance(limits)) {
             return event;
         }
-        match wait(socket, due) {
-            Ok(true) => {}
-            Ok(false) => return socket::look(socket, state),
-            Err(error) => return Event::Failed(error.kind()),
+        // Whatever it was that woke us: no socket that is ready without end may outlast a bound.
+        if due.is_some_and(|due| due <= Instant::now()) {
+            return socket::look(socket, state);
         }
+        if woken {
+            socket::empty_error_queue(socket);
+        }
+        woken = match wait(socket, due) {
+            Ok(woken) => woken,
+            Err(error) => return Event::Failed(error.kind()),
+        };
     }
 }
 
-/// Waits for something to read. Whether there may be something; `false`: the moment has come.
+/// Waits for something to read, until the moment. Whether the socket woke us.
 fn wait(socket: BorrowedFd<'_>, due: Option<Instant>) -> io::Result<bool> {
     let patience = patience(due);
     match poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&patience)) {
-        Ok(0) => Ok(due.is_none_or(|due| Instant::now() < due)),
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -187,13 +187,16 @@ impl<T> Shared<T> {
 
     /// Goes on with one connection as far as it gets without waiting.
     fn drive(&self, key: Key) {
-        for _ in 0..READS_AT_ONCE {
+        for read in 0..READS_AT_ONCE {
             let mut roster = self.roster();
             let limits = roster.limits();
             let Some((socket, state)) = roster.get(key) else {
                 return;
             };
             let Some(event) = socket::read(socket.as_fd(), state.allowance(&limits)) else {
+                if read == 0 {
+                    socket::empty_error_queue(socket.as_fd());
+                }
                 return;
             };
             if let Some(gone) = roster.on(key, event, Instant::now()) {

@@ -7,9 +7,8 @@ use rustix::fd::BorrowedFd;
 /// sockets have none.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn unsent_before_fin(socket: BorrowedFd<'_>) -> Option<u64> {
-    use rustix::net::{AddressFamily, sockopt::socket_domain};
     let bytes = unsent(socket)?;
-    let fin = bytes > 0 && socket_domain(socket).is_ok_and(|family| family != AddressFamily::UNIX);
+    let fin = bytes > 0 && !crate::socket::is_unix(socket);
     Some(bytes - u64::from(fin))
 }
 

@@ -91,6 +91,24 @@ pub(crate) fn read(socket: BorrowedFd<'_>, most: u64) -> Option<Event> {
     }
 }
 
+/// Throws away what lies in the socket's error queue: completions of MSG_ZEROCOPY, stamps of SO_TIMESTAMPING. As long as
+/// any lies there the socket is ready (POLLERR), whether it has something to read or not. To be called when it was ready and had nothing.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn empty_error_queue(socket: BorrowedFd<'_>) {
+    // Unix sockets do not heed MSG_ERRQUEUE: they would be read from.
+    if !is_unix(socket) {
+        while rustix::net::recv(socket, &mut [0_u8; 1], RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT).is_ok() {}
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn empty_error_queue(_: BorrowedFd<'_>) {}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn is_unix(socket: BorrowedFd<'_>) -> bool {
+    sockopt::socket_domain(socket).is_ok_and(|family| family == rustix::net::AddressFamily::UNIX)
+}
+
 /// What a read that did not have to wait tells.
 pub(crate) fn read_event(result: io::Result<u64>) -> Event {
     match result {

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lingering::{Ended, Limits, close, so_linger, unread, unsent};
+use lingering::{Closer, Ended, Limits, close, so_linger, unread, unsent};
 use socket2::SockRef;
 use support::{ANSWER, ENOUGH, UPLOAD, answer_early, eventually, fill, pair, upload_then_read};
 
@@ -268,6 +268,37 @@ fn what_is_unread_and_unsent_can_be_asked() {
     assert_eq!(unread(&one), Some(77));
     assert!(unsent(&other) >= Some(77));
     assert_eq!(unsent(&one), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_that_is_ready_without_end_outlasts_no_bound() {
+    let idle = Limits::default().idle(100 * MILLISECOND).total(ENOUGH);
+    let total = Limits::default().idle(ENOUGH).total(100 * MILLISECOND);
+    for (limits, ended) in [(idle, Ended::Idle), (total, Ended::Deadline)] {
+        let (server, _peer) = pair();
+        support::write_without_copying(&server);
+        eventually("a completion in the error queue", || support::is_ready(&server));
+        let clone = server.try_clone().unwrap();
+        let (closed, closes) = mpsc::channel();
+        thread::spawn(move || closed.send(close(server, &limits)));
+        let outcome = closes.recv_timeout(ENOUGH).expect("it ends");
+        assert_eq!((outcome.ended, outcome.unsent), (ended, Some(0)));
+        assert!(!support::is_ready(&clone), "and did not wake us all the time");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closer_is_not_kept_awake_by_an_error_queue() {
+    let closer = Closer::new(Limits::default().idle(ENOUGH).total(ENOUGH), 10).unwrap();
+    let (server, _peer) = pair();
+    let clone = server.try_clone().unwrap();
+    support::write_without_copying(&server);
+    eventually("a completion in the error queue", || support::is_ready(&clone));
+    closer.add(server, ());
+    eventually("the queue is emptied", || !support::is_ready(&clone));
+    assert_eq!(closer.finish(Duration::ZERO).stopped, 1);
 }
 
 #[test]

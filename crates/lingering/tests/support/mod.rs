@@ -72,6 +72,33 @@ pub fn fill(stream: &TcpStream) -> usize {
     written
 }
 
+/// Writes with MSG_ZEROCOPY. When all of it is acknowledged a completion lies in the socket's error queue.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub fn write_without_copying(stream: &TcpStream) {
+    use std::os::fd::AsRawFd;
+    let on: libc::c_int = 1;
+    // SAFETY: socket(7): the option takes an int, which lives as long as the call.
+    let set = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ZEROCOPY,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    let flags = rustix::net::SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
+    assert_eq!(rustix::net::send(stream, &[b'z'; 8192], flags), Ok(8192));
+}
+
+/// Whether poll(2) has anything to say of it.
+pub fn is_ready(stream: &TcpStream) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
+}
+
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
