@@ -68,16 +68,40 @@ pub(crate) fn half_close(socket: BorrowedFd<'_>) -> Event {
     }
 }
 
-/// Why a half-close failed: behind ENOTCONN may stand a reset that nobody was told of yet. A read is told.
-pub(crate) fn half_close_failed(socket: BorrowedFd<'_>, error: io::Error) -> Event {
-    let kind = match error.kind() {
-        io::ErrorKind::NotConnected => match discard(socket, 1) {
-            Err(cause) if cause.kind() != io::ErrorKind::WouldBlock => cause.kind(),
-            _ => io::ErrorKind::NotConnected,
-        },
+/// The same, after a layer has done so by tokio's `poll_shutdown`, which keeps ENOTCONN to itself. A second half-close is
+/// no harm.
+#[cfg(feature = "tokio")]
+pub(crate) fn half_closed_by_layer(socket: BorrowedFd<'_>) -> Event {
+    match half_close(socket) {
+        // The peer's FIN was there before ours, and ours is acknowledged: that is no connection any more, either.
+        Event::Failed(io::ErrorKind::NotConnected) => Event::HalfClosed,
+        event => event,
+    }
+}
+
+/// Why a half-close failed: behind ENOTCONN may stand a reset that nobody was told of yet.
+fn half_close_failed(socket: BorrowedFd<'_>, error: io::Error) -> Event {
+    Event::Failed(match error.kind() {
+        io::ErrorKind::NotConnected => pending_error(socket).unwrap_or(io::ErrorKind::NotConnected),
         kind => kind,
-    };
-    Event::Failed(kind)
+    })
+}
+
+/// The connection's own error, which is told once: SO_ERROR.
+pub(crate) fn pending_error(socket: BorrowedFd<'_>) -> Option<io::ErrorKind> {
+    match sockopt::socket_error(socket) {
+        Ok(Err(error)) => Some(io::Error::from(error).kind()),
+        _ => None,
+    }
+}
+
+/// There is no connection (any more), and why, as far as somebody was not told before.
+#[cfg(feature = "tokio")]
+pub(crate) fn not_connected(socket: BorrowedFd<'_>) -> Option<Event> {
+    match rustix::net::getpeername(socket) {
+        Err(rustix::io::Errno::NOTCONN) => Some(half_close_failed(socket, io::ErrorKind::NotConnected.into())),
+        _ => None,
+    }
 }
 
 /// What lies there to be read, of which so much is thrown away at most. `None`: nothing yet.

@@ -144,6 +144,12 @@ fn a_reset_that_came_before_is_told_unless_somebody_was_told() {
         server
     };
     assert_eq!(close(reset(), &Limits::default()).ended, Ended::Reset);
+    // Also where something lies before it that a read finds first.
+    let (server, mut peer) = pair();
+    peer.write_all(&[0; 1000]).unwrap();
+    SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    assert_eq!(close(server, &Limits::default()).ended, Ended::Reset);
     let mut told = reset();
     assert_eq!(told.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     // There is no connection any more, and no more is known.

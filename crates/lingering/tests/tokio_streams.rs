@@ -167,6 +167,69 @@ async fn resets_are_counted() {
     assert_eq!(told.try_recv().unwrap().1.ended, Ended::Reset);
 }
 
+/// A stream whose peer has reset it, with so much of its own before that.
+async fn reset(sent: usize) -> TcpStream {
+    let (server, mut peer) = pair().await;
+    server.try_write(ANSWER).unwrap();
+    peer.write_all(&vec![0; sent]).unwrap();
+    SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    // Loopback: the reset is there when the close is over.
+    server
+}
+
+#[tokio::test]
+async fn a_reset_that_came_before_is_a_reset_however_it_is_closed() {
+    for sent in [0, 1000] {
+        let (set, told) = told(Limits::default(), 10);
+        set.add(reset(sent).await, 0);
+        set.add(good_layer(reset(sent).await), 1);
+        assert_eq!(set.finish(ENOUGH).await.reset, 2, "after {sent} bytes");
+        for (_, outcome) in told.try_iter() {
+            assert_ne!(outcome.delivered(), Some(true), "{outcome:?}");
+        }
+        let mut wrapped: Lingering<_> = Lingering::new(reset(sent).await, Limits::default());
+        wrapped.shutdown().await.unwrap();
+        assert_eq!(wrapped.outcome().unwrap().ended, Ended::Reset, "after {sent} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_that_somebody_was_told_of_leaves_no_connection() {
+    let told_of = async || {
+        let mut server = reset(0).await;
+        let error = server.read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        server
+    };
+    let (set, _told) = told(Limits::default(), 10);
+    set.add(told_of().await, 0);
+    assert_eq!(set.finish(ENOUGH).await.gone, 1);
+    let mut wrapped: Lingering<_> = Lingering::new(told_of().await, Limits::default());
+    wrapped.shutdown().await.unwrap();
+    assert_eq!(wrapped.outcome().unwrap().ended, Ended::Gone);
+}
+
+#[tokio::test]
+async fn a_peer_whose_end_came_first_is_at_its_end_however_it_is_closed() {
+    let half_closed = async || {
+        let (server, peer) = pair().await;
+        SockRef::from(&peer).shutdown(std::net::Shutdown::Write).unwrap();
+        server.readable().await.unwrap();
+        (server, peer)
+    };
+    let (set, _told) = told(Limits::default(), 10);
+    let (server, _one) = half_closed().await;
+    set.add(server, 0);
+    let (server, _other) = half_closed().await;
+    set.add(good_layer(server), 1);
+    assert_eq!(set.finish(ENOUGH).await.eof, 2);
+    let (server, _peer) = half_closed().await;
+    let mut wrapped: Lingering<_> = Lingering::new(server, Limits::default());
+    wrapped.shutdown().await.unwrap();
+    assert_eq!(wrapped.outcome().unwrap().ended, Ended::Eof);
+}
+
 #[tokio::test]
 async fn the_oldest_makes_room_and_who_is_done_does_not_need_to() {
     let (set, told) = told(Limits::default().idle(ENOUGH).total(ENOUGH), 2);
@@ -311,6 +374,16 @@ struct Layer {
     held: Vec<u8>,
     gone: Arc<AtomicUsize>,
     good_bye: Result<(), io::ErrorKind>,
+}
+
+/// One that has nothing to send, and no trouble with its good-bye.
+fn good_layer(socket: TcpStream) -> Layer {
+    Layer {
+        socket,
+        held: Vec::new(),
+        gone: Arc::default(),
+        good_bye: Ok(()),
+    }
 }
 
 impl AsyncWrite for Layer {

@@ -1,8 +1,10 @@
 //! One stream that lingers, and how it is driven.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
+
+use rustix::net::Shutdown;
 
 use super::transport::{Socket, SocketRef, Transport};
 use crate::limits::Limits;
@@ -41,7 +43,8 @@ impl Held {
         };
         if let Form::Bare(socket) = &self.form {
             state.writes_no_more();
-            if socket::half_close(socket.borrowed().fd()) == Event::HalfClosed {
+            // Why it fails is told once, and to the task, which tries again.
+            if rustix::net::shutdown(socket.borrowed().fd(), Shutdown::Write).is_ok() {
                 // Limits of 0 end it here; the task, which is called in any case, will find the same.
                 let _ = state.on(Event::HalfClosed, now, limits);
             }
@@ -53,7 +56,8 @@ impl Held {
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>, state: &State, allowance: u64) -> Poll<Event> {
         match &mut self.form {
             Form::Layered(stream) => poll_event(&mut **stream, cx, state, allowance),
-            Form::Bare(socket) => poll_event(socket, cx, state, allowance),
+            Form::Bare(socket) if state.is_half_closed() => poll_read(socket.borrowed(), cx, state, allowance),
+            Form::Bare(socket) => Poll::Ready(socket::half_close(socket.borrowed().fd())),
         }
     }
 
@@ -85,17 +89,30 @@ pub(crate) fn poll_event<S: Transport + ?Sized>(
     allowance: u64,
 ) -> Poll<Event> {
     if !state.is_half_closed()
-        && let Poll::Ready(result) = Pin::new(&mut *stream).poll_shutdown(cx)
+        && let Poll::Ready(event) = poll_good_bye(stream, cx)
     {
-        return Poll::Ready(match result {
-            Ok(()) => Event::HalfClosed,
-            Err(error) => socket::half_close_failed(stream.socket().fd(), error),
-        });
-    }
-    if !state.reads() {
-        return Poll::Pending;
+        return Poll::Ready(event);
     }
     // Also while the good-bye waits for room: a peer that reads nothing before all of its upload is taken would else
     // wait for us as we for it.
-    stream.socket().poll_discard(cx, allowance).map(socket::read_event)
+    poll_read(stream.socket(), cx, state, allowance)
+}
+
+/// The layer's good-bye, and the half-close of the socket.
+fn poll_good_bye<S: Transport + ?Sized>(stream: &mut S, cx: &mut Context<'_>) -> Poll<Event> {
+    // Asked before: `poll_shutdown` is content with a connection that is over.
+    if let Some(event) = socket::not_connected(stream.socket().fd()) {
+        return Poll::Ready(event);
+    }
+    Poll::Ready(match ready!(Pin::new(&mut *stream).poll_shutdown(cx)) {
+        Ok(()) => socket::half_closed_by_layer(stream.socket().fd()),
+        Err(error) => Event::Failed(error.kind()),
+    })
+}
+
+fn poll_read(socket: SocketRef<'_>, cx: &mut Context<'_>, state: &State, allowance: u64) -> Poll<Event> {
+    match state.reads() {
+        true => socket.poll_discard(cx, allowance).map(socket::read_event),
+        false => Poll::Pending,
+    }
 }
