@@ -1,6 +1,7 @@
 //! One lingering close, in the thread that asks for it.
 
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -38,6 +39,7 @@ use crate::state::{Event, Next, State};
 pub fn close(stream: impl AsFd, limits: &Limits) -> Outcome {
     let socket = stream.as_fd();
     let mut state = socket::begin(socket, Instant::now());
+    state.writes_no_more();
     let mut event = match socket::never_block(socket) {
         Ok(()) => socket::half_close(socket),
         Err(error) => Event::Failed(error.kind()),
@@ -54,12 +56,19 @@ pub fn close(stream: impl AsFd, limits: &Limits) -> Outcome {
 fn next_event(socket: BorrowedFd<'_>, state: &State, due: Option<Instant>, limits: &Limits) -> Event {
     let mut woken = false;
     loop {
-        if let Some(event) = socket::read(socket, state.allowance(limits)) {
+        if state.reads()
+            && let Some(event) = socket::read(socket, state.allowance(limits))
+        {
             return event;
         }
         // Whatever it was that woke us: no socket that is ready without end may outlast a bound.
         if due.is_some_and(|due| due <= Instant::now()) {
             return socket::look(socket, state);
+        }
+        if !state.reads() {
+            // For poll it is ready without end: its end lies there. What is waited for are acknowledgements.
+            thread::sleep(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
+            continue;
         }
         if woken {
             socket::empty_error_queue(socket);

@@ -134,6 +134,7 @@ impl<T> Shared<T> {
     fn add(&self, socket: Arc<OwnedFd>, tag: T) {
         let now = Instant::now();
         let mut state = socket::begin(socket.as_fd(), now);
+        state.writes_no_more();
         let refused = socket::never_block(socket.as_fd()).err();
         let event = match refused {
             None => socket::half_close(socket.as_fd()),
@@ -193,6 +194,11 @@ impl<T> Shared<T> {
             let Some((socket, state)) = roster.get(key) else {
                 return;
             };
+            if !state.reads() {
+                // It is ready without end: its end lies there. What is waited for are acknowledgements.
+                self.poller.deregister(socket, key.token());
+                return;
+            }
             let Some(event) = socket::read(socket.as_fd(), state.allowance(&limits)) else {
                 if read == 0 {
                     socket::empty_error_queue(socket.as_fd());
@@ -254,7 +260,7 @@ pub(crate) fn tell<T>(hook: &(dyn Fn(T, Outcome) + Send + Sync), tag: T, outcome
 /// One read that does not wait, of a connection whose time is over.
 fn read_once<T>(roster: &mut Roster<Arc<OwnedFd>, T>, key: Key, now: Instant) -> Option<Parted<Arc<OwnedFd>, T>> {
     let limits = roster.limits();
-    let (socket, state) = roster.get(key)?;
+    let (socket, state) = roster.get(key).filter(|(_, state)| state.reads())?;
     let event = socket::read(socket.as_fd(), state.allowance(&limits))?;
     roster.on(key, event, now)
 }

@@ -27,12 +27,12 @@
 //!
 //! What was written arrives whole at a peer that reads it, or the outcome names the bound, or the peer's own reset, that cut
 //! it. Never longer than [`Limits::total`]; never more connections than a set was told to hold; and after
-//! [`Ended::Eof`] no reset.
+//! [`Ended::Eof`] no reset, and on Linux nothing that is not acknowledged: a peer that half-closed early is waited for.
 //!
 //! # Systems
 //!
-//! Linux in full. Elsewhere [`unsent`] is `None`, so that a peer that only reads counts as silent, and what is drained is
-//! copied first. Windows and the BSDs are compiled, not tested.
+//! Linux in full. Elsewhere [`unsent`] is `None`, so that a peer that only reads counts as silent and one that half-closed
+//! is at its end before it has everything, and what is drained is copied first. Windows and the BSDs are compiled, not tested.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod blocking;

@@ -8,11 +8,14 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ended {
-    /// The peer closed too: its FIN came, and everything before it was read. Nothing of ours can destroy anything now.
+    /// The peer closed too: its FIN came, everything before it was read, and its kernel has acknowledged everything that was
+    /// written. Nothing can destroy anything now. Where the system does not say what is [`unsent`](crate::unsent) the FIN
+    /// alone is waited for: nothing of ours can destroy anything.
     Eof,
     /// More than [`Limits::bytes`](crate::Limits::bytes) came.
     ByteBound,
-    /// For [`Limits::idle`](crate::Limits::idle) nothing came and nothing was acknowledged.
+    /// For [`Limits::idle`](crate::Limits::idle) nothing came and nothing was acknowledged. The peer's FIN may have come
+    /// before that: who half-closes, and then takes nothing, is as silent as others.
     Idle,
     /// [`Limits::total`](crate::Limits::total) was over.
     Deadline,
@@ -56,8 +59,7 @@ impl Outcome {
     /// - `Some(false)`: bytes that had not been acknowledged were thrown away: by a reset of the peer, by ours, or because
     ///   the kernel gave up on the peer.
     /// - `None`: it cannot be said. That is so when a bound was reached with nothing unread: the kernel goes on
-    ///   sending, but answers whatever the peer still sends with a reset. And when the peer had half-closed early:
-    ///   nothing can go wrong with that one, but it was not waited for.
+    ///   sending, but answers whatever the peer still sends with a reset.
     pub fn delivered(&self) -> Option<bool> {
         let unsent = self.unsent?;
         match self.ended {

@@ -2,8 +2,12 @@
 //! No socket, no clock. Everything takes constant time, and nothing is left of a connection that is over.
 //!
 //! Limits are the same for all, so the order of additions is the order of deadlines, and the order of the last signs of
-//! life that of idle limits: two lists through the slots take the place of a timer for each.
+//! life that of idle limits: two lists through the slots take the place of a timer for each. So is the pause before a look
+//! of one rank, and a queue for each rank is in order. What stands in one of these may be over; it is forgotten when it is
+//! its turn, after a second at the latest.
 
+use std::array;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::limits::Limits;
@@ -52,6 +56,8 @@ pub(crate) struct Roster<S, T> {
     vacant: Vec<u32>,
     by_age: Ends,
     by_life: Ends,
+    /// Looks for acknowledgements, by rank. Who has looked since, or is over, may still stand there.
+    looks: [VecDeque<(Instant, Key)>; State::RANKS as usize],
     counts: Counts,
     /// Of those who left, so many were told of. `told <= added - lingering`.
     told: u64,
@@ -101,6 +107,7 @@ impl<S, T> Roster<S, T> {
             vacant: Vec::new(),
             by_age: Ends::default(),
             by_life: Ends::default(),
+            looks: array::from_fn(|_| VecDeque::new()),
             counts: Counts::default(),
             told: 0,
             stop: None,
@@ -157,11 +164,12 @@ impl<S, T> Roster<S, T> {
             life: Links::default(),
         });
         let generation = place.generation;
+        let key = Key { slot, generation };
         self.append(Order::Age, slot);
         self.append(Order::Life, slot);
         self.counts.added += 1;
         self.counts.lingering += 1;
-        (Key { slot, generation }, crowded)
+        (key, crowded)
     }
 
     /// The connection, if it still lingers.
@@ -177,10 +185,14 @@ impl<S, T> Roster<S, T> {
         let slot = self.slots.get_mut(key.slot as usize)?;
         let entry = slot.entry.as_mut().filter(|_| slot.generation == key.generation)?;
         let heard = entry.state.heard();
+        let look = entry.state.look();
         if let Event::Received(bytes) = event {
             self.counts.drained += bytes;
         }
         let next = entry.state.on(event, now, &limits);
+        if let Some((rank, moment)) = entry.state.look().filter(|next| look != Some(*next)) {
+            self.looks[rank].push_back((moment, key));
+        }
         if entry.state.heard() != heard {
             self.unlink(Order::Life, key.slot);
             self.append(Order::Life, key.slot);
@@ -202,23 +214,40 @@ impl<S, T> Roster<S, T> {
     }
 
     /// The next moment at which somebody must be looked at.
-    pub(crate) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&mut self) -> Option<Instant> {
+        let look = self.look().map(|(moment, _)| moment);
         let oldest = self.first(Order::Age)?;
         let silent = self.first(Order::Life)?;
-        let moments = [oldest.1.due(&self.limits), silent.1.due(&self.limits), self.stop];
+        let moments = [oldest.1.due(&self.limits), silent.1.due(&self.limits), self.stop, look];
         moments.into_iter().flatten().min()
     }
 
     /// Somebody whose moment has come. To be called again after that one was looked at.
-    pub(crate) fn overdue(&self, now: Instant) -> Option<Key> {
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<Key> {
+        let look = self.look().filter(|(moment, _)| *moment <= now);
         let oldest = self.first(Order::Age)?;
         let silent = self.first(Order::Life)?;
         let is_due = |state: &State| state.due(&self.limits).is_some_and(|due| due <= now);
         if is_due(oldest.1) || self.is_stopped(now) {
             Some(oldest.0)
+        } else if is_due(silent.1) {
+            Some(silent.0)
         } else {
-            is_due(silent.1).then_some(silent.0)
+            look.map(|(_, key)| key)
         }
+    }
+
+    /// The next look for acknowledgements.
+    fn look(&mut self) -> Option<(Instant, Key)> {
+        for rank in 0..self.looks.len() {
+            while let Some((moment, key)) = self.looks[rank].front().copied()
+                && self.get(key).and_then(|(_, state)| state.look()) != Some((rank, moment))
+            {
+                self.looks[rank].pop_front();
+            }
+        }
+        let first = self.looks.iter().filter_map(VecDeque::front);
+        first.min_by_key(|(moment, _)| *moment).copied()
     }
 
     /// The connection that has been here for longest, taken out.

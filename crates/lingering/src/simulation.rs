@@ -244,6 +244,8 @@ impl Run {
                 Event::HalfClosed
             } else if let Some(event) = self.next_read() {
                 event
+            } else if !self.state.is_half_closed() && self.world.reset_by_peer {
+                Event::Failed(io::ErrorKind::BrokenPipe)
             } else if self.state.due(&self.limits).is_some_and(|due| due <= self.now) {
                 self.look()
             } else {
@@ -259,8 +261,7 @@ impl Run {
 
     fn next_read(&mut self) -> Option<Event> {
         let most = self.state.allowance(&self.limits);
-        let readable = self.state.reads() || self.world.reset_by_peer;
-        readable.then(|| self.world.read(most)).flatten()
+        self.state.reads().then(|| self.world.read(most)).flatten()
     }
 
     fn look(&mut self) -> Event {
@@ -268,6 +269,10 @@ impl Run {
             self.lives.push(self.second());
         }
         self.unsent_at_look = self.world.unacknowledged;
+        // Of a reset behind the peer's FIN no read tells.
+        if !self.state.reads() && self.world.reset_by_peer {
+            return Event::Failed(io::ErrorKind::ConnectionReset);
+        }
         Event::Looked(Some(self.world.unacknowledged))
     }
 
@@ -301,7 +306,7 @@ impl Run {
             Some(Ended::Deadline)
         } else if world.reset_by_peer {
             Some(Ended::Reset)
-        } else if !world.peer_sends && delivered_to_kernel {
+        } else if !world.peer_sends && delivered_to_kernel && world.unacknowledged == 0 {
             Some(Ended::Eof)
         } else if late {
             Some(Ended::Deadline)
@@ -330,6 +335,7 @@ impl Run {
         assert!(whole || at_fault, "a response was lost in silence: {self:?}");
         if outcome.ended == Ended::Eof {
             assert!(!self.world.reset_by_us, "a reset after the peer's end: {self:?}");
+            assert!(self.whole_at_close, "an end before all was acknowledged: {self:?}");
         }
         match outcome.delivered() {
             // The peer's kernel had it, and what the peer itself does afterwards is its own affair.

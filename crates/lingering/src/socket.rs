@@ -128,9 +128,12 @@ pub(crate) fn empty_error_queue(socket: BorrowedFd<'_>) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn empty_error_queue(_: BorrowedFd<'_>) {}
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn is_unix(socket: BorrowedFd<'_>) -> bool {
-    sockopt::socket_domain(socket).is_ok_and(|family| family == rustix::net::AddressFamily::UNIX)
+/// Whether what was written lies in the peer's own queue, from where nothing takes it. `false` where it is not asked for.
+pub(crate) fn is_unix(_socket: BorrowedFd<'_>) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return sockopt::socket_domain(_socket).is_ok_and(|family| family == rustix::net::AddressFamily::UNIX);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    false
 }
 
 /// What a read that did not have to wait tells.
@@ -144,7 +147,16 @@ pub(crate) fn read_event(result: io::Result<u64>) -> Event {
 
 /// Nothing happened until now.
 pub(crate) fn look(socket: BorrowedFd<'_>, state: &State) -> Event {
-    Event::Looked(unsent_data(socket, state))
+    let unsent = unsent_data(socket, state);
+    if state.reads() || unsent.is_none_or(|bytes| bytes == 0) {
+        return Event::Looked(unsent);
+    }
+    // Behind the peer's FIN reads find its end, and no reset.
+    match pending_error(socket) {
+        Some(kind) => Event::Failed(kind),
+        None if is_unix(socket) => Event::Looked(None),
+        None => Event::Looked(unsent),
+    }
 }
 
 /// What became of a close that ends now; asked while the socket is still open.

@@ -14,18 +14,27 @@ pub struct State {
     /// When the peer last gave a sign of life. `began <= heard`.
     heard: Instant,
     drained: u64,
-    /// What was unacknowledged when that was last asked.
-    unsent: Option<u64>,
+    /// What was unacknowledged when that was last asked: `SIOCOUTQ` is an int.
+    unsent: Option<u32>,
     /// The peer's kernel has everything but our FIN.
     acknowledged: bool,
     /// Our FIN is queued behind everything that was written.
     half_closed: bool,
     /// The peer's FIN was read.
     end_of_file: bool,
+    /// Both ends are there, and acknowledgements are waited for: one more than it was looked for them.
+    looks: u8,
+    /// Then: when to look again, in nanoseconds after `began`, which are half as long as an `Instant`.
+    look: u64,
 }
+
+/// How long after the first look for acknowledgements the second comes; then twice as long each time, nine times. A round
+/// trip is waited for at most twice as long as it takes, and a peer that takes nothing costs two looks a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// What happened to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// Everything that was written is in the kernel's hands, and our FIN behind it.
     HalfClosed,
@@ -35,7 +44,8 @@ pub enum Event {
     EndOfFile,
     /// A read, or the half-close, failed for good. `NotConnected`: there is no connection any more.
     Failed(io::ErrorKind),
-    /// Nothing; it is time to look, and so much is unacknowledged (`None`: not known).
+    /// Nothing; it is time to look, and so much is unacknowledged (`None`: not known, or no matter, as with a unix
+    /// socket, whose peer has it all). Where nothing is read any more, `SO_ERROR` is to be asked first.
     Looked(Option<u64>),
     /// It must end now.
     Stop,
@@ -43,6 +53,7 @@ pub enum Event {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Next {
     /// Go on; at this moment at the latest, look. `None`: no bound is that near.
     Until(Option<Instant>),
@@ -57,15 +68,17 @@ impl State {
             began: now,
             heard: now,
             drained: 0,
-            unsent,
+            unsent: unsent.map(saturated),
             acknowledged: false,
             half_closed: false,
             end_of_file: false,
+            looks: 0,
+            look: 0,
         }
     }
 
-    /// The peer closed, our FIN is out, or a bound is reached: what is to be done after this event. A driver that was
-    /// told to close asks no more.
+    /// The peer closed, our FIN is out and everything before it acknowledged, or a bound is reached: what is to be done
+    /// after this event. A driver that was told to close asks no more.
     pub fn on(&mut self, event: Event, now: Instant, limits: &Limits) -> Next {
         match event {
             Event::HalfClosed => self.half_closed = true,
@@ -76,22 +89,37 @@ impl State {
             Event::EndOfFile => self.end_of_file = true,
             Event::Failed(kind) => return Next::Close(failed(kind)),
             Event::Looked(unsent) => {
+                let unsent = unsent.map(saturated);
                 // A peer that only reads is silent and not idle.
                 if self.unsent.zip(unsent).is_some_and(|(before, now)| now < before) {
                     self.heard = self.heard.max(now);
                 }
                 self.unsent = unsent;
+                self.acknowledged |= self.half_closed && unsent == Some(0);
+                if self.looks > 0 {
+                    self.look_again(FIRST_PAUSE * (1 << (self.looks - 1)), now);
+                    self.looks = State::RANKS.min(self.looks + 1);
+                }
             }
             Event::Stop => return Next::Close(Ended::Stopped),
         }
         self.next(now, limits)
     }
 
-    fn next(&self, now: Instant, limits: &Limits) -> Next {
-        let over = |since: Instant, bound: Duration| now.saturating_duration_since(since) >= bound;
+    fn next(&mut self, now: Instant, limits: &Limits) -> Next {
         if self.end_of_file && self.half_closed {
-            Next::Close(Ended::Eof)
-        } else if self.drained > limits.bytes {
+            if self.acknowledged || self.unsent.is_none() {
+                return Next::Close(Ended::Eof);
+            }
+            if self.looks == 0 {
+                // At once, and before any bound: it may be over.
+                self.looks = 1;
+                self.look_again(Duration::ZERO, now);
+                return Next::Until(self.due(limits));
+            }
+        }
+        let over = |since: Instant, bound: Duration| now.saturating_duration_since(since) >= bound;
+        if self.drained > limits.bytes {
             Next::Close(Ended::ByteBound)
         } else if over(self.began, limits.total) {
             Next::Close(Ended::Deadline)
@@ -102,11 +130,29 @@ impl State {
         }
     }
 
-    /// The moment at which a bound is reached if nothing happens. `None`: never, as far as an `Instant` reaches.
+    fn look_again(&mut self, pause: Duration, now: Instant) {
+        let moment = now.saturating_duration_since(self.began) + pause;
+        self.look = u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// The moment at which a bound is reached if nothing happens, or acknowledgements are looked for. `None`: never, as far
+    /// as an `Instant` reaches.
     pub fn due(&self, limits: &Limits) -> Option<Instant> {
         let idle = self.heard.checked_add(limits.idle);
         let total = self.began.checked_add(limits.total);
-        idle.into_iter().chain(total).min()
+        let look = self.look().map(|(_, moment)| moment);
+        [idle, total, look].into_iter().flatten().min()
+    }
+
+    /// How many ranks of looks there are.
+    pub(crate) const RANKS: u8 = 9;
+
+    /// The moment at which acknowledgements are looked for, if both ends are there and they are waited for. Looks of one
+    /// rank, below `RANKS`, all come equally long after what they follow.
+    pub(crate) fn look(&self) -> Option<(usize, Instant)> {
+        let moment = self.began.checked_add(Duration::from_nanos(self.look))?;
+        let rank = self.looks.checked_sub(1)?;
+        Some((usize::from(rank), moment))
     }
 
     /// How much the next read may take: one byte more than is allowed, which then tells that the bound is passed.
@@ -148,6 +194,10 @@ impl State {
     pub fn drained(&self) -> u64 {
         self.drained
     }
+}
+
+fn saturated(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn failed(kind: io::ErrorKind) -> Ended {

@@ -218,17 +218,62 @@ fn a_peer_that_reads_slowly_and_sends_nothing_gets_everything() {
 }
 
 #[test]
-fn a_peer_that_half_closed_early_loses_nothing() {
+fn a_peer_that_half_closed_early_is_waited_for_until_it_has_everything() {
     let (server, mut peer) = pair();
     let written = fill(&server);
     peer.shutdown(Shutdown::Write).unwrap();
-    let outcome = close(server, &Limits::default());
-    assert_eq!(outcome.ended, Ended::Eof);
-    // Whether it arrives is not waited for, and not claimed.
-    assert!(outcome.unsent > Some(0) && outcome.delivered().is_none(), "{outcome:?}");
+    let closes = thread::spawn(move || close(server, &Limits::default().idle(ENOUGH).total(ENOUGH)));
     let mut received = Vec::new();
     peer.read_to_end(&mut received).unwrap();
+    let outcome = closes.join().unwrap();
+    assert_eq!((outcome.ended, outcome.delivered()), (Ended::Eof, Some(true)));
     assert_eq!(received.len(), written);
+}
+
+#[test]
+fn a_peer_that_half_closed_and_takes_nothing_is_no_end() {
+    let idle = Limits::default().idle(100 * MILLISECOND).total(ENOUGH);
+    let total = Limits::default().idle(ENOUGH).total(100 * MILLISECOND);
+    for (limits, ended) in [(idle, Ended::Idle), (total, Ended::Deadline)] {
+        let (server, mut peer) = pair();
+        let written = fill(&server);
+        peer.shutdown(Shutdown::Write).unwrap();
+        let outcome = close(server, &limits);
+        assert_eq!((outcome.ended, outcome.delivered()), (ended, None));
+        assert!(outcome.unsent > Some(0), "{outcome:?}");
+        // Nothing lay unread, so the kernel goes on.
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), written);
+    }
+}
+
+#[test]
+fn a_reset_after_a_half_close_is_told() {
+    let (server, mut peer) = pair();
+    fill(&server);
+    peer.write_all(b"all of it").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    let clone = server.try_clone().unwrap();
+    let closes = thread::spawn(move || close(server, &Limits::default().idle(ENOUGH).total(ENOUGH)));
+    eventually("it is read", || unread(&clone) == Some(0));
+    // With so much unread its kernel resets.
+    drop(peer);
+    let outcome = closes.join().unwrap();
+    assert_eq!((outcome.ended, outcome.delivered()), (Ended::Reset, Some(false)));
+}
+
+#[test]
+fn a_unix_socket_is_at_its_end_with_the_peers() {
+    let (mut server, mut peer) = UnixStream::pair().unwrap();
+    server.write_all(ANSWER).unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    // The answer lies in the peer's own queue.
+    let outcome = close(server, &Limits::default().idle(ENOUGH).total(ENOUGH));
+    assert_eq!(outcome.ended, Ended::Eof);
+    let mut received = Vec::new();
+    peer.read_to_end(&mut received).unwrap();
+    assert_eq!(received, ANSWER);
 }
 
 #[test]

@@ -230,6 +230,64 @@ async fn a_peer_whose_end_came_first_is_at_its_end_however_it_is_closed() {
     assert_eq!(wrapped.outcome().unwrap().ended, Ended::Eof);
 }
 
+/// Whose peer has half-closed, and has not read what was written; and that peer.
+async fn half_closed() -> (TcpStream, Blocking, usize) {
+    let (server, peer) = pair().await;
+    let mut written = 0;
+    while let Ok(bytes) = server.try_write(&[0; 65_536]) {
+        written += bytes;
+    }
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    server.readable().await.unwrap();
+    (server, peer, written)
+}
+
+async fn read_all(mut peer: Blocking) -> usize {
+    let read = tokio::task::spawn_blocking(move || peer.read_to_end(&mut Vec::new()));
+    read.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_peer_that_half_closed_is_waited_for_until_it_has_everything() {
+    let limits = Limits::default().idle(ENOUGH).total(ENOUGH);
+    let (set, told) = told(limits, 10);
+    let (server, peer, written) = half_closed().await;
+    set.add(server, 0);
+    assert_eq!(read_all(peer).await, written);
+    assert_eq!(set.finish(ENOUGH).await.eof, 1);
+    assert_eq!(told.try_recv().unwrap().1.delivered(), Some(true));
+
+    let (server, peer, _) = half_closed().await;
+    set.add(server, 1);
+    // With so much unread its kernel resets.
+    drop(peer);
+    assert_eq!(set.finish(ENOUGH).await.reset, 1);
+    assert_eq!(told.try_recv().unwrap().1.delivered(), Some(false));
+
+    let (server, peer, written) = half_closed().await;
+    let mut wrapped: Lingering<_> = Lingering::new(server, limits);
+    let (shut_down, read) = tokio::join!(wrapped.shutdown(), read_all(peer));
+    shut_down.unwrap();
+    assert_eq!(read, written);
+    let outcome = wrapped.outcome().unwrap();
+    assert_eq!((outcome.ended, outcome.delivered()), (Ended::Eof, Some(true)));
+}
+
+#[tokio::test]
+async fn a_peer_that_half_closed_and_takes_nothing_is_bounded() {
+    let limits = Limits::default().idle(100 * MILLISECOND).total(ENOUGH);
+    let (set, told) = told(limits, 10);
+    let (server, _peer, _) = half_closed().await;
+    set.add(server, 0);
+    assert_eq!(set.finish(ENOUGH).await.idle, 1);
+    assert!(told.try_recv().unwrap().1.unsent > Some(0));
+    let (server, _peer, _) = half_closed().await;
+    let mut wrapped: Lingering<_> = Lingering::new(server, limits);
+    wrapped.shutdown().await.unwrap();
+    let outcome = wrapped.outcome().unwrap();
+    assert_eq!((outcome.ended, outcome.delivered()), (Ended::Idle, None));
+}
+
 #[tokio::test]
 async fn the_oldest_makes_room_and_who_is_done_does_not_need_to() {
     let (set, told) = told(Limits::default().idle(ENOUGH).total(ENOUGH), 2);

@@ -92,6 +92,52 @@ fn a_unix_socket_and_a_socket_with_a_clone_linger_too() {
     });
 }
 
+/// Whose peer has half-closed, and has not read what was written; and that peer.
+fn half_closed() -> (TcpStream, TcpStream, usize) {
+    let (server, peer) = pair();
+    server.set_nonblocking(true).unwrap();
+    let mut written = 0;
+    while let Ok(bytes) = (&server).write(&[0; 65_536]) {
+        written += bytes;
+    }
+    peer.shutdown(Shutdown::Write).unwrap();
+    (server, peer, written)
+}
+
+#[test]
+fn who_half_closed_is_waited_for_until_it_has_everything() {
+    each_way(Limits::default().idle(ENOUGH).total(ENOUGH), 10, |closer, told| {
+        let (server, mut peer, written) = half_closed();
+        let (resets, reset, _) = half_closed();
+        closer.add(server, 0);
+        closer.add(resets, 1);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), written);
+        let (tag, outcome) = told.recv_timeout(ENOUGH).unwrap();
+        assert_eq!((tag, outcome.ended, outcome.delivered()), (0, Ended::Eof, Some(true)));
+        // With so much unread its kernel resets.
+        drop(reset);
+        let (tag, outcome) = told.recv_timeout(ENOUGH).unwrap();
+        assert_eq!(
+            (tag, outcome.ended, outcome.delivered()),
+            (1, Ended::Reset, Some(false))
+        );
+    });
+}
+
+#[test]
+fn who_half_closed_and_takes_nothing_is_bounded() {
+    let idle = Duration::from_millis(100);
+    each_way(Limits::default().idle(idle).total(ENOUGH), 10, |closer, told| {
+        let (server, _peer, _) = half_closed();
+        closer.add(server, 0);
+        let (_, outcome) = told.recv_timeout(ENOUGH).unwrap();
+        assert_eq!((outcome.ended, outcome.delivered()), (Ended::Idle, None));
+        assert!(outcome.unsent > Some(0), "{outcome:?}");
+    });
+}
+
 #[test]
 fn the_oldest_makes_room() {
     each_way(Limits::default().idle(ENOUGH).total(ENOUGH), 2, |closer, told| {

@@ -13,18 +13,21 @@ enum Deed {
     /// Of whom; the oldest is 0.
     Receive(usize),
     EndOfFile(usize),
+    /// Everything that was written to the oldest is acknowledged.
+    Acknowledge,
     /// A second goes by, and whoever is overdue is looked at.
     Tick,
     Stop,
 }
 
-const DEEDS: [Deed; 8] = [
+const DEEDS: [Deed; 9] = [
     Deed::Add,
     Deed::Receive(0),
     Deed::Receive(1),
     Deed::Receive(2),
     Deed::EndOfFile(0),
     Deed::EndOfFile(1),
+    Deed::Acknowledge,
     Deed::Tick,
     Deed::Stop,
 ];
@@ -46,6 +49,8 @@ struct Pair {
     left: Vec<(u32, Ended)>,
     oracle: Oracle,
     stopped: bool,
+    /// Whose bytes are not acknowledged: of all but the first, from the beginning.
+    unacknowledged: Vec<u32>,
 }
 
 impl Pair {
@@ -62,6 +67,7 @@ impl Pair {
                 drained: 0,
             },
             stopped: false,
+            unacknowledged: Vec::new(),
         }
     }
 
@@ -69,7 +75,14 @@ impl Pair {
         match deed {
             Deed::Add => self.add(),
             Deed::Receive(place) => self.event(place, Event::Received(1)),
-            Deed::EndOfFile(place) => self.event(place, Event::EndOfFile),
+            Deed::EndOfFile(place) => {
+                self.event(place, Event::EndOfFile);
+                self.expire();
+            }
+            Deed::Acknowledge => {
+                self.unacknowledged
+                    .retain(|name| Some(name) != self.oracle.here.first().map(|entry| &entry.0));
+            }
             Deed::Tick => {
                 self.now += Duration::from_secs(1);
                 self.expire();
@@ -85,7 +98,10 @@ impl Pair {
     fn add(&mut self) {
         let name = self.added;
         self.added += 1;
-        let mut state = State::new(self.now, None);
+        if name > 0 {
+            self.unacknowledged.push(name);
+        }
+        let mut state = State::new(self.now, Some(self.unsent(name)));
         let _ = state.on(Event::HalfClosed, self.now, &self.limits);
         if self.oracle.here.len() == MOST {
             let (oldest, key, _) = self.oracle.here.remove(0);
@@ -97,6 +113,10 @@ impl Pair {
         let (key, crowded) = self.roster.add(name, name, state.clone());
         self.left.extend(crowded.map(|gone| (gone.tag, gone.ended)));
         self.oracle.here.push((name, key, state));
+    }
+
+    fn unsent(&self, name: u32) -> u64 {
+        u64::from(self.unacknowledged.contains(&name))
     }
 
     fn event(&mut self, place: usize, event: Event) {
@@ -131,7 +151,9 @@ impl Pair {
                 stopped || self.oracle.here.iter().any(|entry| entry.1 == key && due(&entry.2)),
                 "{key:?} is not overdue"
             );
-            self.apply(key, if stopped { Event::Stop } else { Event::Looked(None) });
+            let name = *self.roster.get(key).expect("who is overdue is here").0;
+            let looked = Event::Looked(Some(self.unsent(name)));
+            self.apply(key, if stopped { Event::Stop } else { looked });
         }
         let due = |state: &State| state.due(&self.limits).is_some_and(|due| due <= self.now);
         assert!(!self.oracle.here.iter().any(|entry| due(&entry.2)), "one was forgotten");
@@ -168,7 +190,7 @@ impl Pair {
     }
 }
 
-/// Each sequence is a number to the base of 8, and run from its beginning.
+/// Each sequence is a number to the base of all deeds, and run from its beginning.
 fn explore(limits: Limits, depth: u32) {
     let began = Instant::now();
     for number in 0..(DEEDS.len() as u64).pow(depth) {
@@ -178,13 +200,14 @@ fn explore(limits: Limits, depth: u32) {
         pair.act(Deed::Add);
         let mut rest = number;
         for _ in 0..depth {
-            pair.act(DEEDS[(rest % 8) as usize]);
-            rest /= 8;
+            pair.act(DEEDS[(rest % DEEDS.len() as u64) as usize]);
+            rest /= DEEDS.len() as u64;
         }
         for _ in 0..8 {
             pair.act(Deed::Tick);
         }
         assert!(pair.roster.is_empty() && pair.roster.due().is_none());
+        assert!(pair.roster.looks.iter().all(|looks| looks.is_empty()));
     }
 }
 

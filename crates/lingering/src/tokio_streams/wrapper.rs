@@ -176,14 +176,15 @@ impl Closing {
             let event = match event {
                 Poll::Ready(event) => event,
                 Poll::Pending => {
-                    match self.state.due(limits) {
-                        Some(due) if self.timer.deadline().into_std() != due => {
-                            self.timer.as_mut().reset(Instant::from_std(due));
+                    let Some(due) = self.state.due(limits).map(Instant::from_std) else {
+                        return Poll::Pending;
+                    };
+                    if due > Instant::now() {
+                        if self.timer.deadline() != due {
+                            self.timer.as_mut().reset(due);
                         }
-                        Some(_) => {}
-                        None => return Poll::Pending,
+                        ready!(self.timer.as_mut().poll(cx));
                     }
-                    ready!(self.timer.as_mut().poll(cx));
                     socket::look(stream.socket().fd(), &self.state)
                 }
             };
