@@ -56,13 +56,18 @@ pub fn close(stream: impl AsFd, limits: &Limits) -> Outcome {
 fn next_event(socket: BorrowedFd<'_>, state: &State, due: Option<Instant>, limits: &Limits) -> Event {
     let mut woken = false;
     loop {
+        // Whatever it was that woke us: no socket that is ready without end may outlast a bound.
+        let is_due = due.is_some_and(|due| due <= Instant::now());
+        let read = match is_due {
+            true => socket::read_arrived,
+            false => socket::read,
+        };
         if state.reads()
-            && let Some(event) = socket::read(socket, state.allowance(limits))
+            && let Some(event) = read(socket, state.allowance(limits))
         {
             return event;
         }
-        // Whatever it was that woke us: no socket that is ready without end may outlast a bound.
-        if due.is_some_and(|due| due <= Instant::now()) {
+        if is_due {
             return socket::look(socket, state);
         }
         if !state.reads() {

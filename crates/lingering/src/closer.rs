@@ -148,7 +148,7 @@ impl<T> Shared<T> {
         }
         let was_empty = roster.is_empty();
         if let Some(oldest) = roster.candidate() {
-            parted.extend(read_once(&mut roster, oldest, now).map(|gone| (oldest, gone)));
+            parted.extend(read_arrived(&mut roster, oldest, now).map(|gone| (oldest, gone)));
         }
         let oldest = roster.candidate();
         let (key, crowded) = roster.add(socket.clone(), tag, state);
@@ -223,7 +223,7 @@ impl<T> Shared<T> {
             };
             let stopped = roster.is_stopped(now);
             // What the peer did comes before what the clock says: this thread may have been late, and not the peer.
-            let gone = read_once(&mut roster, key, now).or_else(|| {
+            let gone = read_arrived(&mut roster, key, now).or_else(|| {
                 let event = match roster.get(key) {
                     Some((socket, state)) if !stopped => socket::look(socket.as_fd(), state),
                     _ => Event::Stop,
@@ -257,12 +257,18 @@ pub(crate) fn tell<T>(hook: &(dyn Fn(T, Outcome) + Send + Sync), tag: T, outcome
     let _ = catch_unwind(AssertUnwindSafe(|| hook(tag, outcome)));
 }
 
-/// One read that does not wait, of a connection whose time is over.
-fn read_once<T>(roster: &mut Roster<Arc<OwnedFd>, T>, key: Key, now: Instant) -> Option<Parted<Arc<OwnedFd>, T>> {
+/// What has arrived for a connection that has to go, and the end behind it.
+fn read_arrived<T>(roster: &mut Roster<Arc<OwnedFd>, T>, key: Key, now: Instant) -> Option<Parted<Arc<OwnedFd>, T>> {
     let limits = roster.limits();
-    let (socket, state) = roster.get(key).filter(|(_, state)| state.reads())?;
-    let event = socket::read(socket.as_fd(), state.allowance(&limits))?;
-    roster.on(key, event, now)
+    for _ in 0..2 {
+        let (socket, state) = roster.get(key).filter(|(_, state)| state.reads())?;
+        let event = socket::read_arrived(socket.as_fd(), state.allowance(&limits))?;
+        let parted = roster.on(key, event, now);
+        if parted.is_some() {
+            return parted;
+        }
+    }
+    None
 }
 
 impl<T: Send + 'static> Clone for Closer<T> {

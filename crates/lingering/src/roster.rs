@@ -250,10 +250,10 @@ impl<S, T> Roster<S, T> {
         first.min_by_key(|(moment, _)| *moment).copied()
     }
 
-    /// The connection that has been here for longest, taken out.
+    /// The connection that has been here for longest.
     #[cfg(feature = "tokio")]
-    pub(crate) fn take_oldest(&mut self, ended: Ended) -> Option<Parted<S, T>> {
-        self.by_age.first.and_then(|slot| self.take(slot, ended))
+    pub(crate) fn oldest(&self) -> Option<Key> {
+        self.first(Order::Age).map(|(key, _)| key)
     }
 
     fn first(&self, order: Order) -> Option<(Key, &State)> {

@@ -110,15 +110,70 @@ async fn a_wrapper_that_is_taken_apart_closes_nothing() {
     assert_eq!((&answer, set.counts().added), (b"still open", 0));
 }
 
+/// More than one read takes, unread; and the peer.
+async fn much_unread() -> Option<(TcpStream, Blocking)> {
+    const MUCH: usize = 1 << 20;
+    let (server, mut peer) = pair().await;
+    let socket = SockRef::from(&server);
+    socket.set_recv_buffer_size(2 * MUCH).unwrap();
+    if socket.recv_buffer_size().unwrap() < 2 * MUCH {
+        eprintln!("skipped: net.core.rmem_max is too small for this test");
+        return None;
+    }
+    SockRef::from(&peer).set_send_buffer_size(2 * MUCH).unwrap();
+    peer.write_all(&vec![0; MUCH]).unwrap();
+    support::eventually("all is there", || lingering::unread(&server) == Some(MUCH as u64));
+    Some((server, peer))
+}
+
+/// The peer's end came, and no reset: behind an end no read tells of one.
+fn assert_closed_well(mut peer: &Blocking) {
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    // Loopback: what the close sends is there when it returns.
+    assert!(peer.take_error().unwrap().is_none(), "a reset");
+}
+
 #[tokio::test]
 async fn a_wrapper_that_is_dropped_leaves_nothing_unread() {
-    let (server, mut peer) = pair().await;
+    let Some((server, peer)) = much_unread().await else {
+        return;
+    };
     let server: Lingering<_> = Lingering::new(server, Limits::default());
-    peer.write_all(&[0; 10_000]).unwrap();
-    server.get_ref().unwrap().readable().await.unwrap();
-    // Loopback: what was written is there as a whole.
     drop(server);
-    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "an end, and no reset");
+    assert_closed_well(&peer);
+}
+
+#[tokio::test]
+async fn who_is_crowded_out_leaves_nothing_unread() {
+    let Some((server, peer)) = much_unread().await else {
+        return;
+    };
+    let (other, _peer) = pair().await;
+    let (set, told) = told(Limits::default(), 1);
+    set.add(server, 0);
+    // The task had no turn.
+    set.add(other, 1);
+    let outcome = told.try_recv().unwrap().1;
+    assert_eq!((outcome.ended, outcome.unread), (Ended::Crowded, Some(0)));
+    assert_eq!(outcome.drained, 1 << 20);
+    assert_closed_well(&peer);
+}
+
+#[test]
+fn a_runtime_that_ends_leaves_nothing_unread() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (set, told) = runtime.block_on(async { told(Limits::default(), 10) });
+    let Some((server, peer)) = runtime.block_on(much_unread()) else {
+        return;
+    };
+    set.add(server, 0);
+    drop(runtime);
+    let outcome = told.try_recv().unwrap().1;
+    assert_eq!((outcome.ended, outcome.unread), (Ended::Stopped, Some(0)));
+    assert_closed_well(&peer);
 }
 
 #[tokio::test]
@@ -367,13 +422,12 @@ async fn the_end_of_a_set_is_bounded() {
 #[test]
 fn a_runtime_that_ends_closes_what_lingers_and_what_comes_later() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (set, told, server) = runtime.block_on(async {
+    let (set, told, server, _peers) = runtime.block_on(async {
         let (set, told) = told(Limits::default(), 10);
         let (server, peer) = pair().await;
-        let (later, _peer) = pair().await;
+        let (later, peer_of_later) = pair().await;
         set.add(server, 0);
-        std::mem::forget(peer);
-        (set, told, later)
+        (set, told, later, [peer, peer_of_later])
     });
     drop(runtime);
     assert_eq!(told.recv_timeout(ENOUGH).unwrap().1.ended, Ended::Stopped);

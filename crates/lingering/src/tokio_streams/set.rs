@@ -15,7 +15,7 @@ use super::held::Held;
 use super::transport::Transport;
 use crate::closer::tell;
 use crate::limits::Limits;
-use crate::outcome::{Counts, Ended, Outcome};
+use crate::outcome::{Counts, Outcome};
 use crate::roster::{Key, Parted, Roster};
 use crate::socket;
 use crate::state::Event;
@@ -143,7 +143,7 @@ impl<T: Send + 'static> LingeringSet<T> {
     }
 
     /// Waits until the set is empty and all are told of, and for so long at most; who is still in it then is closed
-    /// ([`Ended::Stopped`]). The set closes what is added later by the same moment. To drop this future changes nothing
+    /// ([`Ended::Stopped`](crate::Ended::Stopped)). The set closes what is added later by the same moment. To drop this future changes nothing
     /// about that.
     pub async fn finish(&self, within: Duration) -> Counts {
         let shared = &self.owner.0;
@@ -175,7 +175,7 @@ impl<T> Shared<T> {
             waker: None,
         };
         let done = match roster.candidate() {
-            Some(oldest) => read_once(&mut roster, oldest, now),
+            Some(oldest) => read_arrived(&mut roster, oldest, now),
             None => None,
         };
         let (key, crowded) = roster.add(resident, tag, state);
@@ -191,7 +191,7 @@ impl<T> Shared<T> {
         let stopped = self
             .dead
             .load(Ordering::Acquire)
-            .then(|| roster.on(key, Event::Stop, now));
+            .then(|| read_arrived(&mut roster, key, now).or_else(|| roster.on(key, Event::Stop, now)));
         drop(roster);
         self.part(done);
         self.part(crowded);
@@ -255,7 +255,7 @@ impl<T> Shared<T> {
             };
             let stopped = roster.is_stopped(now);
             // What the peer did comes before what the clock says: this task may have been late, and not the peer.
-            let parted = read_once(&mut roster, key, now).or_else(|| {
+            let parted = read_arrived(&mut roster, key, now).or_else(|| {
                 let event = match roster.get(key) {
                     Some((Resident { held: Some(held), .. }, state)) if !stopped => {
                         socket::look(held.socket().fd(), state)
@@ -317,9 +317,11 @@ impl<T> Drop for Task<T> {
         let shared = &self.shared;
         let mut roster = shared.roster();
         shared.dead.store(true, Ordering::Release);
-        while let Some(parted) = roster.take_oldest(Ended::Stopped) {
+        let now = Instant::now().into_std();
+        while let Some(oldest) = roster.oldest() {
+            let parted = read_arrived(&mut roster, oldest, now).or_else(|| roster.on(oldest, Event::Stop, now));
             drop(roster);
-            shared.part(Some(parted));
+            shared.part(parted);
             roster = shared.roster();
         }
     }
@@ -369,13 +371,18 @@ impl<T: Send + 'static> fmt::Debug for LingeringSet<T> {
     }
 }
 
-/// One read that does not wait, of a connection whose time is over.
-fn read_once<T>(roster: &mut Roster<Resident, T>, key: Key, now: std::time::Instant) -> Option<Parted<Resident, T>> {
+/// What has arrived for a connection that has to go, and the end behind it.
+fn read_arrived<T>(roster: &mut Roster<Resident, T>, key: Key, now: std::time::Instant) -> Option<Parted<Resident, T>> {
     let limits = roster.limits();
-    let (resident, state) = roster.get(key)?;
-    let held = resident.held.as_ref().filter(|_| state.reads())?;
-    let event = socket::read(held.socket().fd(), state.allowance(&limits))?;
-    roster.on(key, event, now)
+    for _ in 0..2 {
+        let (resident, state) = roster.get(key).filter(|(_, state)| state.reads())?;
+        let event = socket::read_arrived(resident.held.as_ref()?.socket().fd(), state.allowance(&limits))?;
+        let parted = roster.on(key, event, now);
+        if parted.is_some() {
+            return parted;
+        }
+    }
+    None
 }
 
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {

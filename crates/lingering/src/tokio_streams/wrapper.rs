@@ -46,8 +46,8 @@ struct Closing {
 
 impl<S: Transport> Lingering<S> {
     /// A stream whose shutdown takes until the peer is done with it, within the limits. If it is dropped without shutdown
-    /// the best that can be done without waiting is: what has arrived is thrown away, so that this does not make a reset;
-    /// what arrives later will.
+    /// the best that can be done without waiting is: what has arrived is thrown away, within the limit of bytes and 16 MiB, so
+    /// that this does not make a reset; what arrives later will.
     pub fn new(stream: S, limits: Limits) -> Lingering<S> {
         Lingering {
             stream: Some(stream),
@@ -214,7 +214,7 @@ impl<S: Transport, T: Send + 'static> Drop for Lingering<S, T> {
                 if outcome.is_none() {
                     let _ = socket::begin(stream.socket().fd(), Instant::now().into_std());
                     let _ = socket::half_close(stream.socket().fd());
-                    let _ = socket::read(stream.socket().fd(), limits.bytes);
+                    let _ = socket::read_arrived(stream.socket().fd(), limits.bytes);
                 }
             }
         }
