@@ -243,7 +243,7 @@ impl<T> Shared<T> {
         self.poller.deregister(&gone.stream, key.token());
         drop(gone.stream);
         tell(&self.hook, gone.tag, outcome);
-        self.roster().told();
+        self.roster().told(&outcome);
         self.settled.notify_all();
     }
 

@@ -24,8 +24,8 @@ pub enum Ended {
     /// The connection was over before the close began (ENOTCONN): both ends had closed, or a reset had been told of
     /// to an earlier read or write.
     Gone,
-    /// Another error of the socket, or of what lies on it: the kernel gave up on the peer (`TimedOut`), TLS could not
-    /// say good-bye.
+    /// Another error of the socket: the kernel gave up on the peer (`TimedOut`). `Other`: what lay on the socket panicked,
+    /// and took it along.
     Failed(io::ErrorKind),
     /// The set was full, and this connection had been in it for longest.
     Crowded,
@@ -47,6 +47,9 @@ pub struct Outcome {
     pub unsent: Option<u64>,
     /// Bytes that lay unread right before the close (`FIONREAD`). More than 0: the kernel answered with a reset.
     pub unread: Option<u64>,
+    /// What kept a layer on the socket from its good-bye (TLS's close_notify) and from what it still held, if anything did; a
+    /// panic is `Other`. The socket below was half-closed and drained all the same, and `ended` tells of that.
+    pub good_bye_failed: Option<io::ErrorKind>,
     /// From the half-close to the close.
     pub lasted: Duration,
 }
@@ -59,11 +62,12 @@ impl Outcome {
     /// - `Some(false)`: bytes that had not been acknowledged were thrown away: by a reset of the peer, by ours, or because
     ///   the kernel gave up on the peer.
     /// - `None`: it cannot be said. That is so when a bound was reached with nothing unread: the kernel goes on
-    ///   sending, but answers whatever the peer still sends with a reset.
+    ///   sending, but answers whatever the peer still sends with a reset. And when a layer could not say its good-bye: what
+    ///   it held is not known.
     pub fn delivered(&self) -> Option<bool> {
         let unsent = self.unsent?;
         match self.ended {
-            Ended::Eof if unsent == 0 && self.unread == Some(0) => Some(true),
+            Ended::Eof if unsent == 0 && self.unread == Some(0) => self.good_bye_failed.is_none().then_some(true),
             Ended::Reset | Ended::Gone | Ended::Failed(io::ErrorKind::TimedOut) if unsent > 0 => Some(false),
             _ if unsent > 0 && self.unread.is_some_and(|unread| unread > 0) => Some(false),
             _ => None,
@@ -123,12 +127,24 @@ pub struct Counts {
     pub crowded: u64,
     /// By [`Ended::Stopped`].
     pub stopped: u64,
+    /// Of all these, those whose layer could not say its good-bye ([`Outcome::good_bye_failed`]).
+    pub good_byes_failed: u64,
+    /// Those that were closed with bytes unsent ([`Outcome::unsent`]).
+    pub with_unsent: u64,
+    /// Those that were closed with bytes unread ([`Outcome::unread`]): the kernel answered with a reset.
+    pub with_unread: u64,
 }
 
 impl Counts {
     /// Connections that a bound cut short: bytes, silence, time, or the set's size or end.
     pub fn cut(&self) -> u64 {
         self.byte_bound + self.idle + self.deadline + self.crowded + self.stopped
+    }
+
+    pub(crate) fn closed(&mut self, outcome: &Outcome) {
+        self.good_byes_failed += u64::from(outcome.good_bye_failed.is_some());
+        self.with_unsent += u64::from(outcome.unsent.is_some_and(|bytes| bytes > 0));
+        self.with_unread += u64::from(outcome.unread.is_some_and(|bytes| bytes > 0));
     }
 
     pub(crate) fn ended(&mut self, ended: Ended) {

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::limits::Limits;
-use crate::outcome::{Counts, Ended};
+use crate::outcome::{Counts, Ended, Outcome};
 use crate::state::{Event, Next, State};
 
 /// A place in the roster. It never names another connection than the one it was given out for.
@@ -127,7 +127,8 @@ impl<S, T> Roster<S, T> {
     }
 
     /// One who left is closed, and was told of.
-    pub(crate) fn told(&mut self) {
+    pub(crate) fn told(&mut self, outcome: &Outcome) {
+        self.counts.closed(outcome);
         self.told += 1;
     }
 

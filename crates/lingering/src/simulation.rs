@@ -282,6 +282,7 @@ impl Run {
             drained: self.state.drained(),
             unsent: Some(self.world.unacknowledged + self.world.layered),
             unread: Some(self.world.received),
+            good_bye_failed: self.state.good_bye_failed(),
             lasted: self.now - self.state.began(),
         };
         self.outcome = Some((outcome, self.second()));

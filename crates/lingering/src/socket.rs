@@ -191,6 +191,20 @@ pub(crate) fn outcome(socket: BorrowedFd<'_>, state: &State, ended: Ended, now: 
             Ended::Eof => Some(0),
             _ => unread(socket),
         },
+        good_bye_failed: state.good_bye_failed(),
+        lasted: now.saturating_duration_since(state.began()),
+    }
+}
+
+/// The same, of a close of which nothing can be asked any more: what lay on the socket took it along.
+#[cfg(feature = "tokio")]
+pub(crate) fn outcome_without_socket(state: &State, ended: Ended, now: Instant) -> Outcome {
+    Outcome {
+        ended,
+        drained: state.drained(),
+        unsent: None,
+        unread: None,
+        good_bye_failed: state.good_bye_failed(),
         lasted: now.saturating_duration_since(state.began()),
     }
 }

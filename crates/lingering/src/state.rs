@@ -22,6 +22,8 @@ pub struct State {
     half_closed: bool,
     /// The peer's FIN was read.
     end_of_file: bool,
+    /// What kept a layer on the socket from its good-bye.
+    good_bye_failed: Option<io::ErrorKind>,
     /// Both ends are there, and acknowledgements are waited for: one more than it was looked for them.
     looks: u8,
     /// Then: when to look again, in nanoseconds after `began`, which are half as long as an `Instant`.
@@ -38,6 +40,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 pub enum Event {
     /// Everything that was written is in the kernel's hands, and our FIN behind it.
     HalfClosed,
+    /// A layer on the socket could not say its good-bye, and the connection is still there: the bare socket is half-closed
+    /// next, and drained all the same.
+    GoodByeFailed(io::ErrorKind),
     /// So many bytes were read and thrown away.
     Received(u64),
     /// A read came to the end.
@@ -72,6 +77,7 @@ impl State {
             acknowledged: false,
             half_closed: false,
             end_of_file: false,
+            good_bye_failed: None,
             looks: 0,
             look: 0,
         }
@@ -82,6 +88,7 @@ impl State {
     pub fn on(&mut self, event: Event, now: Instant, limits: &Limits) -> Next {
         match event {
             Event::HalfClosed => self.half_closed = true,
+            Event::GoodByeFailed(kind) => self.good_bye_failed = Some(kind),
             Event::Received(bytes) => {
                 self.drained = self.drained.saturating_add(bytes);
                 self.heard = self.heard.max(now);
@@ -178,6 +185,11 @@ impl State {
     /// Whether our FIN is queued.
     pub fn is_half_closed(&self) -> bool {
         self.half_closed
+    }
+
+    /// What kept a layer on the socket from its good-bye.
+    pub fn good_bye_failed(&self) -> Option<io::ErrorKind> {
+        self.good_bye_failed
     }
 
     /// When it began.

@@ -197,6 +197,17 @@ async fn bounds_end_a_wrapper_and_are_said() {
 }
 
 #[tokio::test]
+async fn what_is_left_unread_is_counted() {
+    let (set, _told) = told(Limits::default().bytes(1000), 10);
+    let (server, mut peer) = pair().await;
+    peer.write_all(&[0; 2000]).unwrap();
+    support::eventually("all is there", || lingering::unread(&server) == Some(2000));
+    set.add(server, 0);
+    let counts = set.finish(ENOUGH).await;
+    assert_eq!((counts.byte_bound, counts.with_unsent, counts.with_unread), (1, 0, 1));
+}
+
+#[tokio::test]
 async fn unix_sockets_linger_too() {
     let (mut server, peer) = UnixStream::pair().unwrap();
     let peer = peer.into_std().unwrap();
@@ -486,6 +497,13 @@ struct Layer {
     held: Vec<u8>,
     gone: Arc<AtomicUsize>,
     good_bye: Result<(), io::ErrorKind>,
+    panics: Option<Method>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    PollShutdown,
+    IntoSocket,
 }
 
 /// One that has nothing to send, and no trouble with its good-bye.
@@ -495,6 +513,7 @@ fn good_layer(socket: TcpStream) -> Layer {
         held: Vec::new(),
         gone: Arc::default(),
         good_bye: Ok(()),
+        panics: None,
     }
 }
 
@@ -514,6 +533,7 @@ impl AsyncWrite for Layer {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        assert_ne!(self.panics, Some(Method::PollShutdown), "a panic of this test");
         self.good_bye?;
         std::task::ready!(self.as_mut().poll_flush(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
@@ -526,6 +546,7 @@ impl Transport for Layer {
     }
 
     fn into_socket(self: Box<Self>) -> Socket {
+        assert_ne!(self.panics, Some(Method::IntoSocket), "a panic of this test");
         self.gone.fetch_add(1, Ordering::SeqCst);
         Socket::Tcp(self.socket)
     }
@@ -541,6 +562,7 @@ async fn what_a_layer_holds_is_sent_although_the_peer_reads_last() {
         held: Vec::new(),
         gone: gone.clone(),
         good_bye: Ok(()),
+        panics: None,
     };
     // More than both kernels hold: the peer, which uploads before it reads, and we would wait for each other.
     let answer: Vec<u8> = (0..32_u32 << 20).map(|byte| byte as u8).collect();
@@ -559,21 +581,76 @@ async fn what_a_layer_holds_is_sent_although_the_peer_reads_last() {
 }
 
 #[tokio::test]
-async fn a_layer_that_cannot_say_good_bye_is_told_of() {
-    let (socket, _peer) = pair().await;
-    let layer = Layer {
-        socket,
-        held: Vec::new(),
-        gone: Arc::default(),
-        good_bye: Err(io::ErrorKind::InvalidData),
+async fn a_layer_that_cannot_say_good_bye_is_told_of_and_its_socket_drained() {
+    let layer = async || {
+        let (mut socket, peer) = pair().await;
+        let peer = thread::spawn(move || upload_then_read(peer, UPLOAD));
+        answer_early(&mut socket).await;
+        let good_bye = Err(io::ErrorKind::InvalidData);
+        let layer = Layer {
+            good_bye,
+            ..good_layer(socket)
+        };
+        (layer, peer)
+    };
+    let is_well = |outcome: Outcome| {
+        assert_eq!((outcome.ended, outcome.drained), (Ended::Eof, UPLOAD as u64 - 1));
+        assert_eq!(outcome.good_bye_failed, Some(io::ErrorKind::InvalidData));
+        // What it held is not known.
+        assert_eq!((outcome.unsent, outcome.delivered()), (Some(0), None));
     };
     let (set, told) = told(Limits::default(), 10);
-    set.add(layer, 0);
-    assert_eq!(set.finish(ENOUGH).await.failed, 1);
-    assert_eq!(
-        told.try_recv().unwrap().1.ended,
-        Ended::Failed(io::ErrorKind::InvalidData)
-    );
+    let (stream, peer) = layer().await;
+    set.add(stream, 0);
+    let counts = set.finish(ENOUGH).await;
+    assert_eq!((counts.eof, counts.failed, counts.good_byes_failed), (1, 0, 1));
+    is_well(told.try_recv().unwrap().1);
+    assert_eq!(peer.join().unwrap().unwrap(), ANSWER);
+
+    let (stream, peer) = layer().await;
+    let mut wrapped: Lingering<_> = Lingering::new(stream, Limits::default());
+    wrapped.shutdown().await.unwrap();
+    is_well(wrapped.outcome().unwrap());
+    assert_eq!(peer.join().unwrap().unwrap(), ANSWER);
+}
+
+#[tokio::test]
+async fn a_layer_that_panics_ends_nothing_but_itself() {
+    for (at, ended) in [
+        (Method::PollShutdown, Ended::Eof),
+        (Method::IntoSocket, Ended::Failed(io::ErrorKind::Other)),
+    ] {
+        let (set, told) = told(Limits::default().idle(ENOUGH).total(ENOUGH), 10);
+        let (server, other) = pair().await;
+        set.add(server, 0);
+        let (socket, peer) = pair().await;
+        let panics = Some(at);
+        set.add(
+            Layer {
+                panics,
+                ..good_layer(socket)
+            },
+            1,
+        );
+        // Its peer sees an end, whichever.
+        read_all(peer).await;
+        let (socket, peer) = pair().await;
+        set.add_broken_off(
+            Layer {
+                panics,
+                ..good_layer(socket)
+            },
+            2,
+        );
+        read_all(peer).await;
+        drop(other);
+        let counts = tokio::time::timeout(ENOUGH, set.finish(ENOUGH)).await.unwrap();
+        assert_eq!((counts.added, counts.lingering, counts.stopped), (3, 0, 0), "{at:?}");
+        let mut outcomes: Vec<_> = told.try_iter().collect();
+        outcomes.sort_by_key(|(tag, _)| *tag);
+        let ends: Vec<_> = outcomes.iter().map(|(_, outcome)| outcome.ended).collect();
+        assert_eq!(ends, [Ended::Eof, ended, ended], "{at:?}");
+    }
 }
 
 #[tokio::test]
@@ -586,7 +663,8 @@ async fn so_linger_is_off_in_the_set() {
     }
     let (set, told) = told(Limits::default().idle(50 * MILLISECOND), 10);
     set.add(server, 0);
-    set.finish(ENOUGH).await;
+    let counts = set.finish(ENOUGH).await;
+    assert_eq!((counts.with_unsent, counts.with_unread), (1, 0));
     let outcome = told.try_recv().unwrap().1;
     assert!(outcome.is_cut() && outcome.unsent > Some(0), "{outcome:?}");
     let mut received = Vec::new();

@@ -1,9 +1,12 @@
 //! One stream that lingers, and how it is driven.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use rustix::fd::BorrowedFd;
 use rustix::net::Shutdown;
 
 use super::transport::{Socket, SocketRef, Transport};
@@ -52,33 +55,51 @@ impl Held {
         state
     }
 
-    /// The next thing that happens to it. The waker of `cx` is called when there may be another.
+    /// The next thing that happens to it. The waker of `cx` is called when there may be another. A layer that panics could not
+    /// say its good-bye.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>, state: &State, allowance: u64) -> Poll<Event> {
         match &mut self.form {
-            Form::Layered(stream) => poll_event(&mut **stream, cx, state, allowance),
+            Form::Layered(stream) => caught(|| poll_event(&mut **stream, cx, state, allowance))
+                .unwrap_or(Poll::Ready(Event::GoodByeFailed(io::ErrorKind::Other))),
             Form::Bare(socket) if state.is_half_closed() => poll_read(socket.borrowed(), cx, state, allowance),
             Form::Bare(socket) => Poll::Ready(socket::half_close(socket.borrowed().fd())),
         }
     }
 
     /// Throws away what lies on the socket. When it has said its good-bye it is of no more use, and may be tens of
-    /// kilobytes.
-    pub(crate) fn bare(self) -> Held {
-        Held {
-            form: match self.form {
-                Form::Layered(stream) => Form::Bare(stream.into_socket()),
-                bare => bare,
-            },
-            ..self
+    /// kilobytes. `None`: it panicked, and the socket went with it.
+    pub(crate) fn bare(self) -> Option<Held> {
+        let form = match self.form {
+            Form::Layered(stream) => Form::Bare(caught(|| stream.into_socket())?),
+            bare => bare,
+        };
+        Some(Held { form, ..self })
+    }
+
+    /// Asks the system. `None`: the layer panicked.
+    pub(crate) fn ask<R>(&self, ask: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+        match &self.form {
+            Form::Layered(stream) => caught(|| ask(stream.socket().fd())),
+            Form::Bare(socket) => Some(ask(socket.borrowed().fd())),
         }
     }
 
-    pub(crate) fn socket(&self) -> SocketRef<'_> {
+    /// Closes it.
+    pub(crate) fn close(self) {
+        let _ = caught(|| drop(self));
+    }
+
+    fn socket(&self) -> SocketRef<'_> {
         match &self.form {
             Form::Layered(stream) => stream.socket(),
             Form::Bare(socket) => socket.borrowed(),
         }
     }
+}
+
+/// A layer is not ours: its panic must not end what sees to all the others.
+fn caught<R>(call: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
 /// The next thing that happens to the stream.
@@ -89,7 +110,7 @@ pub(crate) fn poll_event<S: Transport + ?Sized>(
     allowance: u64,
 ) -> Poll<Event> {
     if !state.is_half_closed()
-        && let Poll::Ready(event) = poll_good_bye(stream, cx)
+        && let Poll::Ready(event) = poll_good_bye(stream, cx, state)
     {
         return Poll::Ready(event);
     }
@@ -99,14 +120,22 @@ pub(crate) fn poll_event<S: Transport + ?Sized>(
 }
 
 /// The layer's good-bye, and the half-close of the socket.
-fn poll_good_bye<S: Transport + ?Sized>(stream: &mut S, cx: &mut Context<'_>) -> Poll<Event> {
+fn poll_good_bye<S: Transport + ?Sized>(stream: &mut S, cx: &mut Context<'_>, state: &State) -> Poll<Event> {
+    if state.good_bye_failed().is_some() {
+        return Poll::Ready(socket::half_close(stream.socket().fd()));
+    }
     // Asked before: `poll_shutdown` is content with a connection that is over.
     if let Some(event) = socket::not_connected(stream.socket().fd()) {
         return Poll::Ready(event);
     }
     Poll::Ready(match ready!(Pin::new(&mut *stream).poll_shutdown(cx)) {
         Ok(()) => socket::half_closed_by_layer(stream.socket().fd()),
-        Err(error) => Event::Failed(error.kind()),
+        Err(error) => match socket::not_connected(stream.socket().fd()) {
+            // To whom its reset was told is not of interest here.
+            Some(Event::Failed(io::ErrorKind::NotConnected)) => Event::Failed(error.kind()),
+            Some(event) => event,
+            None => Event::GoodByeFailed(error.kind()),
+        },
     })
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use rustix::fd::BorrowedFd;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
@@ -18,7 +20,7 @@ use crate::limits::Limits;
 use crate::outcome::{Counts, Outcome};
 use crate::roster::{Key, Parted, Roster};
 use crate::socket;
-use crate::state::Event;
+use crate::state::{Event, State};
 
 /// Connections that are driven in one poll of the task; then other tasks have their turn.
 const AT_ONCE: usize = 64;
@@ -56,6 +58,7 @@ pub struct LingeringSet<T: Send + 'static = ()> {
 struct Owner<T: Send + 'static>(Arc<Shared<T>>);
 
 struct Shared<T> {
+    limits: Limits,
     roster: Mutex<Roster<Resident, T>>,
     ready: Arc<Ready>,
     hook: Box<dyn Fn(T, Outcome) + Send + Sync>,
@@ -68,7 +71,7 @@ struct Shared<T> {
 
 /// A connection in the set.
 struct Resident {
-    /// `None` only while it is changed from one form to the other.
+    /// `None` while it is changed from one form to the other, and if that took the socket along.
     held: Option<Held>,
     waker: Option<Waker>,
 }
@@ -108,6 +111,7 @@ impl<T: Send + 'static> LingeringSet<T> {
         hook: impl Fn(T, Outcome) + Send + Sync + 'static,
     ) -> LingeringSet<T> {
         let shared = Arc::new(Shared {
+            limits,
             roster: Mutex::new(Roster::new(limits, most)),
             ready: Arc::default(),
             hook: Box::new(hook),
@@ -128,7 +132,7 @@ impl<T: Send + 'static> LingeringSet<T> {
     /// Takes over a stream whose last byte was written, and closes it when its peer is done with it. What a layer on the
     /// socket still holds is sent, with its good-bye. SO_LINGER is switched off. Neither blocks nor waits.
     pub fn add(&self, stream: impl Transport, tag: T) {
-        self.owner.0.add(Held::new(stream), tag);
+        self.owner.0.add(Some(Held::new(stream)), tag);
     }
 
     /// Takes over a stream that breaks off: a layer's good-bye is not said, so that its peer does not take what it got for
@@ -166,14 +170,16 @@ impl<T: Send + 'static> LingeringSet<T> {
 }
 
 impl<T> Shared<T> {
-    fn add(&self, held: Held, tag: T) {
+    /// `None`: what lay on the socket took it along.
+    fn add(&self, held: Option<Held>, tag: T) {
         let now = Instant::now().into_std();
-        let mut roster = self.roster();
-        let state = held.begin(now, &roster.limits());
-        let resident = Resident {
-            held: Some(held),
-            waker: None,
+        let state = match &held {
+            Some(held) => held.begin(now, &self.limits),
+            None => State::new(now, None),
         };
+        let is_gone = held.is_none();
+        let resident = Resident { held, waker: None };
+        let mut roster = self.roster();
         let done = match roster.candidate() {
             Some(oldest) => read_arrived(&mut roster, oldest, now),
             None => None,
@@ -188,21 +194,24 @@ impl<T> Shared<T> {
             resident.waker = Some(Waker::from(caller.clone()));
         }
         // Whether the task lives is asked under the lock under which its end empties the roster.
-        let stopped = self
-            .dead
-            .load(Ordering::Acquire)
-            .then(|| read_arrived(&mut roster, key, now).or_else(|| roster.on(key, Event::Stop, now)));
+        let over = if is_gone {
+            roster.on(key, Event::Failed(io::ErrorKind::Other), now)
+        } else if self.dead.load(Ordering::Acquire) {
+            read_arrived(&mut roster, key, now).or_else(|| roster.on(key, Event::Stop, now))
+        } else {
+            None
+        };
         drop(roster);
         self.part(done);
         self.part(crowded);
-        self.part(stopped.flatten());
+        self.part(over);
         caller.wake();
     }
 
     /// Closes, and tells.
     fn part(&self, parted: Option<Parted<Resident, T>>) {
         let Some(Parted {
-            stream: Resident { held: Some(held), .. },
+            stream,
             tag,
             state,
             ended,
@@ -210,10 +219,15 @@ impl<T> Shared<T> {
         else {
             return;
         };
-        let outcome = socket::outcome(held.socket().fd(), &state, ended, Instant::now().into_std());
-        drop(held);
+        let now = Instant::now().into_std();
+        let asked = |held: &Held| held.ask(|socket| socket::outcome(socket, &state, ended, now));
+        let outcome = stream.held.as_ref().and_then(asked);
+        let outcome = outcome.unwrap_or_else(|| socket::outcome_without_socket(&state, ended, now));
+        if let Some(held) = stream.held {
+            held.close();
+        }
         tell(&self.hook, tag, outcome);
-        self.roster().told();
+        self.roster().told(&outcome);
         self.changed.notify_waiters();
     }
 
@@ -229,11 +243,14 @@ impl<T> Shared<T> {
                 return false;
             };
             let mut cx = Context::from_waker(waker);
-            let Poll::Ready(event) = held.poll_event(&mut cx, state, state.allowance(&limits)) else {
+            let Poll::Ready(mut event) = held.poll_event(&mut cx, state, state.allowance(&limits)) else {
                 return false;
             };
-            if event == Event::HalfClosed {
-                resident.held = resident.held.take().map(Held::bare);
+            if matches!(event, Event::HalfClosed | Event::GoodByeFailed(_)) {
+                resident.held = resident.held.take().and_then(Held::bare);
+                if resident.held.is_none() {
+                    event = Event::Failed(io::ErrorKind::Other);
+                }
             }
             let parted = roster.on(caller.key, event, Instant::now().into_std());
             if parted.is_some() {
@@ -258,7 +275,8 @@ impl<T> Shared<T> {
             let parted = read_arrived(&mut roster, key, now).or_else(|| {
                 let event = match roster.get(key) {
                     Some((Resident { held: Some(held), .. }, state)) if !stopped => {
-                        socket::look(held.socket().fd(), state)
+                        let looked = held.ask(|socket| socket::look(socket, state));
+                        looked.unwrap_or(Event::Failed(io::ErrorKind::Other))
                     }
                     _ => Event::Stop,
                 };
@@ -376,7 +394,8 @@ fn read_arrived<T>(roster: &mut Roster<Resident, T>, key: Key, now: std::time::I
     let limits = roster.limits();
     for _ in 0..2 {
         let (resident, state) = roster.get(key).filter(|(_, state)| state.reads())?;
-        let event = socket::read_arrived(resident.held.as_ref()?.socket().fd(), state.allowance(&limits))?;
+        let read = |socket: BorrowedFd<'_>| socket::read_arrived(socket, state.allowance(&limits));
+        let event = resident.held.as_ref()?.ask(read)??;
         let parted = roster.on(key, event, now);
         if parted.is_some() {
             return parted;

@@ -39,7 +39,10 @@ pub enum SocketRef<'a> {
 /// A layer says good-bye in its `poll_shutdown` (TLS sends close_notify), which must also end in `shutdown(SHUT_WR)` of
 /// the socket, as that of tokio-rustls, tokio-native-tls and tokio-openssl does. Then it is thrown away, and the bare
 /// socket is drained: what the peer still sends is not decrypted. No peer's close_notify is waited for; RFC 8446 6.1 asks
-/// each side for its own only.
+/// each side for its own only. Where the good-bye fails, or panics, and the connection is still there, the bare socket is
+/// half-closed and drained all the same ([`Outcome::good_bye_failed`](crate::Outcome::good_bye_failed)).
+///
+/// A set calls these methods with its lock held: they must not call the set.
 pub trait Transport: AsyncWrite + Unpin + Send + 'static {
     /// The socket at the bottom.
     fn socket(&self) -> SocketRef<'_>;
