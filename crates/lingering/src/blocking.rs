@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::limits::Limits;
 use crate::outcome::Outcome;
@@ -15,8 +15,9 @@ use crate::state::{Event, Next, State};
 /// Closes a connected stream socket when its peer is done with it, or a bound is reached: `shutdown(SHUT_WR)`, then what
 /// still comes is read and thrown away, then the close. SO_LINGER is switched off. Read timeouts do not matter.
 ///
-/// Takes what is a socket and closes it when dropped: `TcpStream`, `UnixStream`, `OwnedFd`, socket2's `Socket`. Of TLS on a
-/// blocking socket say good-bye and flush first (`conn.send_close_notify()`, `conn.write_tls()`), and give the socket.
+/// Takes what owns a socket: `TcpStream`, `UnixStream`, `OwnedFd` (`OwnedSocket` on Windows), socket2's `Socket`. Clones that are
+/// still open keep it open. Of TLS on a blocking socket say good-bye and flush first (`conn.send_close_notify()`,
+/// `conn.write_tls()`), and give the socket.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -36,7 +37,16 @@ use crate::state::{Event, Next, State};
 /// # assert!(client.join().unwrap()?.starts_with("HTTP/1.1 413"));
 /// # std::io::Result::Ok(())
 /// ```
-pub fn close(stream: impl AsFd, limits: &Limits) -> Outcome {
+///
+/// What is only lent cannot be closed:
+///
+/// ```compile_fail,E0277
+/// fn end(stream: std::net::TcpStream) {
+///     lingering::close(&stream, &lingering::Limits::default());
+/// }
+/// ```
+pub fn close(stream: impl Into<OwnedFd>, limits: &Limits) -> Outcome {
+    let stream = stream.into();
     let socket = stream.as_fd();
     let mut state = socket::begin(socket, Instant::now());
     state.writes_no_more();
