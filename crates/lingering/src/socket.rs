@@ -218,11 +218,16 @@ fn unsent_data(socket: BorrowedFd<'_>, state: &State) -> Option<u64> {
 
 /// Reads and throws away at most so many bytes. 0: the peer's FIN. `WouldBlock`: nothing is there.
 pub(crate) fn discard(socket: BorrowedFd<'_>, most: u64) -> io::Result<u64> {
-    DISCARDED.with_borrow_mut(|scratch| {
-        let length = usize::try_from(most).unwrap_or(usize::MAX).clamp(1, scratch.len());
-        let (_, received) = rustix::net::recv(socket, &mut scratch[..length], discarding())?;
-        Ok(received as u64)
-    })
+    DISCARDED
+        .try_with(|scratch| discard_into(&mut scratch.borrow_mut(), socket, most))
+        // This thread ends, and something that it dropped is closed after the buffer.
+        .unwrap_or_else(|_| discard_into(&mut [0; 4 << 10], socket, most))
+}
+
+fn discard_into(scratch: &mut [u8], socket: BorrowedFd<'_>, most: u64) -> io::Result<u64> {
+    let length = usize::try_from(most).unwrap_or(usize::MAX).clamp(1, scratch.len());
+    let (_, received) = rustix::net::recv(socket, &mut scratch[..length], discarding())?;
+    Ok(received as u64)
 }
 
 /// tcp(7): with MSG_TRUNC received bytes are discarded and not copied. Unix sockets do not heed it, and copy.

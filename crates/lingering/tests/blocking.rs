@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -11,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lingering::{Closer, Ended, Limits, close, so_linger, unread, unsent};
+use lingering::{Closer, Ended, Limits, Outcome, close, so_linger, unread, unsent};
 use socket2::SockRef;
 use support::{ANSWER, ENOUGH, UPLOAD, answer_early, eventually, fill, pair, upload_then_read};
 
@@ -350,6 +351,33 @@ fn a_closer_is_not_kept_awake_by_an_error_queue() {
     closer.add(server, ());
     eventually("the queue is emptied", || !support::is_ready(&clone));
     assert_eq!(closer.finish(Duration::ZERO).stopped, 1);
+}
+
+#[test]
+fn a_thread_that_ends_can_still_close() {
+    thread_local! {
+        static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
+    }
+    struct Late(Option<std::net::TcpStream>, mpsc::Sender<Outcome>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let stream = self.0.take().unwrap();
+            self.1.send(close(stream, &Limits::default())).unwrap();
+        }
+    }
+    let (server, peer) = pair();
+    let peer = thread::spawn(move || upload_then_read(peer, UPLOAD));
+    let (closed, closes) = mpsc::channel();
+    let ends = thread::spawn(move || {
+        // The crate's own buffer is made after it, and is gone before it.
+        LATE.set(Some(Late(Some(server), closed)));
+        let (first, peer) = pair();
+        drop(peer);
+        assert_eq!(close(first, &Limits::default()).ended, Ended::Eof);
+    });
+    ends.join().unwrap();
+    assert_eq!(closes.recv().unwrap().ended, Ended::Eof);
+    peer.join().unwrap().unwrap();
 }
 
 #[test]
