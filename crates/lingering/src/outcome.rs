@@ -52,24 +52,34 @@ pub struct Outcome {
     pub good_bye_failed: Option<io::ErrorKind>,
     /// From the half-close to the close.
     pub lasted: Duration,
+    /// What is unsent lies in the peer's own queue, as with unix sockets: nothing takes it from there but the peer.
+    pub(crate) unsent_is_there: bool,
 }
 
 impl Outcome {
     /// Whether the peer had everything that was written.
     ///
-    /// - `Some(true)`: its kernel acknowledged everything, its FIN came, and nothing lay unread. What it has not read
-    ///   yet no reset of ours will take from it.
+    /// - `Some(true)`: its kernel acknowledged everything (or it is a unix socket, whose peer has everything in its own queue),
+    ///   its FIN came, and nothing lay unread. What it has not read yet no reset of ours will take from it.
     /// - `Some(false)`: bytes that had not been acknowledged were thrown away: by a reset of the peer, by ours, or because
     ///   the kernel gave up on the peer.
     /// - `None`: it cannot be said. That is so when a bound was reached with nothing unread: the kernel goes on
     ///   sending, but answers whatever the peer still sends with a reset. And when a layer could not say its good-bye: what
     ///   it held is not known.
     pub fn delivered(&self) -> Option<bool> {
-        let unsent = self.unsent?;
+        let is_lost = self.unsent? > 0 && !self.unsent_is_there;
         match self.ended {
-            Ended::Eof if unsent == 0 && self.unread == Some(0) => self.good_bye_failed.is_none().then_some(true),
-            Ended::Reset | Ended::Gone | Ended::Failed(io::ErrorKind::TimedOut) if unsent > 0 => Some(false),
-            _ if unsent > 0 && self.unread.is_some_and(|unread| unread > 0) => Some(false),
+            Ended::Eof if self.good_bye_failed.is_some() => None,
+            Ended::Eof if !is_lost && self.unread == Some(0) => Some(true),
+            Ended::Reset | Ended::Gone if is_lost => Some(false),
+            // The kernel gave up on the peer, after silence, or after routers said why (tcp_write_err: sk_err_soft).
+            Ended::Failed(
+                io::ErrorKind::TimedOut
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::ConnectionRefused,
+            ) if is_lost => Some(false),
+            _ if is_lost && self.unread.is_some_and(|unread| unread > 0) => Some(false),
             _ => None,
         }
     }
@@ -160,5 +170,33 @@ impl Counts {
             Ended::Crowded => &mut self.crowded,
             Ended::Stopped => &mut self.stopped,
         } += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_gave_up_on_is_not_delivered() {
+        let outcome = |ended, unsent| Outcome {
+            ended,
+            drained: 0,
+            unsent: Some(unsent),
+            unread: Some(0),
+            good_bye_failed: None,
+            lasted: Duration::ZERO,
+            unsent_is_there: false,
+        };
+        for kind in [
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::HostUnreachable,
+            io::ErrorKind::NetworkUnreachable,
+        ] {
+            assert_eq!(outcome(Ended::Failed(kind), 1).delivered(), Some(false), "{kind}");
+            assert_eq!(outcome(Ended::Failed(kind), 0).delivered(), None, "{kind}");
+        }
+        // Of what lay on the socket nothing can be said.
+        assert_eq!(outcome(Ended::Failed(io::ErrorKind::Other), 1).delivered(), None);
     }
 }

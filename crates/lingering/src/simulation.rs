@@ -283,6 +283,7 @@ impl Run {
             unsent: Some(self.world.unacknowledged + self.world.layered),
             unread: Some(self.world.received),
             good_bye_failed: self.state.good_bye_failed(),
+            unsent_is_there: false,
             lasted: self.now - self.state.began(),
         };
         self.outcome = Some((outcome, self.second()));

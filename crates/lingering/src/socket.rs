@@ -179,13 +179,15 @@ pub(crate) fn look(socket: BorrowedFd<'_>, state: &State) -> Event {
 
 /// What became of a close that ends now; asked while the socket is still open.
 pub(crate) fn outcome(socket: BorrowedFd<'_>, state: &State, ended: Ended, now: Instant) -> Outcome {
+    let unsent = match state.is_acknowledged() {
+        true => Some(0),
+        false => unsent_data(socket, state),
+    };
     Outcome {
         ended,
         drained: state.drained(),
-        unsent: match state.is_acknowledged() {
-            true => Some(0),
-            false => unsent_data(socket, state),
-        },
+        unsent,
+        unsent_is_there: unsent > Some(0) && is_unix(socket),
         // Behind the peer's FIN there is nothing.
         unread: match ended {
             Ended::Eof => Some(0),
@@ -203,6 +205,7 @@ pub(crate) fn outcome_without_socket(state: &State, ended: Ended, now: Instant) 
         ended,
         drained: state.drained(),
         unsent: None,
+        unsent_is_there: false,
         unread: None,
         good_bye_failed: state.good_bye_failed(),
         lasted: now.saturating_duration_since(state.began()),

@@ -271,9 +271,23 @@ fn a_unix_socket_is_at_its_end_with_the_peers() {
     peer.shutdown(Shutdown::Write).unwrap();
     // The answer lies in the peer's own queue.
     let outcome = close(server, &Limits::default().idle(ENOUGH).total(ENOUGH));
-    assert_eq!(outcome.ended, Ended::Eof);
+    assert_eq!((outcome.ended, outcome.delivered()), (Ended::Eof, Some(true)));
     let mut received = Vec::new();
     peer.read_to_end(&mut received).unwrap();
+    assert_eq!(received, ANSWER);
+}
+
+#[test]
+fn a_unix_socket_takes_nothing_from_its_peer() {
+    let (mut server, mut peer) = UnixStream::pair().unwrap();
+    server.write_all(ANSWER).unwrap();
+    peer.write_all(&[0; 1000]).unwrap();
+    let outcome = close(server, &Limits::default().bytes(100));
+    assert_eq!(outcome.ended, Ended::ByteBound);
+    assert!(outcome.unsent > Some(0) && outcome.unread > Some(0), "{outcome:?}");
+    assert_eq!(outcome.delivered(), None);
+    let mut received = vec![0; ANSWER.len()];
+    peer.read_exact(&mut received).unwrap();
     assert_eq!(received, ANSWER);
 }
 
