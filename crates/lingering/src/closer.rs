@@ -27,6 +27,12 @@ const READS_AT_ONCE: usize = 4;
 /// the same closer. When all of them are dropped the thread ends with the last connection. A program that ends takes it
 /// along with what it holds: [`Closer::finish`] waits. `T` is what the caller wants to be told with the [`Outcome`].
 ///
+/// Each connection in it is a descriptor of the process: to RLIMIT_NOFILE those that linger count as those that are served, and
+/// one that is refused by `accept` for want of a descriptor cannot crowd out another. Let `most` be well below it.
+///
+/// fork(2) copies no threads: a closer that was made before it closes nothing in the child, which also keeps open what its
+/// parent closes. Make it after the fork.
+///
 /// ```
 /// use std::time::Duration;
 /// use lingering::{Closer, Limits};
@@ -115,13 +121,12 @@ impl<T: Send + 'static> Closer<T> {
     }
 
     /// Waits until no connection is left and all are told of, and for so long at most; those that still are here then are closed
-    /// ([`Ended::Stopped`](crate::Ended::Stopped)). Those that are added later are closed by the same moment.
+    /// ([`Ended::Stopped`](crate::Ended::Stopped)). Those that come after that moment, and after this call, are closed as soon
+    /// as the thread gets to them, and not waited for: they could come without end.
     pub fn finish(&self, within: Duration) -> Counts {
         let shared = &self.owner.0;
         let mut roster = shared.roster();
-        if let Some(moment) = Instant::now().checked_add(within) {
-            roster.stop_at(moment);
-        }
+        roster.finish(Instant::now().checked_add(within));
         shared.poller.wake();
         while !roster.is_settled() {
             roster = shared.settled.wait(roster).unwrap_or_else(PoisonError::into_inner);
@@ -151,7 +156,7 @@ impl<T> Shared<T> {
             parted.extend(read_arrived(&mut roster, oldest, now).map(|gone| (oldest, gone)));
         }
         let oldest = roster.candidate();
-        let (key, crowded) = roster.add(socket.clone(), tag, state);
+        let (key, crowded) = roster.add(socket.clone(), tag, state, now);
         parted.extend(oldest.zip(crowded));
         let event = match event {
             Event::HalfClosed => self.poller.register(&socket, key.token()).err(),
@@ -243,7 +248,7 @@ impl<T> Shared<T> {
         self.poller.deregister(&gone.stream, key.token());
         drop(gone.stream);
         tell(&self.hook, gone.tag, outcome);
-        self.roster().told(&outcome);
+        self.roster().told(&outcome, gone.late);
         self.settled.notify_all();
     }
 

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::io;
 use std::time::Duration;
+#[cfg(any(feature = "tokio", test))]
+use std::time::Instant;
+
+#[cfg(any(feature = "tokio", test))]
+use crate::state::State;
 
 /// Why a lingering close ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +62,20 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a close of which the system can be asked no more: what lay on the socket took it along.
+    #[cfg(any(feature = "tokio", test))]
+    pub(crate) fn without_socket(state: &State, ended: Ended, now: Instant) -> Outcome {
+        Outcome {
+            ended,
+            drained: state.drained(),
+            unsent: None,
+            unread: None,
+            good_bye_failed: state.good_bye_failed(),
+            lasted: now.saturating_duration_since(state.began()),
+            unsent_is_there: false,
+        }
+    }
+
     /// Whether the peer had everything that was written.
     ///
     /// - `Some(true)`: its kernel acknowledged everything (or it is a unix socket, whose peer has everything in its own queue),

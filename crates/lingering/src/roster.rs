@@ -42,7 +42,13 @@ pub(crate) struct Parted<S, T> {
     pub(crate) tag: T,
     pub(crate) state: State,
     pub(crate) ended: Ended,
+    pub(crate) late: Late,
 }
+
+/// Whether one came after the stop, and after how many finishes: it is nobody's to wait for before the next. They could come
+/// without end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Late(Option<u16>);
 
 /// More cannot be named. No slot is `u32::MAX`.
 const MOST: usize = u32::MAX as usize;
@@ -61,12 +67,17 @@ pub(crate) struct Roster<S, T> {
     counts: Counts,
     /// Of those who left, so many were told of. `told <= added - lingering`.
     told: u64,
+    /// So many are here, or not told of yet, and are waited for.
+    awaited: u64,
+    /// How often it was said that all who are here are waited for.
+    finishes: u16,
     stop: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Slot<S, T> {
     generation: u32,
+    late: Late,
     entry: Option<Entry<S, T>>,
 }
 
@@ -110,6 +121,8 @@ impl<S, T> Roster<S, T> {
             looks: array::from_fn(|_| VecDeque::new()),
             counts: Counts::default(),
             told: 0,
+            awaited: 0,
+            finishes: 0,
             stop: None,
         }
     }
@@ -127,14 +140,22 @@ impl<S, T> Roster<S, T> {
     }
 
     /// One who left is closed, and was told of.
-    pub(crate) fn told(&mut self, outcome: &Outcome) {
+    pub(crate) fn told(&mut self, outcome: &Outcome, late: Late) {
         self.counts.closed(outcome);
         self.told += 1;
+        self.awaited = self.awaited.saturating_sub(u64::from(late.0 != Some(self.finishes)));
     }
 
-    /// Nobody is here, nor on the way out.
+    /// All who are here are waited for, and those who come before the moment, at which they have to go.
+    pub(crate) fn finish(&mut self, moment: Option<Instant>) {
+        self.stop = self.stop.into_iter().chain(moment).min();
+        self.finishes = self.finishes.wrapping_add(1);
+        self.awaited = self.counts.added - self.told;
+    }
+
+    /// Nobody who is waited for is here, nor on the way out.
     pub(crate) fn is_settled(&self) -> bool {
-        self.told == self.counts.added
+        self.awaited == 0
     }
 
     /// Who would have to go if another came. It may be read from before: what lies there would make a reset of its close.
@@ -146,17 +167,20 @@ impl<S, T> Roster<S, T> {
     /// Takes a connection in. Where there is no room the oldest has to go: it had the most time, and most that are well
     /// are over after one round trip. To refuse the new one instead would let whoever fills the roster once keep
     /// everybody else out of it for the total time.
-    pub(crate) fn add(&mut self, stream: S, tag: T, state: State) -> (Key, Option<Parted<S, T>>) {
+    pub(crate) fn add(&mut self, stream: S, tag: T, state: State, now: Instant) -> (Key, Option<Parted<S, T>>) {
+        let late = Late(self.is_stopped(now).then_some(self.finishes));
         let candidate = self.candidate().map(|key| key.slot);
         let crowded = candidate.and_then(|slot| self.take(slot, Ended::Crowded));
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 generation: 0,
+                late: Late::default(),
                 entry: None,
             });
             (self.slots.len() - 1) as u32
         });
         let place = &mut self.slots[slot as usize];
+        place.late = late;
         place.entry = Some(Entry {
             stream,
             tag,
@@ -169,6 +193,7 @@ impl<S, T> Roster<S, T> {
         self.append(Order::Age, slot);
         self.append(Order::Life, slot);
         self.counts.added += 1;
+        self.awaited += u64::from(late.0.is_none());
         self.counts.lingering += 1;
         (key, crowded)
     }
@@ -202,11 +227,6 @@ impl<S, T> Roster<S, T> {
             Next::Close(ended) => self.take(key.slot, ended),
             Next::Until(_) => None,
         }
-    }
-
-    /// Everybody who is still here then has to go.
-    pub(crate) fn stop_at(&mut self, moment: Instant) {
-        self.stop = Some(self.stop.map_or(moment, |before| before.min(moment)));
     }
 
     /// Whether whoever is here has to go.
@@ -275,6 +295,7 @@ impl<S, T> Roster<S, T> {
         self.unlink(Order::Life, slot);
         let place = &mut self.slots[slot as usize];
         let entry = place.entry.take()?;
+        let late = place.late;
         place.generation = place.generation.wrapping_add(1);
         self.vacant.push(slot);
         self.counts.ended(ended);
@@ -283,6 +304,7 @@ impl<S, T> Roster<S, T> {
             tag: entry.tag,
             state: entry.state,
             ended,
+            late,
         })
     }
 

@@ -198,20 +198,6 @@ pub(crate) fn outcome(socket: BorrowedFd<'_>, state: &State, ended: Ended, now: 
     }
 }
 
-/// The same, of a close of which nothing can be asked any more: what lay on the socket took it along.
-#[cfg(feature = "tokio")]
-pub(crate) fn outcome_without_socket(state: &State, ended: Ended, now: Instant) -> Outcome {
-    Outcome {
-        ended,
-        drained: state.drained(),
-        unsent: None,
-        unsent_is_there: false,
-        unread: None,
-        good_bye_failed: state.good_bye_failed(),
-        lasted: now.saturating_duration_since(state.began()),
-    }
-}
-
 fn unsent_data(socket: BorrowedFd<'_>, state: &State) -> Option<u64> {
     match state.is_half_closed() {
         true => crate::outq::unsent_before_fin(socket),

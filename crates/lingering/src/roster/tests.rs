@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Key, Roster};
 use crate::limits::Limits;
-use crate::outcome::Ended;
+use crate::outcome::{Ended, Outcome};
 use crate::state::{Event, Next, State};
 
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ impl Pair {
                 self.expire();
             }
             Deed::Stop => {
-                self.roster.stop_at(self.now + Duration::from_secs(1));
+                self.roster.finish(Some(self.now + Duration::from_secs(1)));
                 self.stopped = true;
             }
         }
@@ -110,7 +110,7 @@ impl Pair {
         } else {
             assert_eq!(self.roster.candidate(), None);
         }
-        let (key, crowded) = self.roster.add(name, name, state.clone());
+        let (key, crowded) = self.roster.add(name, name, state.clone(), self.now);
         self.left.extend(crowded.map(|gone| (gone.tag, gone.ended)));
         self.oracle.here.push((name, key, state));
     }
@@ -222,8 +222,8 @@ fn every_sequence_is_as_in_a_list() {
 fn a_key_never_names_another() {
     let now = Instant::now();
     let mut roster = Roster::new(Limits::default(), 1);
-    let (first, _) = roster.add("first", (), State::new(now, None));
-    let (second, crowded) = roster.add("second", (), State::new(now, None));
+    let (first, _) = roster.add("first", (), State::new(now, None), now);
+    let (second, crowded) = roster.add("second", (), State::new(now, None), now);
     assert_eq!(
         crowded.map(|gone| (gone.stream, gone.ended)),
         Some(("first", Ended::Crowded))
@@ -233,4 +233,26 @@ fn a_key_never_names_another() {
     assert!(roster.on(first, Event::Stop, now).is_none());
     assert!(roster.get(second).is_some());
     assert_eq!(Key::of_token(second.token()), second);
+}
+
+#[test]
+fn who_comes_after_the_stop_is_not_waited_for() {
+    let now = Instant::now();
+    let mut roster = Roster::new(Limits::default(), 10);
+    let (in_time, _) = roster.add("in time", (), State::new(now, None), now);
+    roster.finish(Some(now));
+    let (late, _) = roster.add("late", (), State::new(now, None), now);
+    let leaves = |roster: &mut Roster<_, ()>, key| {
+        let gone = roster.on(key, Event::Stop, now).expect("it is here");
+        roster.told(&Outcome::without_socket(&gone.state, gone.ended, now), gone.late);
+        roster.is_settled()
+    };
+    assert!(!leaves(&mut roster, late), "one who came in time is here");
+    assert!(leaves(&mut roster, in_time));
+    let (later, _) = roster.add("later", (), State::new(now, None), now);
+    assert!(roster.is_settled());
+    // Who asks again waits for it.
+    roster.finish(None);
+    assert!(!roster.is_settled());
+    assert!(leaves(&mut roster, later));
 }

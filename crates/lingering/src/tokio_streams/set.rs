@@ -33,6 +33,9 @@ const READS_AT_ONCE: usize = 4;
 /// the same set. When all of them are dropped the task ends with the last connection; when its runtime ends it closes
 /// what it holds. `T` is what the caller wants to be told with the [`Outcome`], a request's id or an address.
 ///
+/// Each connection in it is a descriptor of the process: to RLIMIT_NOFILE those that linger count as those that are served, and
+/// one that is refused by `accept` for want of a descriptor cannot crowd out another. Let `most` be well below it.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
 /// use std::time::Duration;
@@ -147,13 +150,12 @@ impl<T: Send + 'static> LingeringSet<T> {
     }
 
     /// Waits until the set is empty and all are told of, and for so long at most; who is still in it then is closed
-    /// ([`Ended::Stopped`](crate::Ended::Stopped)). The set closes what is added later by the same moment. To drop this future changes nothing
-    /// about that.
+    /// ([`Ended::Stopped`](crate::Ended::Stopped)). Those that come after that moment, and after this call, are closed as soon
+    /// as the task gets to them, and not waited for: they could come without end. To drop this future changes nothing about
+    /// that.
     pub async fn finish(&self, within: Duration) -> Counts {
         let shared = &self.owner.0;
-        if let Some(moment) = Instant::now().into_std().checked_add(within) {
-            shared.roster().stop_at(moment);
-        }
+        shared.roster().finish(Instant::now().into_std().checked_add(within));
         shared.ready.call_task();
         loop {
             let changed = shared.changed.notified();
@@ -184,7 +186,7 @@ impl<T> Shared<T> {
             Some(oldest) => read_arrived(&mut roster, oldest, now),
             None => None,
         };
-        let (key, crowded) = roster.add(resident, tag, state);
+        let (key, crowded) = roster.add(resident, tag, state, now);
         let caller = Arc::new(Caller {
             key,
             queued: AtomicBool::new(false),
@@ -204,8 +206,11 @@ impl<T> Shared<T> {
         drop(roster);
         self.part(done);
         self.part(crowded);
-        self.part(over);
-        caller.wake();
+        match over {
+            // Also: there may be no task any more that takes what stands in its queue.
+            Some(over) => self.part(Some(over)),
+            None => caller.wake(),
+        }
     }
 
     /// Closes, and tells.
@@ -215,6 +220,7 @@ impl<T> Shared<T> {
             tag,
             state,
             ended,
+            late,
         }) = parted
         else {
             return;
@@ -222,12 +228,12 @@ impl<T> Shared<T> {
         let now = Instant::now().into_std();
         let asked = |held: &Held| held.ask(|socket| socket::outcome(socket, &state, ended, now));
         let outcome = stream.held.as_ref().and_then(asked);
-        let outcome = outcome.unwrap_or_else(|| socket::outcome_without_socket(&state, ended, now));
+        let outcome = outcome.unwrap_or_else(|| Outcome::without_socket(&state, ended, now));
         if let Some(held) = stream.held {
             held.close();
         }
         tell(&self.hook, tag, outcome);
-        self.roster().told(&outcome);
+        self.roster().told(&outcome, late);
         self.changed.notify_waiters();
     }
 
@@ -335,6 +341,7 @@ impl<T> Drop for Task<T> {
         let shared = &self.shared;
         let mut roster = shared.roster();
         shared.dead.store(true, Ordering::Release);
+        *lock(&shared.ready.task) = None;
         let now = Instant::now().into_std();
         while let Some(oldest) = roster.oldest() {
             let parted = read_arrived(&mut roster, oldest, now).or_else(|| roster.on(oldest, Event::Stop, now));
@@ -342,6 +349,8 @@ impl<T> Drop for Task<T> {
             shared.part(parted);
             roster = shared.roster();
         }
+        drop(roster);
+        lock(&shared.ready.keys).clear();
     }
 }
 
@@ -406,4 +415,28 @@ fn read_arrived<T>(roster: &mut Roster<Resident, T>, key: Key, now: std::time::I
 
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::net::UnixStream;
+    use tokio::runtime::Runtime;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_for_a_task_that_is_gone() {
+        let gone = Runtime::new().unwrap();
+        let set = gone.block_on(async { LingeringSet::new(Limits::default(), 10) });
+        drop(gone);
+        let runtime = Runtime::new().unwrap();
+        let _entered = runtime.enter();
+        let (server, _peer) = UnixStream::pair().unwrap();
+        set.add(server, ());
+        assert_eq!(set.counts().stopped, 1);
+        let ready = &set.owner.0.ready;
+        assert!(lock(&ready.keys).is_empty() && lock(&ready.task).is_none());
+    }
 }
