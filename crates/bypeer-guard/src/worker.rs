@@ -175,11 +175,7 @@ pub(crate) fn run(
 impl Worker {
     fn new(plan: &Plan, sink: Arc<dyn Sink>, everyone: Arc<Everyone>, totals: Arc<Totals>) -> Rc<Worker> {
         let close = &plan.config.close;
-        let limits = Limits {
-            bytes: close.bytes,
-            idle: close.idle,
-            total: close.total,
-        };
+        let limits = Limits::default().bytes(close.bytes).idle(close.idle).total(close.total);
         let told = sink.clone();
         let lingering = LingeringSet::with_hook(limits, close.most, move |client, outcome| {
             told.closed(client, &outcome);

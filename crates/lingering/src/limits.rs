@@ -10,6 +10,7 @@ use std::time::Duration;
 /// assert_eq!(limits.total, Duration::from_secs(30));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Bytes that are read and thrown away; the close comes with the first beyond. 64 MiB.
     ///
