@@ -18,8 +18,17 @@ use lingering::{Limits, Lingering, LingeringSet, drain_http_body};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Nobody may upload here. A body of up to 64 KiB is read and thrown away, so that the connection can be kept; of a larger
-/// one the rest is left to the set, and the close is announced.
+/// one the rest is left to the set, and the close is announced. Who asks before it sends is told at once: to read would make
+/// hyper say `100 Continue`.
 async fn refuse(request: Request) -> Response {
+    if request.headers().contains_key(header::EXPECT) {
+        return (
+            StatusCode::EXPECTATION_FAILED,
+            [(header::CONNECTION, "close")],
+            "no uploads\n",
+        )
+            .into_response();
+    }
     let limits = Limits::default().bytes(64 << 10).total(Duration::from_secs(5));
     let drained = drain_http_body(request.into_body(), &limits).await;
     match drained.is_complete() {

@@ -66,7 +66,14 @@ pub fn drain_body(body: &mut (impl Read + ?Sized), limits: &Limits) -> Drained {
 }
 
 /// Reads a body of hyper, axum or another library that has `http_body::Body`, to its end, and throws it away, within all
-/// three limits. The frame that passes the bound of bytes is the last. Needs a tokio runtime with time enabled.
+/// three limits. The frame that passes the bound of bytes is the last.
+///
+/// **Not for a request with `Expect: 100-continue`** whose body nobody has asked for: to poll the body makes hyper send
+/// `100 Continue`, upon which the client sends what it would have kept. Answer such a request at once, with
+/// `connection: close` (RFC 9110 10.1.1), and let the connection linger: a client may send the body all the same.
+///
+/// # Panics
+/// Outside of a tokio runtime whose time is enabled.
 ///
 /// ```no_run
 /// # async fn answer(mut request: http::Request<hyper::body::Incoming>) {

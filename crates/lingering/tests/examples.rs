@@ -85,6 +85,10 @@ fn hyper() {
 fn axum() {
     with_tokio(axum_server::serve, |server, outcomes| {
         refusals_arrive(server, outcomes);
+        // Who asks before it sends is not told to.
+        let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 50000\r\nexpect: 100-continue\r\n\r\n";
+        let answer = request(server, head, 0).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 417 "), "{answer}");
         // A small upload does not cost its connection.
         let mut stream = TcpStream::connect(server).unwrap();
         for _ in 0..2 {
