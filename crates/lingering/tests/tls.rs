@@ -9,7 +9,7 @@ use std::net::TcpStream as Blocking;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use lingering::{Ended, Limits, LingeringSet, Outcome};
+use lingering::{Ended, Limits, Lingering, LingeringSet, Outcome};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use support::{ANSWER, ENOUGH, UPLOAD, answer_early};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -106,6 +106,29 @@ async fn what_tls_still_holds_is_sent() {
     set.add(server, ());
     assert_eq!(set.finish(ENOUGH).await.eof, 1);
     assert_eq!(peer.join().unwrap().unwrap().len(), written);
+}
+
+#[tokio::test]
+async fn the_alert_of_a_handshake_that_fails_arrives() {
+    let (set, told) = told(Limits::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peer = Blocking::connect(listener.local_addr().unwrap()).unwrap();
+    let peer = thread::spawn(move || {
+        // No TLS at all, and more of it than is read.
+        peer.write_all(&vec![b'G'; UPLOAD])?;
+        peer.shutdown(std::net::Shutdown::Write)?;
+        let mut answer = Vec::new();
+        peer.read_to_end(&mut answer).map(|_| answer)
+    });
+    let (socket, _) = listener.accept().await.unwrap();
+    let acceptor = TlsAcceptor::from(keys().server);
+    let accepted = acceptor.accept(Lingering::with_set(socket, set.clone(), ())).await;
+    assert!(accepted.is_err());
+    assert_eq!(set.finish(ENOUGH).await.eof, 1);
+    let answer = peer.join().unwrap().unwrap();
+    // RFC 8446 5.1: an alert's record, of two bytes.
+    assert_eq!((answer[0], answer.len()), (21, 7), "{answer:?}");
+    assert_eq!(told.try_recv().unwrap().delivered(), Some(true));
 }
 
 #[tokio::test]

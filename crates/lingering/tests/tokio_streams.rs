@@ -103,6 +103,8 @@ async fn a_wrapper_that_is_taken_apart_closes_nothing() {
     let (set, _told) = told(Limits::default(), 10);
     let (server, mut peer) = pair().await;
     let server = Lingering::with_set(server, set.clone(), 0);
+    let shown = format!("{server:?}");
+    assert!(shown.starts_with("Lingering { stream: Some("), "{shown}");
     let mut server = server.into_inner().unwrap();
     server.write_all(b"still open").await.unwrap();
     let mut answer = [0; 10];

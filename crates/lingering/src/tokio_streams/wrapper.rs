@@ -1,5 +1,6 @@
 //! A stream that lingers by itself when it is shut down.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -24,6 +25,19 @@ use crate::state::{Next, State};
 /// **A shutdown ends both directions.** What the peer still sends is thrown away, as it is the request that was not of
 /// interest. Where a half-closed connection goes on, in tunnels (CONNECT, WebSocket, `copy_bidirectional`), take the stream
 /// out ([`Lingering::into_inner`]) first.
+///
+/// With TLS it can lie above, around the `TlsStream`, or below. Below it closes also what never becomes one: of a handshake
+/// that fails the alert arrives, which a plain close destroys where the client had sent more than was read.
+///
+/// ```no_run
+/// # async fn serve(acceptor: tokio_rustls::TlsAcceptor, tcp: tokio::net::TcpStream, set: lingering::LingeringSet) {
+/// # use lingering::Lingering;
+/// match acceptor.accept(Lingering::with_set(tcp, set, ())).await {
+///     Ok(stream) => { /* whose shutdown sends close_notify, and gives the socket to the set */ }
+///     Err(error) => { /* the socket is in the set, and its alert on the way */ }
+/// }
+/// # }
+/// ```
 pub struct Lingering<S: Transport, T: Send + 'static = ()> {
     /// `None`: a set has it.
     stream: Option<S>,
@@ -48,6 +62,9 @@ impl<S: Transport> Lingering<S> {
     /// A stream whose shutdown takes until the peer is done with it, within the limits. If it is dropped without shutdown
     /// the best that can be done without waiting is: what has arrived is thrown away, within the limit of bytes and 16 MiB, so
     /// that this does not make a reset; what arrives later will.
+    ///
+    /// # Panics
+    /// Not here, but its shutdown outside of a tokio runtime whose time is enabled.
     pub fn new(stream: S, limits: Limits) -> Lingering<S> {
         Lingering {
             stream: Some(stream),
@@ -193,6 +210,15 @@ impl Closing {
                 return Poll::Ready(socket::outcome(stream.socket().fd(), &self.state, ended, now));
             }
         }
+    }
+}
+
+impl<S: Transport + fmt::Debug, T: Send + 'static> fmt::Debug for Lingering<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lingering")
+            .field("stream", &self.stream)
+            .field("outcome", &self.outcome())
+            .finish_non_exhaustive()
     }
 }
 
