@@ -160,7 +160,8 @@ pub struct Counts {
     pub good_byes_failed: u64,
     /// Those that were closed with bytes unsent ([`Outcome::unsent`]).
     pub with_unsent: u64,
-    /// Those that were closed with bytes unread ([`Outcome::unread`]): the kernel answered with a reset.
+    /// Those that were closed with bytes unread ([`Outcome::unread`]): the kernel answered with a reset, where the peer had not
+    /// reset before.
     pub with_unread: u64,
 }
 

@@ -655,6 +655,84 @@ async fn a_layer_that_panics_ends_nothing_but_itself() {
     }
 }
 
+/// A layer that gives another connection to its set, and asks the set, when it says its good-bye and when it is gone.
+struct Busybody {
+    socket: Option<TcpStream>,
+    set: LingeringSet<u32>,
+    others: Vec<TcpStream>,
+}
+
+impl Busybody {
+    fn be_busy(&mut self) {
+        if let Some(other) = self.others.pop() {
+            self.set.add(other, 0);
+        }
+        assert!(self.set.counts().added > 0);
+    }
+}
+
+impl AsyncWrite for Busybody {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        unreachable!("nothing is written")
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.be_busy();
+        Pin::new(self.socket.as_mut().unwrap()).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Busybody {
+    fn drop(&mut self) {
+        self.be_busy();
+    }
+}
+
+impl Transport for Busybody {
+    fn socket(&self) -> SocketRef<'_> {
+        SocketRef::Tcp(self.socket.as_ref().unwrap())
+    }
+
+    fn into_socket(mut self: Box<Self>) -> Socket {
+        Socket::Tcp(self.socket.take().unwrap())
+    }
+}
+
+#[test]
+fn a_layer_may_call_its_set_and_be_crowded_out_by_that() {
+    for (most, ends) in [(10, [Ended::Eof; 3]), (1, [Ended::Crowded, Ended::Crowded, Ended::Eof])] {
+        // In a thread of its own: who waits for a lock that it holds would not let the test end.
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let (set, told) = told(Limits::default().idle(ENOUGH).total(ENOUGH), most);
+                let (server, peer) = pair().await;
+                let (one, peer_of_one) = pair().await;
+                let (other, peer_of_other) = pair().await;
+                let busybody = Busybody {
+                    socket: Some(server),
+                    set: set.clone(),
+                    others: vec![one, other],
+                };
+                set.add(busybody, 1);
+                // The good-bye, and the end of the layer.
+                assert_eq!(read_all(peer).await, 0);
+                drop((peer_of_one, peer_of_other));
+                set.finish(ENOUGH).await;
+                let mut ended: Vec<_> = told.try_iter().map(|(_, outcome)| outcome.ended).collect();
+                ended.sort_by_key(|ended| *ended == Ended::Eof);
+                done.send(ended).unwrap();
+            });
+        });
+        assert_eq!(is_done.recv_timeout(ENOUGH).expect("no lock that is held"), ends);
+    }
+}
+
 #[tokio::test]
 async fn so_linger_is_off_in_the_set() {
     let (server, mut peer) = pair().await;

@@ -66,6 +66,27 @@ impl Held {
         }
     }
 
+    /// The same. A layer that has said its good-bye, or cannot, is thrown away. `None`: it panicked, and the socket went with it.
+    pub(crate) fn advance(
+        mut self,
+        cx: &mut Context<'_>,
+        state: &State,
+        allowance: u64,
+    ) -> (Option<Held>, Poll<Event>) {
+        let event = self.poll_event(cx, state, allowance);
+        if !matches!(event, Poll::Ready(Event::HalfClosed | Event::GoodByeFailed(_))) {
+            return (Some(self), event);
+        }
+        match self.bare() {
+            Some(bare) => (Some(bare), event),
+            None => (None, Poll::Ready(Event::Failed(io::ErrorKind::Other))),
+        }
+    }
+
+    pub(crate) fn is_layered(&self) -> bool {
+        matches!(self.form, Form::Layered(_))
+    }
+
     /// Throws away what lies on the socket. When it has said its good-bye it is of no more use, and may be tens of
     /// kilobytes. `None`: it panicked, and the socket went with it.
     pub(crate) fn bare(self) -> Option<Held> {

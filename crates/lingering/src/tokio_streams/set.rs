@@ -63,6 +63,8 @@ struct Owner<T: Send + 'static>(Arc<Shared<T>>);
 struct Shared<T> {
     limits: Limits,
     roster: Mutex<Roster<Resident, T>>,
+    /// Had to make room while it was away: the task closes it when it comes back. Set with the roster locked.
+    crowded_while_away: Mutex<Option<Parted<Resident, T>>>,
     ready: Arc<Ready>,
     hook: Box<dyn Fn(T, Outcome) + Send + Sync>,
     changed: Notify,
@@ -74,8 +76,10 @@ struct Shared<T> {
 
 /// A connection in the set.
 struct Resident {
-    /// `None` while it is changed from one form to the other, and if that took the socket along.
+    /// `None` while it is away, and if what lay on the socket took it along.
     held: Option<Held>,
+    /// The task polls it, without the lock.
+    is_away: bool,
     waker: Option<Waker>,
 }
 
@@ -116,6 +120,7 @@ impl<T: Send + 'static> LingeringSet<T> {
         let shared = Arc::new(Shared {
             limits,
             roster: Mutex::new(Roster::new(limits, most)),
+            crowded_while_away: Mutex::default(),
             ready: Arc::default(),
             hook: Box::new(hook),
             changed: Notify::new(),
@@ -180,13 +185,20 @@ impl<T> Shared<T> {
             None => State::new(now, None),
         };
         let is_gone = held.is_none();
-        let resident = Resident { held, waker: None };
+        let resident = Resident {
+            held,
+            is_away: false,
+            waker: None,
+        };
         let mut roster = self.roster();
         let done = match roster.candidate() {
             Some(oldest) => read_arrived(&mut roster, oldest, now),
             None => None,
         };
-        let (key, crowded) = roster.add(resident, tag, state, now);
+        let (key, mut crowded) = roster.add(resident, tag, state, now);
+        if let Some(away) = crowded.take_if(|crowded| crowded.stream.is_away) {
+            *lock(&self.crowded_while_away) = Some(away);
+        }
         let caller = Arc::new(Caller {
             key,
             queued: AtomicBool::new(false),
@@ -248,16 +260,34 @@ impl<T> Shared<T> {
             let (Some(held), Some(waker)) = (&mut resident.held, &resident.waker) else {
                 return false;
             };
-            let mut cx = Context::from_waker(waker);
-            let Poll::Ready(mut event) = held.poll_event(&mut cx, state, state.allowance(&limits)) else {
+            let allowance = state.allowance(&limits);
+            let event = if held.is_layered() {
+                let (held, waker, state) = (resident.held.take(), waker.clone(), state.clone());
+                resident.is_away = true;
+                // A layer is not ours: what it does in its poll, or when it is dropped, may come to the set again.
+                drop(roster);
+                let poll = |held: Held| held.advance(&mut Context::from_waker(&waker), &state, allowance);
+                let (held, event) = held.map(poll).unwrap_or((None, Poll::Pending));
+                roster = self.roster();
+                let Some((resident, _)) = roster.get(caller.key) else {
+                    // It had to make room meanwhile.
+                    drop(roster);
+                    let crowded = lock(&self.crowded_while_away).take();
+                    self.part(crowded.map(|mut crowded| {
+                        crowded.stream.held = held;
+                        crowded
+                    }));
+                    return false;
+                };
+                resident.held = held;
+                resident.is_away = false;
+                event
+            } else {
+                held.poll_event(&mut Context::from_waker(waker), state, allowance)
+            };
+            let Poll::Ready(event) = event else {
                 return false;
             };
-            if matches!(event, Event::HalfClosed | Event::GoodByeFailed(_)) {
-                resident.held = resident.held.take().and_then(Held::bare);
-                if resident.held.is_none() {
-                    event = Event::Failed(io::ErrorKind::Other);
-                }
-            }
             let parted = roster.on(caller.key, event, Instant::now().into_std());
             if parted.is_some() {
                 drop(roster);

@@ -42,7 +42,7 @@ pub enum SocketRef<'a> {
 /// each side for its own only. Where the good-bye fails, or panics, and the connection is still there, the bare socket is
 /// half-closed and drained all the same ([`Outcome::good_bye_failed`](crate::Outcome::good_bye_failed)).
 ///
-/// A set calls these methods with its lock held: they must not call the set.
+/// A set may call [`Transport::socket`] with its lock held: that must not call the set.
 pub trait Transport: AsyncWrite + Unpin + Send + 'static {
     /// The socket at the bottom.
     fn socket(&self) -> SocketRef<'_>;
