@@ -158,6 +158,35 @@ fn behind_an_early_answer_the_rest_is_read_and_its_stream_is_not_reset() {
 }
 
 #[test]
+fn a_reset_without_an_error_ends_no_upload() {
+    // As a proxy sends it whose own client went away.
+    let (came, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Backend::new(move |mut peer: Peer| {
+        if peer.head().is_some() {
+            came.send(peer.line().and_then(|_| peer.exactly(6))).unwrap();
+            // Behind what came: nothing, or the last chunk.
+            came.send(peer.line().map(String::into_bytes)).unwrap();
+        }
+    });
+    let running = Running::new(config(backend.address));
+    run(async {
+        let stream = TcpStream::connect(running.address()).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..3 {
+            let request = Request::put("http://a/file").body(()).unwrap();
+            let (_answer, mut upload) = sender.send_request(request, false).unwrap();
+            upload.send_data("half".into(), false).unwrap();
+            assert_eq!(arrived.recv().await.unwrap().unwrap(), b"half\r\n");
+            upload.send_reset(h2::Reason::NO_ERROR);
+            assert_eq!(arrived.recv().await.unwrap(), None, "the server took it for whole");
+        }
+    });
+    let said = running.recorder.until(|said| said.exchanges.len() == 3);
+    assert!(said.exchanges.iter().all(|told| told.failure.is_some()), "{said:#?}");
+}
+
+#[test]
 fn a_413_reaches_who_is_still_sending() {
     let backend = Backend::plain();
     let mut config = config(backend.address);

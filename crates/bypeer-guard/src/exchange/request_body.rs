@@ -160,6 +160,8 @@ impl Begun {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => trouble(Trouble::Broken, Some(error)),
+            // RFC 9113, section 8.1: END_STREAM ends a message. To hyper RST_STREAM with NO_ERROR does so, too.
+            None if state.client.http2.get() && !self.incoming.is_end_stream() => trouble(Trouble::Broken, None),
             None => {
                 state.whole.set(true);
                 Poll::Ready(None)

@@ -84,6 +84,9 @@ impl Http2Body {
         };
         self.silent = None;
         Poll::Ready(match frame {
+            // RFC 9113, section 8.1: END_STREAM ends a message. To hyper RST_STREAM with NO_ERROR does so, too, and only a reset comes here
+            // without it: an answer that was whole before it stays so.
+            None if !self.incoming.is_end_stream() => Some(Err(self.cut(true))),
             None => None,
             Some(Ok(frame)) => {
                 self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -91,13 +94,17 @@ impl Http2Body {
             }
             Some(Err(error)) => Some(Err(match failure_of(error).0 {
                 failure @ Failure::Malformed(_) => failure,
-                failure => Failure::Incomplete {
-                    have: self.given,
-                    expected: self.length,
-                    reset: matches!(failure, Failure::Reset { .. }),
-                },
+                failure => self.cut(matches!(failure, Failure::Reset { .. })),
             })),
         })
+    }
+
+    fn cut(&self, reset: bool) -> Failure {
+        Failure::Incomplete {
+            have: self.given,
+            expected: self.length,
+            reset,
+        }
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {

@@ -325,3 +325,90 @@ fn connect_makes_a_tunnel() {
         assert_eq!(said, b"echo");
     });
 }
+
+/// A frame: what it is, its flags, its stream and what is in it.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// Answers each request with frames, in one write, as `script` makes them for its stream.
+async fn answer_in_frames(mut peer: Peer, script: impl Fn(u8) -> Vec<u8>) {
+    const PREFACE: usize = 24;
+    peer.bytes(PREFACE).await;
+    peer.say(frame(4, 0, 0, &[])).await;
+    loop {
+        let header = peer.bytes(9).await;
+        let &[high, middle, low, kind, _, _, _, _, stream] = header.as_slice() else {
+            return;
+        };
+        peer.bytes(usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low))
+            .await;
+        match kind {
+            1 => peer.say(script(stream)).await,
+            4 => peer.say(frame(4, 1, 0, &[])).await,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_reset_without_an_error_ends_no_answer() {
+    // `:status: 200`, and with `content-length: 10`.
+    const HEAD: &[u8] = &[0x88];
+    const HEAD_WITH_LENGTH: &[u8] = b"\x88\x0f\x0d\x0210";
+    let cut = |head: &'static [u8], stream| {
+        let reset = frame(3, 0, stream, &[0; 4]);
+        [frame(1, 4, stream, head), frame(0, 0, stream, b"hello"), reset].concat()
+    };
+    run(async move {
+        let server = serve(move |_, peer| answer_in_frames(peer, move |stream| cut(HEAD, stream))).await;
+        // Nothing is known of its length, and it was begun.
+        let outcome = h2_client(&server).get().await.unwrap();
+        assert_eq!(outcome.body, b"hello");
+        let end = outcome.end;
+        assert!(
+            matches!(
+                end,
+                Err(Failure::Incomplete {
+                    have: 5,
+                    expected: None,
+                    reset: true
+                })
+            ),
+            "{end:?}"
+        );
+    });
+    run(async move {
+        let server = serve(move |number, peer| {
+            answer_in_frames(peer, move |stream| match number {
+                1 => cut(HEAD_WITH_LENGTH, stream),
+                _ => [frame(1, 4, stream, HEAD), frame(0, 1, stream, b"whole")].concat(),
+            })
+        })
+        .await;
+        let (account, outcome) = h2_client(&server).send(Method::GET, TestBody::none()).await;
+        assert_eq!(outcome.unwrap().body, b"whole");
+        assert_eq!(account.borrow().attempts.len(), 2);
+    });
+    // The near miss: an answer that was whole before (RFC 9113, section 8.1).
+    run(async {
+        let server = serve_h2(100, |_, _, request, mut responder| async move {
+            answer(&mut responder, "early");
+            // h2 resets a request that it does not read, without an error.
+            drop(request);
+            After::Stay
+        })
+        .await;
+        let client = h2_client(&server);
+        for _ in 0..20 {
+            let (feed, body) = TestBody::fed(None);
+            feed.send(Ok(Frame::data("some".into()))).unwrap();
+            let (_, outcome) = client.send(Method::POST, body).await;
+            let outcome = outcome.unwrap();
+            assert_eq!(outcome.body, b"early");
+            assert!(outcome.end.is_ok(), "{outcome:?}");
+        }
+        assert_eq!(server.connections.get(), 1);
+    });
+}
