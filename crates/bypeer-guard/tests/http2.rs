@@ -186,6 +186,58 @@ fn a_reset_without_an_error_ends_no_upload() {
     assert!(said.exchanges.iter().all(|told| told.failure.is_some()), "{said:#?}");
 }
 
+/// A server of HTTP/2 that answers every request with `hello`, its length and trailers. It lives as long as the test.
+fn with_trailers() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((_, mut responder))) = connection.accept().await {
+                        let head = Response::builder().header("content-length", 5).body(()).unwrap();
+                        let mut stream = responder.send_response(head, false).unwrap();
+                        stream.send_data("hello".into(), false).unwrap();
+                        let trailers = [("grpc-status", "13")].map(|(name, value)| {
+                            let name = http::HeaderName::from_static(name);
+                            (name, http::HeaderValue::from_static(value))
+                        });
+                        stream.send_trailers(trailers.into_iter().collect()).unwrap();
+                    }
+                });
+            }
+        });
+    });
+    address
+}
+
+#[test]
+fn trailers_behind_a_length_pass_where_there_is_a_place_for_them() {
+    let mut config = config(with_trailers());
+    config.upstream.version = bypeer_guard::config::UpstreamVersion::Http2;
+    let running = Running::new(config);
+    run(async {
+        let (mut sender, _connection) = plain(running.address()).await;
+        let answer = sender.send_request(get("/")).await.unwrap();
+        let answer = answer.into_body().collect().await.unwrap();
+        assert_eq!(answer.trailers().unwrap()["grpc-status"], "13");
+        assert_eq!(answer.to_bytes(), "hello");
+    });
+    let mut client = Client::new(running.address());
+    for _ in 0..2 {
+        assert_eq!(client.get("/").text(), "hello");
+    }
+    let said = running.recorder.until(|said| said.exchanges.len() == 3);
+    assert!(said.exchanges.iter().all(|told| told.failure.is_none()), "{said:#?}");
+}
+
 #[test]
 fn a_413_reaches_who_is_still_sending() {
     let backend = Backend::plain();

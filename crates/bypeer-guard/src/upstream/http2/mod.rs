@@ -222,8 +222,11 @@ where
             prepare(&mut parts, worker, connection.target)?;
         }
         let (outgoing, spare) = match source {
-            Source::None => (Outgoing::Whole(None), Some(Source::None)),
-            Source::Gathered(bytes) => (Outgoing::Whole(Some(bytes.clone())), Some(Source::Gathered(bytes))),
+            Source::None => (Outgoing::Whole(None, None), Some(Source::None)),
+            Source::Gathered(bytes, trailers) => (
+                Outgoing::Whole(Some(bytes.clone()), trailers.clone()),
+                Some(Source::Gathered(bytes, trailers)),
+            ),
             Source::Stream(body) => (Outgoing::Stream(Box::pin(body)), None),
         };
         let failed = match attempt(worker, &connection, &parts, outgoing, account).await {

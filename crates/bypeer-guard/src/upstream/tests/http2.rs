@@ -412,3 +412,33 @@ fn a_reset_without_an_error_ends_no_answer() {
         assert_eq!(server.connections.get(), 1);
     });
 }
+
+#[test]
+fn trailers_behind_a_small_body_of_a_known_length_pass() {
+    run(async {
+        let server = serve_h2(100, |_, _, request, mut responder| async move {
+            let mut body = request.into_body();
+            while body.data().await.is_some() {}
+            let sum = body.trailers().await.unwrap().unwrap()["x-sum"].clone();
+            let head = Response::builder().header("content-length", "5").body(()).unwrap();
+            let mut stream = responder.send_response(head, false).unwrap();
+            stream.send_data("hello".into(), false).unwrap();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", sum);
+            stream.send_trailers(trailers).unwrap();
+            After::Stay
+        })
+        .await;
+        let (feed, body) = TestBody::fed(Some(4));
+        feed.send(Ok(Frame::data("body".into()))).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", "13".parse().unwrap());
+        feed.send(Ok(Frame::trailers(trailers))).unwrap();
+        drop(feed);
+        let (_, outcome) = h2_client(&server).send(Method::POST, body).await;
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.body, b"hello");
+        assert_eq!(outcome.trailers.unwrap()["grpc-status"], "13");
+        assert!(outcome.end.is_ok());
+    });
+}
