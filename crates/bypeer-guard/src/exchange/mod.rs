@@ -254,8 +254,11 @@ impl Exchange {
 
     /// It is over. The failure, if the answer was not whole.
     pub(crate) fn over(mut self, failure: Option<Failure>) {
-        if let Some(failure) = failure {
-            self.account.borrow_mut().failure.get_or_insert(failure);
+        match failure {
+            Some(failure) => {
+                self.account.borrow_mut().failure.get_or_insert(failure);
+            }
+            None => self.client.answered_whole(),
         }
         self.end();
     }

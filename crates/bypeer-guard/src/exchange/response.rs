@@ -26,6 +26,9 @@ pub(super) fn rewrite(
         && method != Method::HEAD
         && !body.is_end_stream()
         && body.size_hint().exact().is_none();
+    if until_close {
+        exchange.client.end_answer_by_close();
+    }
     say_whether_kept(&mut parts.headers, version, keeps && !until_close, exchange, settings);
     parts.version = spoken(version);
 }

@@ -70,6 +70,10 @@ pub(crate) struct Client {
     broken: Cell<bool>,
     /// The last answer said that it is the last one.
     announced: Cell<bool>,
+    /// HTTP/1.0: only the connection's end tells the client where the answer ends.
+    ends_answer: Cell<bool>,
+    /// The last answer was given to hyper, whole.
+    whole: Cell<bool>,
     look: Cell<HeadLook>,
     order: Cell<Option<Order>>,
     /// It was told to finish because it was idle.
@@ -147,6 +151,8 @@ impl Client {
             running: Cell::new(0),
             broken: Cell::new(false),
             announced: Cell::new(false),
+            ends_answer: Cell::new(false),
+            whole: Cell::new(false),
             look: Cell::new(HeadLook::default()),
             order: Cell::new(None),
             finishing: Cell::new(false),
@@ -320,9 +326,25 @@ impl Client {
         self.answered.set(true);
     }
 
+    /// The answer was given to hyper, whole.
+    pub(crate) fn answered_whole(&self) {
+        self.whole.set(true);
+    }
+
     /// The client was told that the connection will be closed.
     pub(crate) fn announce(&self) {
         self.announced.set(true);
+    }
+
+    /// The answer that begins has no other end than the connection's.
+    pub(crate) fn end_answer_by_close(&self) {
+        self.ends_answer.set(true);
+        self.whole.set(false);
+    }
+
+    /// Whether a FIN now would have the client take a part of an answer for the whole.
+    pub(super) fn would_seem_whole(&self) -> bool {
+        self.ends_answer.get() && !(self.whole.get() && self.flushed.get()) && !self.broken.get()
     }
 
     /// It waits for a request.

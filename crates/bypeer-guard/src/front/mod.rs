@@ -5,6 +5,7 @@
 //! time is over: that is in place of a timer for each of the limits on each of the connections.
 
 mod client;
+mod cut;
 mod head;
 mod http1;
 mod http2;
