@@ -291,15 +291,43 @@ fn clients_of_http_1_0() {
     let answer = client.answer();
     assert!(answer.head.starts_with("HTTP/1.0 200"));
     assert_eq!(answer.field("connection"), Some("keep-alive"));
-    client.send("GET /chunked/5000 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    client.send("GET /chunked/500000 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let answer = client.answer();
     assert_eq!(answer.field("transfer-encoding"), None);
     assert_eq!(answer.field("connection"), Some("close"));
-    assert_eq!(answer.body, pattern(5000));
+    assert_eq!(answer.body, pattern(500_000));
     let mut client = Client::new(running.address());
     client.send("GET /a HTTP/1.0\r\n\r\n");
     assert_eq!(client.answer().text(), "/a");
     assert_eq!(client.rest(), (Vec::new(), End::Fin));
+}
+
+#[test]
+fn what_is_here_whole_has_a_length() {
+    let backend = Backend::new(|mut peer| {
+        while let Some(request) = peer.head() {
+            let end = match request.target.as_str() {
+                "/trailers" => "0\r\nX-Sum: 0\r\n\r\n",
+                _ => "0\r\n\r\n",
+            };
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n2\r\nde\r\n1\r\nf\r\n{end}"
+            ));
+        }
+    });
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    for version in ["1.0", "1.1"] {
+        client.send(format!(
+            "GET / HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n"
+        ));
+        let answer = client.answer();
+        assert_eq!((answer.text(), answer.field("content-length")), ("abcdef", Some("6")));
+    }
+    client.send("GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
+    client.head();
+    let rest = client.until_text("0\r\nX-Sum: 0\r\n\r\n");
+    assert!(rest.contains("abc"), "{rest}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::framing::{Decoded, Decoder};
 use super::head::{self, HeadReader, ResponseHead};
 use super::sending::{Sending, Source, Waits};
 use super::stream::{Held, is_reset};
-use super::streaming::{Piece, Streaming};
+use super::streaming::Streaming;
 use super::worker::Worker;
 use crate::account::{Attempt, SharedAccount};
 use crate::failure::Failure;
@@ -28,6 +28,8 @@ const LEAVE: Duration = Duration::from_secs(1);
 const HELD: Duration = Duration::from_secs(5);
 /// How long the rest of a request is held back while nothing more comes of an answer that seems not to want it: the server may be waiting.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The end of a chunked body of several chunks, without trailers.
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 /// Interim answers (1xx) before the final one.
 const INTERIM_MOST: u32 = 100;
 
@@ -405,30 +407,52 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         }
         self.silent = None;
         // A chunked body that is here whole needs no more of the connection: the next request may have it.
-        let first = match decoder.length() {
-            Some(_) => None,
-            None => match decoder.decode(&mut self.connection.input) {
-                Ok(Decoded::Data(data)) => Some(Piece::Data(data)),
-                Ok(Decoded::Trailers(trailers)) => Some(Piece::Trailers(trailers)),
+        let input = &mut self.connection.input;
+        let mut trailers = None;
+        let mut first = None;
+        if decoder.length().is_none() {
+            match decoder.decode(input) {
+                Ok(Decoded::Data(data)) => first = Some(data),
+                Ok(Decoded::Trailers(fields)) => trailers = Some(fields),
                 // What is wrong will be said by whoever reads on.
-                Ok(Decoded::More | Decoded::End) | Err(_) => None,
-            },
-        };
+                Ok(Decoded::More | Decoded::End) | Err(_) => {}
+            }
+        }
+        if let Some(begun) = &mut first
+            && input.ends_with(LAST_CHUNK)
+            && input.len() <= self.worker.config.hold
+        {
+            // So its length is known, without which a client of HTTP/1.0 cannot see whether it was cut.
+            let mut joined = BytesMut::with_capacity(begun.len() + input.len());
+            joined.extend_from_slice(begun);
+            loop {
+                match decoder.decode(input) {
+                    Ok(Decoded::Data(data)) => joined.extend_from_slice(&data),
+                    Ok(Decoded::Trailers(fields)) => {
+                        trailers = Some(fields);
+                        break;
+                    }
+                    Ok(Decoded::More | Decoded::End) | Err(_) => break,
+                }
+            }
+            *begun = joined.freeze();
+        }
         if !decoder.is_ended() {
             self.heard = None;
             return Ok(Arrived::Streaming(Box::new(Streaming {
                 exchange: Some(self),
                 first,
+                trailers,
                 decoder,
             })));
         }
         self.finish();
-        Ok(match first {
-            None => Arrived::Whole(Bytes::new()),
-            Some(Piece::Data(data)) => Arrived::Whole(data),
-            Some(trailers) => Arrived::Streaming(Box::new(Streaming {
+        Ok(match trailers {
+            None => Arrived::Whole(first.unwrap_or_default()),
+            Some(_) => Arrived::Streaming(Box::new(Streaming {
                 exchange: None,
-                first: Some(trailers),
+                first,
+                trailers,
                 decoder,
             })),
         })
