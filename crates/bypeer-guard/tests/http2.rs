@@ -652,3 +652,54 @@ fn what_is_no_http2_is_told() {
         "{said:#?}"
     );
 }
+
+/// A frame: what it is, its flags, its stream and what is in it.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+#[test]
+fn small_frames_that_wait_for_the_server_cost_the_others_nothing() {
+    let (came, asked) = std::sync::mpsc::channel();
+    let (go_on, may) = std::sync::mpsc::channel();
+    let may = std::sync::Mutex::new(may);
+    let number = AtomicUsize::new(0);
+    let backend = Backend::new(move |mut peer| {
+        while peer.request().is_some() {
+            if number.fetch_add(1, Ordering::SeqCst) == 0 {
+                came.send(()).unwrap();
+                may.lock().unwrap().recv().unwrap();
+            }
+            peer.answer(b"ok");
+        }
+    });
+    let mut config = config(backend.address);
+    // So the second waits for the first, and nothing is read of its body.
+    config.upstream.most = 1;
+    config.upstream.connect = PATIENCE;
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    client.send(frame(4, 0, 0, &[]));
+    // GET and POST of http://a/
+    client.send(frame(1, 5, 1, b"\x82\x86\x84\x01\x01a"));
+    asked.recv_timeout(PATIENCE).unwrap();
+    client.send(frame(1, 4, 3, b"\x83\x86\x84\x01\x01a"));
+    client.send(frame(0, 0, 3, b"0123456789").repeat(3000));
+    client.send(frame(0, 1, 3, b"the end"));
+    // PING, which is answered when everything before it was read.
+    client.send(frame(6, 0, 0, b"all read"));
+    let answer = frame(6, 1, 0, b"all read");
+    let mut read = Vec::new();
+    while !read.windows(answer.len()).any(|window| window == answer) {
+        let mut bytes = [0; 4096];
+        let count = std::io::Read::read(&mut client.stream, &mut bytes).unwrap();
+        assert!(count > 0, "the connection was ended");
+        read.extend_from_slice(&bytes[..count]);
+    }
+    go_on.send(()).unwrap();
+    let said = running.recorder.until(|said| said.exchanges.len() == 2);
+    assert!(said.exchanges.iter().all(|told| told.failure.is_none()), "{said:#?}");
+    assert_eq!(said.exchanges[1].request_bytes, 30_007);
+}

@@ -105,7 +105,7 @@ impl Http2Body {
                 Some(Ok(frame))
             }
             Some(Err(error)) => Some(Err(match failure_of(error).0 {
-                failure @ Failure::Malformed(_) => failure,
+                failure @ (Failure::Malformed(_) | Failure::Overrun) => failure,
                 failure => self.cut(matches!(failure, Failure::Reset { .. })),
             })),
         })

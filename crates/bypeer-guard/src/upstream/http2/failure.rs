@@ -33,7 +33,10 @@ fn h2_failure(error: &h2::Error) -> (Failure, bool) {
     // h2 fails no other streams.
     let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
     let gone = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+    // h2 ends connections for much else, too, which is the server's doing: this alone is told by the words.
+    let overrun = error.is_go_away() && error.is_library() && error.to_string().contains("too_many_data_frames");
     match () {
+        () if overrun => (Failure::Overrun, false),
         () if refused || gone => (Failure::Stale { reset: refused }, true),
         () if error.is_remote() => (Failure::Reset { acknowledged: None }, false),
         () => (Failure::Malformed("it is no valid HTTP/2"), false),

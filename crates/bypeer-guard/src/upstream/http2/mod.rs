@@ -39,8 +39,12 @@ use crate::account::{Attempt, SharedAccount};
 use crate::failure::Failure;
 
 /// What a server may have on its way to us before we take it, for one answer and for a connection.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+///
+/// h2 ends a connection on which too many small frames wait to be read: each costs what it is smaller than 256 bytes, and there is half of the
+/// connection's window to spend. Frames wait where a client reads slowly, and so a stream's window is so small that not even one of frames
+/// of one byte can end the connection for the others: 64 Ki times 255 is less than half of 32 Mi.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 32 << 20;
 
 /// The connections of a worker, for each address of the server.
 #[derive(Default)]

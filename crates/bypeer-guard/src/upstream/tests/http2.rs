@@ -1,6 +1,6 @@
 //! HTTP/2 behind, against a server made of h2, which can refuse, reset and leave at any moment.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::super::Answer;
 use super::support::*;
 use crate::config::UpstreamVersion;
 use crate::failure::Failure;
@@ -440,5 +441,77 @@ fn trailers_behind_a_small_body_of_a_known_length_pass() {
         assert_eq!(outcome.body, b"hello");
         assert_eq!(outcome.trailers.unwrap()["grpc-status"], "13");
         assert!(outcome.end.is_ok());
+    });
+}
+
+/// Sends so many frames of one byte, as the window allows, and the end of the answer.
+async fn tiny_frames(responder: &mut Responder, count: usize) {
+    let mut stream = responder.send_response(Response::new(()), false).unwrap();
+    for _ in 0..count {
+        stream.reserve_capacity(1);
+        if !matches!(poll_fn(|cx| stream.poll_capacity(cx)).await, Some(Ok(_))) {
+            return;
+        }
+        stream.send_data("x".into(), false).unwrap();
+    }
+    stream.send_data(Bytes::new(), true).unwrap();
+}
+
+#[test]
+fn an_answer_that_is_not_read_costs_the_others_nothing() {
+    // The whole window of a stream.
+    const FRAMES: usize = 64 << 10;
+    run(async {
+        let (sent, mut all) = tokio::sync::mpsc::unbounded_channel();
+        let server = serve_h2(100, move |_, count, _, mut responder| {
+            let sent = sent.clone();
+            async move {
+                match count {
+                    1 => {
+                        tiny_frames(&mut responder, FRAMES).await;
+                        sent.send(()).unwrap();
+                    }
+                    _ => answer(&mut responder, "ok"),
+                }
+                After::Stay
+            }
+        })
+        .await;
+        let client = client_with(&server, |upstream, _| upstream.version = UpstreamVersion::Http2);
+        let request = request(Method::GET, TestBody::none());
+        let Ok(Answer::Response(unread)) = client.upstream.send(request, &account()).await else {
+            panic!("no answer");
+        };
+        all.recv().await.unwrap();
+        assert_eq!(client.post().await.unwrap().body, b"ok");
+        let outcome = collect(unread).await;
+        assert!(outcome.end.is_ok(), "{:?}", outcome.end);
+        assert_eq!(outcome.body.len(), FRAMES);
+        assert_eq!(server.connections.get(), 1);
+    });
+}
+
+#[test]
+fn frames_that_nobody_can_hold_are_no_fault_of_the_server() {
+    run(async {
+        let server = serve_h2(10_000, |_, _, _, mut responder| async move {
+            tiny_frames(&mut responder, 64 << 10).await;
+            After::Stay
+        })
+        .await;
+        let client = client_with(&server, |upstream, _| upstream.version = UpstreamVersion::Http2);
+        let mut unread = Vec::new();
+        for _ in 0..2 {
+            let request = request(Method::GET, TestBody::none());
+            match client.upstream.send(request, &account()).await {
+                Ok(Answer::Response(answer)) => unread.push(answer),
+                Ok(Answer::Switched(..)) => panic!("switched"),
+                Err(failure) => panic!("{failure}"),
+            }
+        }
+        client.until("closed").await;
+        // The first was whole before.
+        let outcome = collect(unread.pop().unwrap()).await;
+        assert!(matches!(outcome.end, Err(Failure::Overrun)), "{:?}", outcome.end);
     });
 }
