@@ -198,6 +198,10 @@ fn a_request_with_two_lengths_is_refused() {
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
         ),
         (
+            "both, behind empty lines",
+            "\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
             "differing",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
         ),
@@ -252,6 +256,32 @@ fn a_request_with_two_lengths_is_refused() {
         0,
         "something went through"
     );
+}
+
+#[test]
+fn behind_a_head_that_came_too_early_to_be_looked_at_the_connection_ends() {
+    let (_backend, running) = plain();
+    let chunked = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let both = chunked.replace("Transfer", "Content-Length: 90\r\nTransfer");
+    // All of it, and only the beginning.
+    for early in [both.len(), both.find("Transfer").unwrap()] {
+        let mut client = Client::new(running.address());
+        client.send(format!("GET /a HTTP/1.1\r\nHost: a\r\n\r\n{}", &both[..early]));
+        assert_eq!(client.answer().text(), "/a");
+        client.send(&both[early..]);
+        let answer = client.answer();
+        assert_eq!((answer.text(), answer.field("connection")), ("abc", Some("close")));
+        client.half_close();
+        assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    }
+    // Who waits for each answer keeps the connection.
+    let mut client = Client::new(running.address());
+    for _ in 0..3 {
+        client.send(chunked);
+        let answer = client.answer();
+        assert_ne!(answer.field("connection"), Some("close"));
+        assert_eq!(answer.text(), "abc");
+    }
 }
 
 #[test]

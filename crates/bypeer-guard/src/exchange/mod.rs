@@ -28,7 +28,7 @@ pub(crate) use request_body::{BodyState, RequestBody};
 
 use crate::account::{Account, SharedAccount};
 use crate::failure::Failure;
-use crate::front::{self, Client, Order, Switched, Turn};
+use crate::front::{self, Client, HeadLook, Order, Switched, Turn};
 use crate::say::{Why, proxy_status};
 use crate::upstream::Answer;
 use crate::worker::Settings;
@@ -54,7 +54,7 @@ pub(crate) fn answer(
     let look = client.begin();
     let exchange = Exchange::begin(client, &request);
     let settings = exchange.client.worker.settings();
-    async move { Ok(exchange.run(request, &settings, look.has_length()).await) }
+    async move { Ok(exchange.run(request, &settings, look).await) }
 }
 
 impl Exchange {
@@ -92,9 +92,9 @@ impl Exchange {
         mut self,
         request: Request<Incoming>,
         settings: &Rc<Settings>,
-        has_length: bool,
+        look: HeadLook,
     ) -> Response<AnswerBody> {
-        let keeps = self.keeps(&request, settings);
+        let keeps = self.keeps(&request, look, settings);
         let (mut parts, incoming) = request.into_parts();
         let version = parts.version;
         // Over HTTP/2, of CONNECT: the stream that a tunnel goes through.
@@ -102,7 +102,7 @@ impl Exchange {
         let expects = parts.headers.contains_key(header::EXPECT);
         let body = RequestBody::new(incoming, expects, &self.client, settings);
         self.body = body.state().cloned();
-        let request = match request::check(parts, has_length, settings) {
+        let request = match request::check(parts, look.has_length(), settings) {
             Ok(parts) => Request::from_parts(parts, body),
             Err(refused) => return self.refuse(refused, body, version, keeps),
         };
@@ -118,7 +118,7 @@ impl Exchange {
     }
 
     /// Whether the client will use the connection again, by its request and our limits.
-    fn keeps(&self, request: &Request<Incoming>, settings: &Settings) -> bool {
+    fn keeps(&self, request: &Request<Incoming>, look: HeadLook, settings: &Settings) -> bool {
         let client = &self.client;
         let last = settings
             .config
@@ -135,7 +135,10 @@ impl Exchange {
             Version::HTTP_10 => fields::has_token(request.headers(), header::CONNECTION, "keep-alive"),
             _ => true,
         };
-        asked && !last && !fields::has_token(request.headers(), header::CONNECTION, "close")
+        // It may have had a length, too: RFC 9112, section 6.1, has the connection closed behind such a request.
+        let headers = request.headers();
+        let unsure = headers.contains_key(header::TRANSFER_ENCODING) && !look.is_of(headers.len());
+        asked && !last && !unsure && !fields::has_token(headers, header::CONNECTION, "close")
     }
 
     fn pass_on(

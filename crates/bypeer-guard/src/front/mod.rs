@@ -27,6 +27,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use client::{Client, Order};
+pub(crate) use head::HeadLook;
 pub(crate) use http1::builder as http1_builder;
 pub(crate) use http2::Turn;
 pub(crate) use stream::ClientStream;
