@@ -285,6 +285,27 @@ fn behind_a_head_that_came_too_early_to_be_looked_at_the_connection_ends() {
 }
 
 #[test]
+fn a_chunked_request_whose_end_is_not_sure_is_the_last_one() {
+    let (_backend, running) = plain();
+    let post = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    // hyper takes the next request for trailers.
+    for (end, status) in [("\n", 400), ("X: 1\n\n", 200), ("X: 1\r\n\r\n", 200)] {
+        let mut client = Client::new(running.address());
+        client.send(format!("{post}{end}{next}"));
+        client.half_close();
+        let answer = client.answer();
+        assert_eq!(answer.status, status, "{end:?}");
+        assert_eq!(answer.field("connection"), Some("close"), "{end:?}");
+        assert_eq!(client.rest(), (Vec::new(), End::Fin), "{end:?}");
+    }
+    let mut client = Client::new(running.address());
+    client.send(format!("{post}\r\n{next}"));
+    assert_eq!(client.answer().text(), "abc");
+    assert_eq!(client.answer().text(), "/next");
+}
+
+#[test]
 fn what_the_guard_answers_itself_says_why() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()

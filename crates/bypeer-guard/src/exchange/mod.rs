@@ -150,7 +150,7 @@ impl Exchange {
         settings: &Settings,
     ) -> Response<AnswerBody> {
         let (mut parts, body) = response.into_parts();
-        let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
+        let keeps = keeps && !self.client.worker.draining() && !self.must_close();
         response::rewrite(&mut parts, &body, method, version, keeps, &self, settings);
         self.answers();
         self.account.borrow_mut().status = Some(parts.status);
@@ -202,7 +202,7 @@ impl Exchange {
     }
 
     fn say(self, refused: Refused, version: Version, keeps: bool) -> Response<AnswerBody> {
-        let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
+        let keeps = keeps && !self.client.worker.draining() && !self.must_close();
         self.answers();
         self.account.borrow_mut().status = Some(refused.status);
         let (mut response, text) = refused.response();
@@ -217,8 +217,8 @@ impl Exchange {
         response.map(|()| AnswerBody::of_our_own(text, self))
     }
 
-    /// Whether so much of the request is still to come that its connection is not worth keeping for it.
-    fn must_close_after_early_answer(&self) -> bool {
+    /// Whether so much of the request is still to come that its connection is not worth keeping for it, or where it ended is not sure.
+    fn must_close(&self) -> bool {
         let closes = match &self.body {
             Some(body) => !self.client.http2.get() && body.is_too_long_to_keep(),
             None => false,
@@ -226,7 +226,7 @@ impl Exchange {
         if closes && let Some(body) = &self.body {
             body.close_after_answer();
         }
-        closes
+        closes || self.client.is_end_doubtful()
     }
 
     /// The answer's head is made.

@@ -74,6 +74,8 @@ pub(crate) struct Client {
     ends_answer: Cell<bool>,
     /// The last answer was given to hyper, whole.
     whole: Cell<bool>,
+    /// Where its last request ended is not sure.
+    end_is_doubtful: Cell<bool>,
     look: Cell<HeadLook>,
     order: Cell<Option<Order>>,
     /// It was told to finish because it was idle.
@@ -153,6 +155,7 @@ impl Client {
             announced: Cell::new(false),
             ends_answer: Cell::new(false),
             whole: Cell::new(false),
+            end_is_doubtful: Cell::new(false),
             look: Cell::new(HeadLook::default()),
             order: Cell::new(None),
             finishing: Cell::new(false),
@@ -329,6 +332,16 @@ impl Client {
     /// The answer was given to hyper, whole.
     pub(crate) fn answered_whole(&self) {
         self.whole.set(true);
+    }
+
+    /// Where its request ended is not sure to everybody.
+    pub(crate) fn doubt_end(&self) {
+        self.end_is_doubtful.set(true);
+    }
+
+    /// Whether the connection is not to be used behind the answer: there may be something in it that was not seen.
+    pub(crate) fn is_end_doubtful(&self) -> bool {
+        self.end_is_doubtful.get()
     }
 
     /// The client was told that the connection will be closed.
