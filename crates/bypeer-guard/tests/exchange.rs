@@ -237,6 +237,14 @@ fn a_request_with_two_lengths_is_refused() {
         ("no host", "GET / HTTP/1.1\r\n\r\n"),
         ("two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
         ("bad host", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+        (
+            "CONNECT with a length",
+            "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 4\r\n\r\nabcd",
+        ),
+        (
+            "CONNECT in chunks",
+            "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
         ("user in host", "GET / HTTP/1.1\r\nHost: u@b\r\n\r\n"),
         ("no path", "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("star", "GET * HTTP/1.1\r\nHost: a\r\n\r\n"),

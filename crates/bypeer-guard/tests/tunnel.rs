@@ -166,3 +166,22 @@ fn a_tunnel_without_a_limit_may_be_silent() {
     client.send("x");
     assert_eq!(client.exactly(1).unwrap(), b"x");
 }
+
+#[test]
+fn a_length_of_a_tunnel_is_not_passed_on() {
+    let backend = Backend::new(|mut peer| {
+        if peer.head().is_some() {
+            peer.send("HTTP/1.1 200 Connected\r\nContent-Length: 3\r\n\r\n");
+            let asked = peer.exactly(4).unwrap();
+            peer.send(asked);
+        }
+    });
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    client.send("CONNECT inner.example:443 HTTP/1.1\r\nHost: inner.example:443\r\n\r\n");
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(!head.to_ascii_lowercase().contains("content-length"), "{head}");
+    client.send("ping");
+    assert_eq!(client.rest(), (b"ping".to_vec(), End::Fin));
+}

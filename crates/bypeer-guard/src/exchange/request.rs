@@ -89,6 +89,12 @@ fn check_target(parts: &mut Parts) -> Result<(), Refused> {
         _ => {}
     }
     if parts.method == Method::CONNECT {
+        if parts.headers.contains_key(header::TRANSFER_ENCODING)
+            || content_length(&parts.headers).is_some_and(|length| length > 0)
+        {
+            // RFC 9110, section 9.3.6: some would take it for the first of what the tunnel carries.
+            return bad("CONNECT has a body");
+        }
         let named = match parts.uri.authority() {
             Some(authority) if authority.port().is_some() => authority.as_str().to_owned(),
             _ => return bad("CONNECT is to a host and port"),

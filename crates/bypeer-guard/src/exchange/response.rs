@@ -69,8 +69,9 @@ pub(super) fn say_whether_kept(
     }
 }
 
-/// Of a 101: `Upgrade` is what it is about.
+/// Of a 101: `Upgrade` is what it is about. Neither that nor a 2xx to CONNECT has a body, whatever it says (RFC 9110, section 9.3.6).
 pub(super) fn rewrite_switch(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
     let upgrade = headers.remove(header::UPGRADE);
     fields::strip(headers);
     if let Some(upgrade) = upgrade {
