@@ -66,10 +66,15 @@ impl Worker {
         self.pool.keeps_none()
     }
 
-    /// A connection for a request: one that waits, unless it must be `fresh`; else a new one. `repeatable`: the request may be sent again.
-    /// With it the moment at which it was had.
-    pub async fn acquire(&self, repeatable: bool, fresh: bool) -> Result<(Box<Connection>, Instant), Failure> {
-        let target = self.next_turn();
+    /// A connection for a request: one that waits, else a new one. `repeatable`: the request may be sent again.
+    /// With it the moment at which it was had. `failed`: it failed at this address, and gets a fresh connection, to another one if there is one.
+    pub async fn acquire(
+        &self,
+        repeatable: bool,
+        failed: Option<usize>,
+    ) -> Result<(Box<Connection>, Instant), Failure> {
+        let target = self.next_turn_but(failed);
+        let fresh = failed.is_some();
         let now = Instant::now();
         if !fresh {
             if let Some(connection) = self.reuse(target, repeatable, now) {
@@ -119,6 +124,15 @@ impl Worker {
         let turn = self.turn.get();
         self.turn.set((turn + 1) % self.shared.targets.len());
         turn
+    }
+
+    /// The same, but not this one if there are others.
+    pub fn next_turn_but(&self, failed: Option<usize>) -> usize {
+        let target = self.next_turn();
+        match failed == Some(target) {
+            true => self.next_turn(),
+            false => target,
+        }
     }
 
     fn reuse(&self, target: usize, repeatable: bool, now: Instant) -> Option<Box<Connection>> {

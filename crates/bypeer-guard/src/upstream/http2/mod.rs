@@ -92,12 +92,12 @@ impl Connections {
         open.iter().find(has_room).cloned()
     }
 
-    /// A connection with room for a request. `but`: not this one.
-    async fn acquire(&self, worker: &Worker, but: Option<u64>) -> Result<Rc<Connection>, Failure> {
-        if let Some(but) = but {
+    /// A connection with room for a request. `but`: not this one, by its number, nor its address if there are others.
+    async fn acquire(&self, worker: &Worker, but: Option<(u64, usize)>) -> Result<Rc<Connection>, Failure> {
+        if let Some((but, _)) = but {
             self.open.borrow_mut().retain(|connection| connection.number != but);
         }
-        let target = worker.next_turn();
+        let target = worker.next_turn_but(but.map(|(_, target)| target));
         if let Some(connection) = self.usable(target) {
             return Ok(connection);
         }
@@ -246,7 +246,7 @@ where
             attempt.failure = Some(failed.failure);
         }
         // A stream that was refused does not speak against the connection, but another one has room.
-        before = Some(connection.number);
+        before = Some((connection.number, connection.target));
     }
 }
 
