@@ -181,6 +181,7 @@ fn trailers_say_nothing_that_belongs_into_the_head() {
     client.send(
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\nHost: b\r\n",
     );
+    client.send("X_Forwarded_For: c\r\nContent_Length: 4\r\n");
     client.send("Content-Length: 4\r\nX-Forwarded-For: c\r\nAuthorization: d\r\nCookie: e\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(client.answer().text(), "3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n");
 }
@@ -237,6 +238,9 @@ fn a_request_with_two_lengths_is_refused() {
         ("no host", "GET / HTTP/1.1\r\n\r\n"),
         ("two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
         ("bad host", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+        ("letters behind a port", "GET / HTTP/1.1\r\nHost: a:80x\r\n\r\n"),
+        ("no such port", "GET / HTTP/1.1\r\nHost: a:999999\r\n\r\n"),
+        ("letters behind an address", "GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n"),
         (
             "CONNECT with a length",
             "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 4\r\n\r\nabcd",
@@ -293,6 +297,16 @@ fn behind_a_head_that_came_too_early_to_be_looked_at_the_connection_ends() {
 }
 
 #[test]
+fn hosts_of_all_kinds() {
+    let (_backend, running) = plain();
+    let mut client = Client::new(running.address());
+    for host in ["a", "a:", "a:80", "[::1]", "[::1]:8080", "127.0.0.1:65535", ""] {
+        client.send(format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(client.answer().status, 200, "{host}");
+    }
+}
+
+#[test]
 fn a_chunked_request_whose_end_is_not_sure_is_the_last_one() {
     let (_backend, running) = plain();
     let post = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";
@@ -311,6 +325,22 @@ fn a_chunked_request_whose_end_is_not_sure_is_the_last_one() {
     client.send(format!("{post}\r\n{next}"));
     assert_eq!(client.answer().text(), "abc");
     assert_eq!(client.answer().text(), "/next");
+}
+
+#[test]
+fn who_is_to_upgrade_is_told_to_what() {
+    let backend = Backend::new(|mut peer| {
+        while peer.head().is_some() {
+            peer.send("HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    for _ in 0..2 {
+        let answer = client.get("/");
+        assert_eq!((answer.status, answer.field("upgrade")), (426, Some("websocket")));
+        assert_eq!(answer.field("connection"), Some("keep-alive, upgrade"));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use http_body::Body;
 
 use super::{Exchange, fields};
@@ -20,6 +20,11 @@ pub(super) fn rewrite(
     exchange: &Exchange,
     settings: &Settings,
 ) {
+    // RFC 9110, section 15.5.22: it says which protocol is asked for.
+    let upgrade = match parts.status {
+        StatusCode::UPGRADE_REQUIRED if version == Version::HTTP_11 => parts.headers.remove(header::UPGRADE),
+        _ => None,
+    };
     fields::strip(&mut parts.headers);
     // To a client of HTTP/1.0 the end of a body of unknown length is the connection's end.
     let until_close = version == Version::HTTP_10
@@ -30,6 +35,12 @@ pub(super) fn rewrite(
         exchange.client.end_answer_by_close();
     }
     say_whether_kept(&mut parts.headers, version, keeps && !until_close, exchange, settings);
+    if let Some(upgrade) = upgrade {
+        parts
+            .headers
+            .append(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, upgrade);
+    }
     parts.version = spoken(version);
 }
 

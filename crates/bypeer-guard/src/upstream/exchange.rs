@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::Body;
 
 use super::connection::Connection;
@@ -39,7 +39,8 @@ pub struct Exchange<B> {
     pub sending: Sending<B>,
     reader: HeadReader,
     method: Method,
-    switches: bool,
+    /// The protocols that it asks to switch to.
+    asked: Option<HeaderValue>,
     pub worker: Rc<Worker>,
     account: SharedAccount,
     began: Instant,
@@ -111,7 +112,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             sending: Sending::new(source, framing, asks),
             reader: HeadReader::default(),
             method: parts.method.clone(),
-            switches,
+            asked: parts.headers.get(http::header::UPGRADE).cloned(),
             worker: worker.clone(),
             account: account.clone(),
             began: now,
@@ -231,11 +232,13 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
     /// `None`: an interim answer, which is not passed on.
     fn judge_head(&mut self, head: ResponseHead) -> Result<Option<ResponseHead>, Failure> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return match self.switches {
-                // RFC 9110, section 7.8: what follows our request's head would be taken for the new protocol.
-                true if !self.sending.is_sent() => Err(Failure::Malformed("it switches protocols within a request")),
-                true => Ok(Some(head)),
-                false => Err(Failure::Malformed("it switches protocols, and was not asked to")),
+            // RFC 9110, section 7.8.
+            return match (&self.asked, head.fields.get(http::header::UPGRADE)) {
+                (None, _) => Err(Failure::Malformed("it switches protocols, and was not asked to")),
+                // What follows our request's head would be taken for the new protocol.
+                _ if !self.sending.is_sent() => Err(Failure::Malformed("it switches protocols within a request")),
+                (Some(asked), Some(chosen)) if is_one_of(chosen, asked) => Ok(Some(head)),
+                _ => Err(Failure::Malformed("it switches to a protocol that was not asked for")),
             };
         }
         if !head.status.is_informational() {
@@ -510,4 +513,19 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         let read = std::mem::take(&mut connection.input);
         (connection, read)
     }
+}
+
+/// Whether the protocols that were chosen are among those that were asked for, in whatever version.
+fn is_one_of(chosen: &HeaderValue, asked: &HeaderValue) -> bool {
+    let asked = asked.to_str().unwrap_or_default();
+    let chosen = chosen.to_str().unwrap_or_default();
+    chosen.split(',').all(|chosen| {
+        asked
+            .split(',')
+            .any(|asked| name(asked).eq_ignore_ascii_case(name(chosen)))
+    })
+}
+
+fn name(protocol: &str) -> &str {
+    protocol.split('/').next().unwrap_or_default().trim()
 }

@@ -16,7 +16,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{Method, Request, Response, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use tokio::sync::OwnedSemaphorePermit;
@@ -268,10 +268,12 @@ fn prepare(parts: &mut Parts, worker: &Worker, target: usize) -> Result<(), Fail
         .map(str::to_owned)
         .or(named);
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    // Of `http://host?query` (RFC 9113, section 8.3.1).
+    let rooted = path.starts_with('?').then(|| format!("/{path}"));
     parts.uri = Uri::builder()
         .scheme(if target.is_tls() { "https" } else { "http" })
         .authority(authority.as_deref().unwrap_or(&target.host))
-        .path_and_query(path)
+        .path_and_query(rooted.as_deref().unwrap_or(path))
         .build()
         .map_err(|_| Failure::Request("its target cannot be told in HTTP/2".to_owned()))?;
     Ok(())
@@ -339,6 +341,10 @@ async fn attempt<B>(
         ));
     }
     let (head, incoming) = response.into_parts();
+    if parts.method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        // Whatever comes behind it is no body, and nobody reads it.
+        return Ok(Answer::Response(Response::from_parts(head, ResponseBody::none())));
+    }
     let length = incoming.size_hint().exact();
     let mut incoming = Http2Body::new(incoming, worker.config.silence, progress, active);
     let small = length.filter(|&length| length <= worker.config.hold as u64 && !incoming.is_end_stream());

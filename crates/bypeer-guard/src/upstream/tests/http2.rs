@@ -515,3 +515,43 @@ fn frames_that_nobody_can_hold_are_no_fault_of_the_server() {
         assert!(matches!(outcome.end, Err(Failure::Overrun)), "{:?}", outcome.end);
     });
 }
+
+#[test]
+fn a_target_that_is_only_a_query_has_a_path() {
+    run(async {
+        let server = serve_h2(100, |_, _, request, mut responder| async move {
+            // Written out, a URI has a path in any case.
+            assert_eq!(request.uri().path_and_query().unwrap().as_str(), "/?query");
+            answer(&mut responder, "ok");
+            After::Stay
+        })
+        .await;
+        let mut request = request(Method::GET, TestBody::none());
+        *request.uri_mut() = http::uri::PathAndQuery::from_static("?query").into();
+        let (_, outcome) = h2_client(&server).send_request(request).await;
+        assert_eq!(outcome.unwrap().body, b"ok");
+    });
+}
+
+#[test]
+fn behind_what_has_no_body_there_is_none() {
+    run(async {
+        let server = serve_h2(100, |_, _, request, mut responder| async move {
+            let mut head = Response::new(());
+            if request.method() != Method::HEAD {
+                *head.status_mut() = http::StatusCode::NO_CONTENT;
+            }
+            let mut stream = responder.send_response(head, false).unwrap();
+            stream.send_data("no body".into(), true).unwrap();
+            After::Stay
+        })
+        .await;
+        let client = h2_client(&server);
+        for method in [Method::HEAD, Method::GET] {
+            let (_, outcome) = client.send(method, TestBody::none()).await;
+            let outcome = outcome.unwrap();
+            assert!(outcome.end.is_ok() && outcome.body.is_empty(), "{outcome:?}");
+        }
+        assert_eq!(server.connections.get(), 1);
+    });
+}
