@@ -97,6 +97,11 @@ pub enum Failure {
     /// What the server sent is not HTTP, or not one message.
     #[error("the answer of the server is not valid HTTP: {0}")]
     Malformed(&'static str),
+    /// More small frames of HTTP/2 came than are held until clients take them, of this answer or of others on its connection.
+    #[error(
+        "the connection to the server was ended here: more small frames of HTTP/2 waited on it for clients than are held"
+    )]
+    Overrun,
     /// The head of the answer is too large.
     #[error("the head of the answer is larger than {limit} bytes")]
     HeadTooLarge {
@@ -193,7 +198,7 @@ impl Failure {
             Failure::Malformed(_) | Failure::Unsolicited { .. } => "http_protocol_error",
             Failure::HeadTooLarge { .. } => "http_response_header_section_size",
             Failure::ClientGone | Failure::ClientStalled | Failure::Request(_) => "http_request_error",
-            Failure::DrainEnded | Failure::Other(_) => "proxy_internal_error",
+            Failure::DrainEnded | Failure::Overrun | Failure::Other(_) => "proxy_internal_error",
         }
     }
 }

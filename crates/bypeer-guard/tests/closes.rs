@@ -351,6 +351,54 @@ fn a_cut_answer_is_visibly_short_and_no_reset() {
 }
 
 #[test]
+fn a_cut_answer_that_its_connection_ends_is_no_whole_one() {
+    let backend = Backend::new(|mut peer| {
+        while let Some(request) = peer.head() {
+            match request.target.as_str() {
+                "/whole" => {
+                    peer.answer(b"whole");
+                    continue;
+                }
+                "/chunked" => peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n30d40\r\n"),
+                "/garbage" => peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n30d40\r\n"),
+                _ => peer.send("HTTP/1.1 200 OK\r\n\r\n"),
+            }
+            peer.send(pattern(200_000));
+            match request.target.as_str() {
+                "/garbage" => peer.send("\r\nZZ\r\n"),
+                "/reset" => {
+                    // Once it was taken, a reset takes nothing back.
+                    support::until(|| lingering::unsent(&peer.stream) == Some(0));
+                    Client::of(peer.stream).reset();
+                }
+                _ => {}
+            }
+            return;
+        }
+    });
+    let running = Running::new(config(backend.address));
+    for (path, cut) in [("/chunked", true), ("/garbage", true), ("/close", false)] {
+        for _ in 0..10 {
+            let mut client = Client::new(running.address());
+            // One that is whole is not lost by the one behind it.
+            client.send("GET /whole HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+            assert_eq!(client.answer().text(), "whole");
+            client.send(format!("GET {path} HTTP/1.0\r\n\r\n"));
+            assert!(client.head().starts_with("HTTP/1.0 200"));
+            let (body, end) = client.rest();
+            assert_eq!(body.len(), 200_000, "{path}");
+            assert_eq!(end, if cut { End::Reset } else { End::Fin }, "{path}");
+        }
+    }
+    let mut client = Client::new(running.address());
+    client.send("GET /reset HTTP/1.0\r\n\r\n");
+    assert_eq!(client.rest().1, End::Reset);
+    let said = running.recorder.until(|said| said.closed.len() == 31);
+    let cut = said.closed.iter().filter(|why| **why == Why::AnswerBroke).count();
+    assert_eq!(cut, 21, "{said:#?}");
+}
+
+#[test]
 fn connections_over_the_limit_wait_and_are_answered() {
     let backend = Backend::plain();
     let mut config = config(backend.address);

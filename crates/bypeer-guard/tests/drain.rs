@@ -162,6 +162,24 @@ fn who_runs_too_long_is_cut_and_counted() {
 }
 
 #[test]
+fn who_is_cut_in_an_answer_that_its_connection_ends_is_reset() {
+    let backend = Backend::new(|mut peer| {
+        if peer.head().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\n\r\nsome");
+            let _ = peer.line();
+        }
+    });
+    let mut config = config(backend.address);
+    config.close.drain = Duration::from_millis(100);
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    client.head();
+    running.guard.drain();
+    assert_eq!(client.rest(), (b"some".to_vec(), End::Reset));
+}
+
+#[test]
 fn a_reload_keeps_connections_and_changes_what_holds() {
     let (old, new) = (
         Backend::plain(),

@@ -181,6 +181,7 @@ fn trailers_say_nothing_that_belongs_into_the_head() {
     client.send(
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\nHost: b\r\n",
     );
+    client.send("X_Forwarded_For: c\r\nContent_Length: 4\r\n");
     client.send("Content-Length: 4\r\nX-Forwarded-For: c\r\nAuthorization: d\r\nCookie: e\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(client.answer().text(), "3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n");
 }
@@ -196,6 +197,10 @@ fn a_request_with_two_lengths_is_refused() {
         (
             "both, turned",
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "both, behind empty lines",
+            "\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         ),
         (
             "differing",
@@ -233,6 +238,17 @@ fn a_request_with_two_lengths_is_refused() {
         ("no host", "GET / HTTP/1.1\r\n\r\n"),
         ("two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
         ("bad host", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+        ("letters behind a port", "GET / HTTP/1.1\r\nHost: a:80x\r\n\r\n"),
+        ("no such port", "GET / HTTP/1.1\r\nHost: a:999999\r\n\r\n"),
+        ("letters behind an address", "GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n"),
+        (
+            "CONNECT with a length",
+            "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 4\r\n\r\nabcd",
+        ),
+        (
+            "CONNECT in chunks",
+            "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
         ("user in host", "GET / HTTP/1.1\r\nHost: u@b\r\n\r\n"),
         ("no path", "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("star", "GET * HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -252,6 +268,79 @@ fn a_request_with_two_lengths_is_refused() {
         0,
         "something went through"
     );
+}
+
+#[test]
+fn behind_a_head_that_came_too_early_to_be_looked_at_the_connection_ends() {
+    let (_backend, running) = plain();
+    let chunked = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let both = chunked.replace("Transfer", "Content-Length: 90\r\nTransfer");
+    // All of it, and only the beginning.
+    for early in [both.len(), both.find("Transfer").unwrap()] {
+        let mut client = Client::new(running.address());
+        client.send(format!("GET /a HTTP/1.1\r\nHost: a\r\n\r\n{}", &both[..early]));
+        assert_eq!(client.answer().text(), "/a");
+        client.send(&both[early..]);
+        let answer = client.answer();
+        assert_eq!((answer.text(), answer.field("connection")), ("abc", Some("close")));
+        client.half_close();
+        assert_eq!(client.rest(), (Vec::new(), End::Fin));
+    }
+    // Who waits for each answer keeps the connection.
+    let mut client = Client::new(running.address());
+    for _ in 0..3 {
+        client.send(chunked);
+        let answer = client.answer();
+        assert_ne!(answer.field("connection"), Some("close"));
+        assert_eq!(answer.text(), "abc");
+    }
+}
+
+#[test]
+fn hosts_of_all_kinds() {
+    let (_backend, running) = plain();
+    let mut client = Client::new(running.address());
+    for host in ["a", "a:", "a:80", "[::1]", "[::1]:8080", "127.0.0.1:65535", ""] {
+        client.send(format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(client.answer().status, 200, "{host}");
+    }
+}
+
+#[test]
+fn a_chunked_request_whose_end_is_not_sure_is_the_last_one() {
+    let (_backend, running) = plain();
+    let post = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    // hyper takes the next request for trailers.
+    for (end, status) in [("\n", 400), ("X: 1\n\n", 200), ("X: 1\r\n\r\n", 200)] {
+        let mut client = Client::new(running.address());
+        client.send(format!("{post}{end}{next}"));
+        client.half_close();
+        let answer = client.answer();
+        assert_eq!(answer.status, status, "{end:?}");
+        assert_eq!(answer.field("connection"), Some("close"), "{end:?}");
+        assert_eq!(client.rest(), (Vec::new(), End::Fin), "{end:?}");
+    }
+    let mut client = Client::new(running.address());
+    client.send(format!("{post}\r\n{next}"));
+    assert_eq!(client.answer().text(), "abc");
+    assert_eq!(client.answer().text(), "/next");
+}
+
+#[test]
+fn who_is_to_upgrade_is_told_to_what() {
+    let backend = Backend::new(|mut peer| {
+        while peer.head().is_some() {
+            peer.send("HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    for _ in 0..2 {
+        let answer = client.get("/");
+        assert_eq!((answer.status, answer.field("upgrade")), (426, Some("websocket")));
+        assert_eq!(answer.field("connection"), Some("keep-alive, upgrade"));
+    }
 }
 
 #[test]
@@ -291,15 +380,43 @@ fn clients_of_http_1_0() {
     let answer = client.answer();
     assert!(answer.head.starts_with("HTTP/1.0 200"));
     assert_eq!(answer.field("connection"), Some("keep-alive"));
-    client.send("GET /chunked/5000 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    client.send("GET /chunked/500000 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let answer = client.answer();
     assert_eq!(answer.field("transfer-encoding"), None);
     assert_eq!(answer.field("connection"), Some("close"));
-    assert_eq!(answer.body, pattern(5000));
+    assert_eq!(answer.body, pattern(500_000));
     let mut client = Client::new(running.address());
     client.send("GET /a HTTP/1.0\r\n\r\n");
     assert_eq!(client.answer().text(), "/a");
     assert_eq!(client.rest(), (Vec::new(), End::Fin));
+}
+
+#[test]
+fn what_is_here_whole_has_a_length() {
+    let backend = Backend::new(|mut peer| {
+        while let Some(request) = peer.head() {
+            let end = match request.target.as_str() {
+                "/trailers" => "0\r\nX-Sum: 0\r\n\r\n",
+                _ => "0\r\n\r\n",
+            };
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n2\r\nde\r\n1\r\nf\r\n{end}"
+            ));
+        }
+    });
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    for version in ["1.0", "1.1"] {
+        client.send(format!(
+            "GET / HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n"
+        ));
+        let answer = client.answer();
+        assert_eq!((answer.text(), answer.field("content-length")), ("abcdef", Some("6")));
+    }
+    client.send("GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
+    client.head();
+    let rest = client.until_text("0\r\nX-Sum: 0\r\n\r\n");
+    assert!(rest.contains("abc"), "{rest}");
 }
 
 #[test]

@@ -158,6 +158,87 @@ fn behind_an_early_answer_the_rest_is_read_and_its_stream_is_not_reset() {
 }
 
 #[test]
+fn a_reset_without_an_error_ends_no_upload() {
+    // As a proxy sends it whose own client went away.
+    let (came, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Backend::new(move |mut peer: Peer| {
+        if peer.head().is_some() {
+            came.send(peer.line().and_then(|_| peer.exactly(6))).unwrap();
+            // Behind what came: nothing, or the last chunk.
+            came.send(peer.line().map(String::into_bytes)).unwrap();
+        }
+    });
+    let running = Running::new(config(backend.address));
+    run(async {
+        let stream = TcpStream::connect(running.address()).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..3 {
+            let request = Request::put("http://a/file").body(()).unwrap();
+            let (_answer, mut upload) = sender.send_request(request, false).unwrap();
+            upload.send_data("half".into(), false).unwrap();
+            assert_eq!(arrived.recv().await.unwrap().unwrap(), b"half\r\n");
+            upload.send_reset(h2::Reason::NO_ERROR);
+            assert_eq!(arrived.recv().await.unwrap(), None, "the server took it for whole");
+        }
+    });
+    let said = running.recorder.until(|said| said.exchanges.len() == 3);
+    assert!(said.exchanges.iter().all(|told| told.failure.is_some()), "{said:#?}");
+}
+
+/// A server of HTTP/2 that answers every request with `hello`, its length and trailers. It lives as long as the test.
+fn with_trailers() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((_, mut responder))) = connection.accept().await {
+                        let head = Response::builder().header("content-length", 5).body(()).unwrap();
+                        let mut stream = responder.send_response(head, false).unwrap();
+                        stream.send_data("hello".into(), false).unwrap();
+                        let trailers = [("grpc-status", "13")].map(|(name, value)| {
+                            let name = http::HeaderName::from_static(name);
+                            (name, http::HeaderValue::from_static(value))
+                        });
+                        stream.send_trailers(trailers.into_iter().collect()).unwrap();
+                    }
+                });
+            }
+        });
+    });
+    address
+}
+
+#[test]
+fn trailers_behind_a_length_pass_where_there_is_a_place_for_them() {
+    let mut config = config(with_trailers());
+    config.upstream.version = bypeer_guard::config::UpstreamVersion::Http2;
+    let running = Running::new(config);
+    run(async {
+        let (mut sender, _connection) = plain(running.address()).await;
+        let answer = sender.send_request(get("/")).await.unwrap();
+        let answer = answer.into_body().collect().await.unwrap();
+        assert_eq!(answer.trailers().unwrap()["grpc-status"], "13");
+        assert_eq!(answer.to_bytes(), "hello");
+    });
+    let mut client = Client::new(running.address());
+    for _ in 0..2 {
+        assert_eq!(client.get("/").text(), "hello");
+    }
+    let said = running.recorder.until(|said| said.exchanges.len() == 3);
+    assert!(said.exchanges.iter().all(|told| told.failure.is_none()), "{said:#?}");
+}
+
+#[test]
 fn a_413_reaches_who_is_still_sending() {
     let backend = Backend::plain();
     let mut config = config(backend.address);
@@ -591,4 +672,55 @@ fn a_target_that_is_no_uri_has_its_line() {
     assert_eq!((said.refusals.len(), said.exchanges.len()), (1, 1), "{said:#?}");
     assert!(said.refusals[0].why.contains("PROTOCOL_ERROR"), "{said:#?}");
     assert_eq!((&*said.exchanges[0].path, said.exchanges[0].status), ("/b", Some(200)));
+}
+
+/// A frame: what it is, its flags, its stream and what is in it.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+#[test]
+fn small_frames_that_wait_for_the_server_cost_the_others_nothing() {
+    let (came, asked) = std::sync::mpsc::channel();
+    let (go_on, may) = std::sync::mpsc::channel();
+    let may = std::sync::Mutex::new(may);
+    let number = AtomicUsize::new(0);
+    let backend = Backend::new(move |mut peer| {
+        while peer.request().is_some() {
+            if number.fetch_add(1, Ordering::SeqCst) == 0 {
+                came.send(()).unwrap();
+                may.lock().unwrap().recv().unwrap();
+            }
+            peer.answer(b"ok");
+        }
+    });
+    let mut config = config(backend.address);
+    // So the second waits for the first, and nothing is read of its body.
+    config.upstream.most = 1;
+    config.upstream.connect = PATIENCE;
+    let running = Running::new(config);
+    let mut client = Client::new(running.address());
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    client.send(frame(4, 0, 0, &[]));
+    // GET and POST of http://a/
+    client.send(frame(1, 5, 1, b"\x82\x86\x84\x01\x01a"));
+    asked.recv_timeout(PATIENCE).unwrap();
+    client.send(frame(1, 4, 3, b"\x83\x86\x84\x01\x01a"));
+    client.send(frame(0, 0, 3, b"0123456789").repeat(3000));
+    client.send(frame(0, 1, 3, b"the end"));
+    // PING, which is answered when everything before it was read.
+    client.send(frame(6, 0, 0, b"all read"));
+    let answer = frame(6, 1, 0, b"all read");
+    let mut read = Vec::new();
+    while !read.windows(answer.len()).any(|window| window == answer) {
+        let mut bytes = [0; 4096];
+        let count = std::io::Read::read(&mut client.stream, &mut bytes).unwrap();
+        assert!(count > 0, "the connection was ended");
+        read.extend_from_slice(&bytes[..count]);
+    }
+    go_on.send(()).unwrap();
+    let said = running.recorder.until(|said| said.exchanges.len() == 2);
+    assert!(said.exchanges.iter().all(|told| told.failure.is_none()), "{said:#?}");
+    assert_eq!(said.exchanges[1].request_bytes, 30_007);
 }

@@ -168,3 +168,48 @@ fn a_tunnel_without_a_limit_may_be_silent() {
     client.send("x");
     assert_eq!(client.exactly(1).unwrap(), b"x");
 }
+
+#[test]
+fn a_length_of_a_tunnel_is_not_passed_on() {
+    let backend = Backend::new(|mut peer| {
+        if peer.head().is_some() {
+            peer.send("HTTP/1.1 200 Connected\r\nContent-Length: 3\r\n\r\n");
+            let asked = peer.exactly(4).unwrap();
+            peer.send(asked);
+        }
+    });
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    client.send("CONNECT inner.example:443 HTTP/1.1\r\nHost: inner.example:443\r\n\r\n");
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(!head.to_ascii_lowercase().contains("content-length"), "{head}");
+    client.send("ping");
+    assert_eq!(client.rest(), (b"ping".to_vec(), End::Fin));
+}
+
+#[test]
+fn no_tunnel_of_a_protocol_that_was_not_asked_for() {
+    let backend = Backend::new(|mut peer| {
+        if let Some(request) = peer.head() {
+            let upgrade = match request.target.as_str() {
+                "/none" => "",
+                "/another" => "Upgrade: other\r\n",
+                "/both" => "Upgrade: other, websocket\r\n",
+                _ => "Upgrade: WebSocket\r\n",
+            };
+            peer.send(format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n{upgrade}\r\n"
+            ));
+        }
+    });
+    let running = Running::new(config(backend.address));
+    for (path, status) in [("/none", 502), ("/another", 502), ("/both", 502), ("/asked", 101)] {
+        let mut client = Client::new(running.address());
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: foo/2, websocket/13\r\n\r\n"
+        ));
+        let head = client.head();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {head}");
+    }
+}

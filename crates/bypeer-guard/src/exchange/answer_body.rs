@@ -173,6 +173,8 @@ impl Drop for AnswerBody {
         let failure = match self.broken.take() {
             Some(failure) => Some(failure),
             None if self.is_end_stream() => None,
+            // Over HTTP/1 a length leaves no place for trailers: hyper does not ask for them.
+            None if !exchange.is_http2() && self.size_hint().exact() == Some(0) => None,
             None => Some(exchange.why_cut()),
         };
         self.over(failure);

@@ -84,7 +84,8 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
     ] {
         trailers.remove(name);
     }
-    while let Some(name) = trailers.keys().find(|name| forwarded::is_claim(name)).cloned() {
+    let is_claim = |name: &HeaderName| forwarded::is_claim(name) || forwarded::is_look_alike(name.as_str());
+    while let Some(name) = trailers.keys().find(|name| is_claim(name)).cloned() {
         trailers.remove(name);
     }
 }

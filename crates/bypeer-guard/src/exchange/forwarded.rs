@@ -60,7 +60,7 @@ fn drop_claims(headers: &mut HeaderMap, trusted: bool) {
 }
 
 /// CGI, FastCGI and WSGI write `-` as `_`: behind them `X_Forwarded_For` cannot be told from `X-Forwarded-For`.
-fn is_look_alike(name: &str) -> bool {
+pub(super) fn is_look_alike(name: &str) -> bool {
     if !name.contains('_') {
         return false;
     }

@@ -28,7 +28,7 @@ pub(crate) use request_body::{BodyState, RequestBody};
 
 use crate::account::{Account, SharedAccount};
 use crate::failure::Failure;
-use crate::front::{self, Client, Order, Switched, Turn};
+use crate::front::{self, Client, HeadLook, Order, Switched, Turn};
 use crate::say::{Why, proxy_status};
 use crate::upstream::Answer;
 use crate::worker::Settings;
@@ -57,7 +57,7 @@ pub(crate) fn answer(
     let look = client.begin();
     let exchange = Exchange::begin(client, &request);
     let settings = exchange.client.worker.settings();
-    async move { Ok(exchange.run(request, &settings, look.has_length()).await) }
+    async move { Ok(exchange.run(request, &settings, look).await) }
 }
 
 impl Exchange {
@@ -98,9 +98,9 @@ impl Exchange {
         mut self,
         request: Request<Incoming>,
         settings: &Rc<Settings>,
-        has_length: bool,
+        look: HeadLook,
     ) -> Response<AnswerBody> {
-        let keeps = self.keeps(&request, settings);
+        let keeps = self.keeps(&request, look, settings);
         let (mut parts, incoming) = request.into_parts();
         let version = parts.version;
         // Over HTTP/2, of CONNECT: the stream that a tunnel goes through.
@@ -108,7 +108,7 @@ impl Exchange {
         let expects = parts.headers.contains_key(header::EXPECT);
         let body = RequestBody::new(incoming, expects, &self.client, settings);
         self.body = body.state().cloned();
-        let request = match request::check(parts, has_length, settings) {
+        let request = match request::check(parts, look.has_length(), settings) {
             Ok(parts) => Request::from_parts(parts, body),
             Err(refused) => return self.refuse(refused, body, version, keeps),
         };
@@ -124,7 +124,7 @@ impl Exchange {
     }
 
     /// Whether the client will use the connection again, by its request and our limits.
-    fn keeps(&self, request: &Request<Incoming>, settings: &Settings) -> bool {
+    fn keeps(&self, request: &Request<Incoming>, look: HeadLook, settings: &Settings) -> bool {
         let client = &self.client;
         let last = settings
             .config
@@ -141,7 +141,10 @@ impl Exchange {
             Version::HTTP_10 => fields::has_token(request.headers(), header::CONNECTION, "keep-alive"),
             _ => true,
         };
-        asked && !last && !fields::has_token(request.headers(), header::CONNECTION, "close")
+        // It may have had a length, too: RFC 9112, section 6.1, has the connection closed behind such a request.
+        let headers = request.headers();
+        let unsure = headers.contains_key(header::TRANSFER_ENCODING) && !look.is_of(headers.len());
+        asked && !last && !unsure && !fields::has_token(headers, header::CONNECTION, "close")
     }
 
     fn pass_on(
@@ -153,7 +156,7 @@ impl Exchange {
         settings: &Settings,
     ) -> Response<AnswerBody> {
         let (mut parts, body) = response.into_parts();
-        let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
+        let keeps = keeps && !self.client.worker.draining() && !self.must_close();
         response::rewrite(&mut parts, &body, method, version, keeps, &self, settings);
         self.answers();
         self.account.borrow_mut().status = Some(parts.status);
@@ -205,7 +208,7 @@ impl Exchange {
     }
 
     fn say(self, refused: Refused, version: Version, keeps: bool) -> Response<AnswerBody> {
-        let keeps = keeps && !self.client.worker.draining() && !self.must_close_after_early_answer();
+        let keeps = keeps && !self.client.worker.draining() && !self.must_close();
         self.answers();
         self.account.borrow_mut().status = Some(refused.status);
         let (mut response, text) = refused.response();
@@ -220,8 +223,8 @@ impl Exchange {
         response.map(|()| AnswerBody::of_our_own(text, self))
     }
 
-    /// Whether so much of the request is still to come that its connection is not worth keeping for it.
-    fn must_close_after_early_answer(&self) -> bool {
+    /// Whether so much of the request is still to come that its connection is not worth keeping for it, or where it ended is not sure.
+    fn must_close(&self) -> bool {
         let closes = match &self.body {
             Some(body) => !self.client.http2.get() && body.is_too_long_to_keep(),
             None => false,
@@ -229,7 +232,7 @@ impl Exchange {
         if closes && let Some(body) = &self.body {
             body.close_after_answer();
         }
-        closes
+        closes || self.client.is_end_doubtful()
     }
 
     /// The answer's head is made.
@@ -260,8 +263,11 @@ impl Exchange {
 
     /// It is over. The failure, if the answer was not whole.
     pub(crate) fn over(mut self, failure: Option<Failure>) {
-        if let Some(failure) = failure {
-            self.account.borrow_mut().failure.get_or_insert(failure);
+        match failure {
+            Some(failure) => {
+                self.account.borrow_mut().failure.get_or_insert(failure);
+            }
+            None => self.client.answered_whole(),
         }
         self.end();
     }

@@ -89,6 +89,12 @@ fn check_target(parts: &mut Parts) -> Result<(), Refused> {
         _ => {}
     }
     if parts.method == Method::CONNECT {
+        if parts.headers.contains_key(header::TRANSFER_ENCODING)
+            || content_length(&parts.headers).is_some_and(|length| length > 0)
+        {
+            // RFC 9110, section 9.3.6: some would take it for the first of what the tunnel carries.
+            return bad("CONNECT has a body");
+        }
         let named = match parts.uri.authority() {
             Some(authority) if authority.port().is_some() => authority.as_str().to_owned(),
             _ => return bad("CONNECT is to a host and port"),
@@ -133,7 +139,19 @@ fn name_host(parts: &mut Parts, named: &str) -> bool {
 }
 
 fn is_host(bytes: &[u8]) -> bool {
-    bytes.is_empty() || (!bytes.contains(&b'@') && Authority::try_from(bytes).is_ok())
+    bytes.is_empty()
+        || (!bytes.contains(&b'@') && Authority::try_from(bytes).is_ok_and(|authority| has_port_or_none(&authority)))
+}
+
+/// `Authority` takes anything behind the host.
+fn has_port_or_none(authority: &Authority) -> bool {
+    let port = &authority.as_str()[authority.host().len()..];
+    match port.strip_prefix(':') {
+        Some(digits) => {
+            digits.is_empty() || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok())
+        }
+        None => port.is_empty(),
+    }
 }
 
 /// RFC 9110, section 7.6.2.

@@ -149,6 +149,14 @@ impl Begun {
         match result {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
+                    if !state.client.http2.get() {
+                        // hyper takes a bare LF where the body ends for the beginning of trailers, and what comes behind it up to the
+                        // next empty line for the rest of them: that may be a request, which nobody would answer.
+                        if trailers.is_empty() {
+                            return trouble(Trouble::Broken, None);
+                        }
+                        state.client.doubt_end();
+                    }
                     fields::strip_trailers(trailers);
                 }
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -160,6 +168,8 @@ impl Begun {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => trouble(Trouble::Broken, Some(error)),
+            // RFC 9113, section 8.1: END_STREAM ends a message. To hyper RST_STREAM with NO_ERROR does so, too.
+            None if state.client.http2.get() && !self.incoming.is_end_stream() => trouble(Trouble::Broken, None),
             None => {
                 state.whole.set(true);
                 Poll::Ready(None)

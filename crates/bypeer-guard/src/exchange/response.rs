@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
@@ -21,13 +21,27 @@ pub(super) fn rewrite(
     exchange: &Exchange,
     settings: &Settings,
 ) {
+    // RFC 9110, section 15.5.22: it says which protocol is asked for.
+    let upgrade = match parts.status {
+        StatusCode::UPGRADE_REQUIRED if version == Version::HTTP_11 => parts.headers.remove(header::UPGRADE),
+        _ => None,
+    };
     fields::strip(&mut parts.headers);
     // To a client of HTTP/1.0 the end of a body of unknown length is the connection's end.
     let until_close = version == Version::HTTP_10
         && method != Method::HEAD
         && !body.is_end_stream()
         && body.size_hint().exact().is_none();
+    if until_close {
+        exchange.client.end_answer_by_close();
+    }
     say_whether_kept(&mut parts.headers, version, keeps && !until_close, exchange, settings);
+    if let Some(upgrade) = upgrade {
+        parts
+            .headers
+            .append(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, upgrade);
+    }
     parts.version = spoken(version);
     // hyper would say `<none>` (RFC 9112, section 4: the phrase may be empty).
     if parts.status.canonical_reason().is_none() {
@@ -71,8 +85,9 @@ pub(super) fn say_whether_kept(
     }
 }
 
-/// Of a 101: `Upgrade` is what it is about.
+/// Of a 101: `Upgrade` is what it is about. Neither that nor a 2xx to CONNECT has a body, whatever it says (RFC 9110, section 9.3.6).
 pub(super) fn rewrite_switch(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
     let upgrade = headers.remove(header::UPGRADE);
     fields::strip(headers);
     if let Some(upgrade) = upgrade {

@@ -80,6 +80,12 @@ pub(crate) struct Client {
     broken: Cell<bool>,
     /// The last answer said that it is the last one.
     announced: Cell<bool>,
+    /// HTTP/1.0: only the connection's end tells the client where the answer ends.
+    ends_answer: Cell<bool>,
+    /// The last answer was given to hyper, whole.
+    whole: Cell<bool>,
+    /// Where its last request ended is not sure.
+    end_is_doubtful: Cell<bool>,
     look: Cell<HeadLook>,
     /// Method and path of a request whose target hyper will not take.
     odd_line: Cell<Option<Box<(String, String)>>>,
@@ -164,6 +170,9 @@ impl Client {
             running: Cell::new(0),
             broken: Cell::new(false),
             announced: Cell::new(false),
+            ends_answer: Cell::new(false),
+            whole: Cell::new(false),
+            end_is_doubtful: Cell::new(false),
             look: Cell::new(HeadLook::default()),
             odd_line: Cell::new(None),
             order: Cell::new(None),
@@ -346,9 +355,35 @@ impl Client {
         self.answered.set(true);
     }
 
+    /// The answer was given to hyper, whole.
+    pub(crate) fn answered_whole(&self) {
+        self.whole.set(true);
+    }
+
+    /// Where its request ended is not sure to everybody.
+    pub(crate) fn doubt_end(&self) {
+        self.end_is_doubtful.set(true);
+    }
+
+    /// Whether the connection is not to be used behind the answer: there may be something in it that was not seen.
+    pub(crate) fn is_end_doubtful(&self) -> bool {
+        self.end_is_doubtful.get()
+    }
+
     /// The client was told that the connection will be closed.
     pub(crate) fn announce(&self) {
         self.announced.set(true);
+    }
+
+    /// The answer that begins has no other end than the connection's.
+    pub(crate) fn end_answer_by_close(&self) {
+        self.ends_answer.set(true);
+        self.whole.set(false);
+    }
+
+    /// Whether a FIN now would have the client take a part of an answer for the whole.
+    pub(super) fn would_seem_whole(&self) -> bool {
+        self.ends_answer.get() && !(self.whole.get() && self.flushed.get()) && !self.broken.get()
     }
 
     /// It waits for a request.

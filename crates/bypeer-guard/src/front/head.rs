@@ -1,20 +1,26 @@
-//! A look at the head of a request as it comes: whether it has a length.
+//! A look at the head of a request as it comes: whether it has a length, and how many fields there are.
 //!
 //! hyper takes a request with both `Content-Length` and `Transfer-Encoding` for chunked, drops the length and says nothing of it.
 //! RFC 9112, section 6.3 allows that, and says that it ought to be handled as an error, because the two are how requests are
 //! smuggled past others on the way. So the bytes are looked at here, on their way to hyper.
+//!
+//! What comes while another request is answered is not looked at, for most of it is that one's body. Who sends a head then, or the beginning
+//! of one, is found out by the fields: hyper has more of them than were seen.
 
 /// Where the look stands. It ends with the head that it began with: of a second request in the same read it sees nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct HeadLook {
     line: Line,
     has_length: bool,
+    fields: u16,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Line {
-    /// In the request line, or in the middle of a line of no interest.
+    /// Before the request line. Empty lines may stand there (RFC 9112, section 2.2), and hyper takes any number of them.
     #[default]
+    Before,
+    /// In the request line, or in the middle of a line of no interest.
     Other,
     /// So many bytes of the name that is sought, from the line's beginning.
     Matched(u8),
@@ -30,6 +36,8 @@ impl HeadLook {
         while let Some((&first, rest)) = bytes.split_first() {
             match self.line {
                 Line::Over => return,
+                Line::Before if matches!(first, b'\r' | b'\n') => bytes = rest,
+                Line::Before => self.line = Line::Other,
                 Line::Other => match memchr::memchr(b'\n', bytes) {
                     Some(end) => {
                         bytes = &bytes[end + 1..];
@@ -42,6 +50,7 @@ impl HeadLook {
                 Line::Matched(0) if first == b'\n' => self.line = Line::Over,
                 Line::Matched(matched) if first.to_ascii_lowercase() == NAME[usize::from(matched)] => {
                     bytes = rest;
+                    self.fields = self.fields.saturating_add(u16::from(matched == 0));
                     self.line = Line::Matched(matched + 1);
                     if usize::from(matched) + 1 == NAME.len() {
                         // No other field of HTTP begins so.
@@ -49,7 +58,10 @@ impl HeadLook {
                         self.line = Line::Other;
                     }
                 }
-                Line::Matched(_) => self.line = Line::Other,
+                Line::Matched(matched) => {
+                    self.fields = self.fields.saturating_add(u16::from(matched == 0));
+                    self.line = Line::Other;
+                }
             }
         }
     }
@@ -57,6 +69,11 @@ impl HeadLook {
     /// Whether the head has a length, as far as was seen.
     pub(crate) fn has_length(self) -> bool {
         self.has_length
+    }
+
+    /// Whether all of a head was seen that has so many fields, none of which hyper has dropped.
+    pub(crate) fn is_of(self, fields: usize) -> bool {
+        self.line == Line::Over && usize::from(self.fields) == fields
     }
 }
 
@@ -127,5 +144,26 @@ mod tests {
         assert!(!look(&["GET / HTTP/1.1\r\n\r\n", "\r\ncontent-length: 5\r\n"]));
         assert!(!look(&["GET / HTTP/1.1\n\ncontent-length: 5\r\n"]));
         assert!(look(&["GET / HTTP/1.1\ncontent-length: 5\n\n"]));
+    }
+
+    #[test]
+    fn empty_lines_before_the_request_are_no_end() {
+        for before in ["\r\n", "\r\n\r\n", "\n\n\n"] {
+            assert!(look(&[before, "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"]));
+        }
+    }
+
+    #[test]
+    fn a_head_that_was_not_seen_whole_has_other_fields() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: b\r\nC: d\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for seen in 0..=head.len() {
+            let mut look = HeadLook::default();
+            look.on(&head.as_bytes()[seen..]);
+            // As long as the request line is not over, none of the fields is missed.
+            assert_eq!(look.is_of(4), seen < "POST / HTTP/1.1".len(), "{seen}");
+        }
+        let mut look = HeadLook::default();
+        look.on(&head.as_bytes()[..head.len() - 1]);
+        assert!(!look.is_of(4), "it is not over");
     }
 }

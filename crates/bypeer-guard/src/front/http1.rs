@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::client::{Client, Order, Phase};
+use super::cut;
 use super::stream::{ClientLingering, Io};
 use super::tunnel;
 use crate::exchange;
@@ -143,6 +144,11 @@ async fn answer(client: &Rc<Client>, ahead: Bytes) -> Served {
             if why == Why::DrainEnded && client.is_unanswered() {
                 client.tell(StatusCode::SERVICE_UNAVAILABLE);
                 client.close(LEAVING);
+            } else if client.would_seem_whole()
+                && let Some(stream) = client.stream.take()
+            {
+                drop(connection);
+                cut::reset(client, stream).await;
             }
             why
         }
@@ -171,6 +177,11 @@ async fn answer(client: &Rc<Client>, ahead: Bytes) -> Served {
             if error.is_incomplete_message() && client.phase() == Phase::Head {
                 client.refused(None, "the connection ended in the middle of the head");
                 return Served::Over(Why::PeerBroke);
+            }
+            if client.would_seem_whole()
+                && let Some(stream) = client.stream.take()
+            {
+                cut::reset(client, stream).await;
             }
             match error.is_user() || !client.is_broken() {
                 true => Why::AnswerBroke,

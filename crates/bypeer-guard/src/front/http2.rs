@@ -20,9 +20,10 @@ use crate::worker::Millis;
 const STREAMS: u32 = 128;
 /// Bytes of an answer that wait in the guard for one stream's window.
 const SEND_BUFFER: usize = 128 << 10;
-/// Bytes of a body that a client may send before they are read: for each stream, and for all of them.
+/// Bytes of a body that a client may send before they are read: for each stream, and for all of them. Half of the second is what h2 lets small
+/// frames cost that wait to be read, each the bytes that it is smaller than 256, before it ends the connection.
 const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Heads up to so many times `client.head` are read, and answered 431 with the reason. To larger ones h2 says 431 and nothing else, and from
 /// four times that it ends the connection (`MAX_HEADER_LIST_ABUSE_MULTIPLIER`).

@@ -5,6 +5,7 @@
 //! time is over: that is in place of a timer for each of the limits on each of the connections.
 
 mod client;
+mod cut;
 mod frames;
 mod head;
 mod http1;
@@ -27,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use client::{Client, Order};
+pub(crate) use head::HeadLook;
 pub(crate) use http1::builder as http1_builder;
 pub(crate) use http2::Turn;
 pub(crate) use stream::ClientStream;

@@ -30,6 +30,13 @@ impl<B> ResponseBody<B> {
         }
     }
 
+    /// None.
+    pub(super) fn none() -> ResponseBody<B> {
+        ResponseBody {
+            kind: Kind::Whole(Bytes::new()),
+        }
+    }
+
     pub(super) fn new(arrived: Arrived<B>) -> ResponseBody<B> {
         let kind = match arrived {
             Arrived::Whole(bytes) => Kind::Whole(bytes),

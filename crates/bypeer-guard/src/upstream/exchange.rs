@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::Body;
 
 use super::connection::Connection;
@@ -17,7 +17,7 @@ use super::habits::Age;
 use super::head::{self, HeadReader, ResponseHead};
 use super::sending::{Sending, Source, Waits};
 use super::stream::{Held, is_reset};
-use super::streaming::{Piece, Streaming};
+use super::streaming::Streaming;
 use super::worker::Worker;
 use crate::account::{Attempt, SharedAccount};
 use crate::failure::Failure;
@@ -29,6 +29,8 @@ const LEAVE: Duration = Duration::from_secs(1);
 const HELD: Duration = Duration::from_secs(5);
 /// How long the rest of a request is held back while nothing more comes of an answer that seems not to want it: the server may be waiting.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The end of a chunked body of several chunks, without trailers.
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 /// Interim answers (1xx) before the final one.
 const INTERIM_MOST: u32 = 100;
 
@@ -38,7 +40,8 @@ pub struct Exchange<B> {
     pub sending: Sending<B>,
     reader: HeadReader,
     method: Method,
-    switches: bool,
+    /// The protocols that it asks to switch to.
+    asked: Option<HeaderValue>,
     pub worker: Rc<Worker>,
     account: SharedAccount,
     began: Instant,
@@ -107,7 +110,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
             sending: Sending::new(source, framing, asks),
             reader: HeadReader::default(),
             method: parts.method.clone(),
-            switches,
+            asked: parts.headers.get(http::header::UPGRADE).cloned(),
             worker: worker.clone(),
             account: account.clone(),
             began: now,
@@ -227,11 +230,13 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
     /// `None`: an interim answer, which is not passed on.
     fn judge_head(&mut self, head: ResponseHead) -> Result<Option<ResponseHead>, Failure> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return match self.switches {
-                // RFC 9110, section 7.8: what follows our request's head would be taken for the new protocol.
-                true if !self.sending.is_sent() => Err(Failure::Malformed("it switches protocols within a request")),
-                true => Ok(Some(head)),
-                false => Err(Failure::Malformed("it switches protocols, and was not asked to")),
+            // RFC 9110, section 7.8.
+            return match (&self.asked, head.fields.get(http::header::UPGRADE)) {
+                (None, _) => Err(Failure::Malformed("it switches protocols, and was not asked to")),
+                // What follows our request's head would be taken for the new protocol.
+                _ if !self.sending.is_sent() => Err(Failure::Malformed("it switches protocols within a request")),
+                (Some(asked), Some(chosen)) if is_one_of(chosen, asked) => Ok(Some(head)),
+                _ => Err(Failure::Malformed("it switches to a protocol that was not asked for")),
             };
         }
         if !head.status.is_informational() {
@@ -407,30 +412,52 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         }
         self.silent = None;
         // A chunked body that is here whole needs no more of the connection: the next request may have it.
-        let first = match decoder.length() {
-            Some(_) => None,
-            None => match decoder.decode(&mut self.connection.input) {
-                Ok(Decoded::Data(data)) => Some(Piece::Data(data)),
-                Ok(Decoded::Trailers(trailers)) => Some(Piece::Trailers(trailers)),
+        let input = &mut self.connection.input;
+        let mut trailers = None;
+        let mut first = None;
+        if decoder.length().is_none() {
+            match decoder.decode(input) {
+                Ok(Decoded::Data(data)) => first = Some(data),
+                Ok(Decoded::Trailers(fields)) => trailers = Some(fields),
                 // What is wrong will be said by whoever reads on.
-                Ok(Decoded::More | Decoded::End) | Err(_) => None,
-            },
-        };
+                Ok(Decoded::More | Decoded::End) | Err(_) => {}
+            }
+        }
+        if let Some(begun) = &mut first
+            && input.ends_with(LAST_CHUNK)
+            && input.len() <= self.worker.config.hold
+        {
+            // So its length is known, without which a client of HTTP/1.0 cannot see whether it was cut.
+            let mut joined = BytesMut::with_capacity(begun.len() + input.len());
+            joined.extend_from_slice(begun);
+            loop {
+                match decoder.decode(input) {
+                    Ok(Decoded::Data(data)) => joined.extend_from_slice(&data),
+                    Ok(Decoded::Trailers(fields)) => {
+                        trailers = Some(fields);
+                        break;
+                    }
+                    Ok(Decoded::More | Decoded::End) | Err(_) => break,
+                }
+            }
+            *begun = joined.freeze();
+        }
         if !decoder.is_ended() {
             self.heard = None;
             return Ok(Arrived::Streaming(Box::new(Streaming {
                 exchange: Some(self),
                 first,
+                trailers,
                 decoder,
             })));
         }
         self.finish();
-        Ok(match first {
-            None => Arrived::Whole(Bytes::new()),
-            Some(Piece::Data(data)) => Arrived::Whole(data),
-            Some(trailers) => Arrived::Streaming(Box::new(Streaming {
+        Ok(match trailers {
+            None => Arrived::Whole(first.unwrap_or_default()),
+            Some(_) => Arrived::Streaming(Box::new(Streaming {
                 exchange: None,
-                first: Some(trailers),
+                first,
+                trailers,
                 decoder,
             })),
         })
@@ -488,4 +515,19 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Exchange<B> {
         let read = std::mem::take(&mut connection.input);
         (connection, read)
     }
+}
+
+/// Whether the protocols that were chosen are among those that were asked for, in whatever version.
+fn is_one_of(chosen: &HeaderValue, asked: &HeaderValue) -> bool {
+    let asked = asked.to_str().unwrap_or_default();
+    let chosen = chosen.to_str().unwrap_or_default();
+    chosen.split(',').all(|chosen| {
+        asked
+            .split(',')
+            .any(|asked| name(asked).eq_ignore_ascii_case(name(chosen)))
+    })
+}
+
+fn name(protocol: &str) -> &str {
+    protocol.split('/').next().unwrap_or_default().trim()
 }

@@ -34,13 +34,15 @@ where
     };
     let mut source = Source::gather(body, gather).await?;
     worker.budget.earn();
-    let mut retried = false;
+    // The address at which it failed.
+    let mut failed_at = None;
     let mut taught: Option<(usize, Age)> = None;
     loop {
         let repeatable = is_idempotent(&parts.method) && !matches!(source, Source::Stream(_));
-        let (connection, now) = worker.acquire(repeatable, retried, account).await?;
+        let (connection, now) = worker.acquire(repeatable, failed_at, account).await?;
+        let target = connection.target;
         let exchange = Exchange::new(connection, now, &parts, source, worker, account);
-        let failed = match attempt(worker, exchange, &parts, repeatable && !retried).await {
+        let failed = match attempt(worker, exchange, &parts, repeatable && failed_at.is_none()).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
@@ -51,7 +53,7 @@ where
             worker.shared.targets[target].1.was_mistaken(&age);
         }
         taught = failed.taught;
-        let again = !retried
+        let again = failed_at.is_none()
             && may_retry(
                 &failed.failure,
                 is_idempotent(&parts.method),
@@ -65,7 +67,7 @@ where
         if let Some(attempt) = account.borrow_mut().attempts.last_mut() {
             attempt.failure = Some(failed.failure);
         }
-        retried = true;
+        failed_at = Some(target);
     }
 }
 

@@ -32,7 +32,7 @@ pub fn may_retry(failure: &Failure, idempotent: bool, unprocessed: bool, reused:
         Failure::StreamReset(_) | Failure::GoAway(_) | Failure::NoHttp2 => true,
         // On a connection that was used before, what does not fit may belong to another request.
         Failure::Malformed(_) | Failure::HeadTooLarge { .. } => reused,
-        Failure::Unsolicited { .. } => true,
+        Failure::Unsolicited { .. } | Failure::Overrun => true,
         // Time that was waited once is not waited again; a server that cannot be connected to was tried at all its addresses.
         _ => false,
     };

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame};
 
 use super::connection::Connection;
@@ -23,8 +24,8 @@ const OUTPUT_MOST: usize = 16 << 10;
 pub enum Source<B> {
     /// There is none.
     None,
-    /// It is here whole, and can be sent again.
-    Gathered(Bytes),
+    /// It is here whole, and can be sent again. Over HTTP/1.1 it goes with its length, which leaves no place for trailers.
+    Gathered(Bytes, Option<Box<HeaderMap>>),
     /// It comes as it comes.
     Stream(B),
 }
@@ -41,9 +42,15 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Source<B> {
         };
         let mut whole = Bytes::new();
         let mut pieces = BytesMut::new();
+        let mut trailers = None;
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            // Trailers cannot be sent behind a body with a length.
-            let Ok(data) = frame?.into_data() else { continue };
+            let data = match frame?.into_data() {
+                Ok(data) => data,
+                Err(frame) => {
+                    trailers = frame.into_trailers().ok().map(Box::new);
+                    continue;
+                }
+            };
             match pieces.is_empty() && whole.is_empty() {
                 true if data.len() == length => whole = data,
                 _ => pieces.extend_from_slice(&data),
@@ -56,7 +63,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Source<B> {
             whole = pieces.freeze();
         }
         match whole.len() == length {
-            true => Ok(Source::Gathered(whole)),
+            true => Ok(Source::Gathered(whole, trailers)),
             false => Err(wrong_length()),
         }
     }
@@ -65,7 +72,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Source<B> {
     pub fn framing(&self) -> RequestFraming {
         match self {
             Source::None => RequestFraming::None,
-            Source::Gathered(bytes) => RequestFraming::Length(bytes.len() as u64),
+            Source::Gathered(bytes, _) => RequestFraming::Length(bytes.len() as u64),
             Source::Stream(body) => match body.size_hint().exact() {
                 Some(length) => RequestFraming::Length(length),
                 None => RequestFraming::Chunked,
@@ -312,7 +319,7 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Sending<B> {
         while !self.exhausted && self.chunk.is_empty() && self.tail.is_empty() && output.len() < OUTPUT_MOST {
             let data = match &mut self.source {
                 Source::None => break,
-                Source::Gathered(bytes) => {
+                Source::Gathered(bytes, _) => {
                     self.exhausted = true;
                     bytes.clone()
                 }

@@ -19,7 +19,9 @@ pub struct Streaming<B> {
     /// `None`: the answer is whole, or was cut.
     pub exchange: Option<Exchange<B>>,
     /// What was taken of the body already.
-    pub first: Option<Piece>,
+    pub first: Option<Bytes>,
+    /// The same of the trailers, behind it.
+    pub trailers: Option<HeaderMap>,
     /// Where the body ends.
     pub decoder: Decoder,
 }
@@ -36,10 +38,10 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Streaming<B> {
     /// The next piece, and the rest of the request sent.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
         if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(first)));
+            return Poll::Ready(Some(Ok(Piece::Data(first))));
         }
         let Some(exchange) = &mut self.exchange else {
-            return Poll::Ready(None);
+            return Poll::Ready(self.trailers.take().map(|trailers| Ok(Piece::Trailers(trailers))));
         };
         let piece = ready!(poll_piece(exchange, &mut self.decoder, cx));
         if self.decoder.is_ended() || !matches!(piece, Some(Ok(_))) {
@@ -57,12 +59,16 @@ impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Streaming<B> {
 
     /// Whether there is no more.
     pub fn is_over(&self) -> bool {
-        self.exchange.is_none() && self.first.is_none()
+        self.exchange.is_none() && self.first.is_none() && self.trailers.is_none()
     }
 
     /// Bytes that are yet to come, where that is known.
     pub fn left(&self) -> Option<u64> {
-        self.decoder.left()
+        match self.decoder.length() {
+            Some(_) => self.decoder.left(),
+            // Where there are trailers they are the end.
+            None => None,
+        }
     }
 }
 

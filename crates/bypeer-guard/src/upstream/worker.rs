@@ -68,15 +68,17 @@ impl Worker {
         self.pool.keeps_none()
     }
 
-    /// A connection for a request: one that waits, unless it must be `fresh`; else a new one. `repeatable`: the request may be sent again.
-    /// With it the moment at which it was had. `account` gets an attempt for each address that could not be connected to.
+    /// A connection for a request: one that waits, else a new one. `repeatable`: the request may be sent again.
+    /// With it the moment at which it was had. `failed`: it failed at this address, and gets a fresh connection, to another one if there is one.
+    /// `account` gets an attempt for each address that could not be connected to.
     pub async fn acquire(
         &self,
         repeatable: bool,
-        fresh: bool,
+        failed: Option<usize>,
         account: &SharedAccount,
     ) -> Result<(Box<Connection>, Instant), Failure> {
-        let target = self.next_turn();
+        let target = self.next_turn_but(failed);
+        let fresh = failed.is_some();
         let now = Instant::now();
         if !fresh {
             if let Some(connection) = self.reuse(target, repeatable, now) {
@@ -128,12 +130,21 @@ impl Worker {
         turn
     }
 
+    /// The same, but not this one if there are others.
+    pub fn next_turn_but(&self, failed: Option<usize>) -> usize {
+        let target = self.next_turn();
+        match failed == Some(target) {
+            true => self.next_turn(),
+            false => target,
+        }
+    }
+
     /// The same, or the next one where that could lately not be connected to.
-    pub fn next_turn_of_those_there(&self) -> usize {
-        let turn = self.next_turn();
+    pub fn next_turn_of_those_there(&self, failed: Option<usize>) -> usize {
+        let turn = self.next_turn_but(failed);
         let targets = &self.shared.targets;
         let from_turn = (0..targets.len()).map(|step| (turn + step) % targets.len());
-        let mut there = from_turn.filter(|&target| !targets[target].0.has_failed_lately());
+        let mut there = from_turn.filter(|&target| failed != Some(target) && !targets[target].0.has_failed_lately());
         there.next().unwrap_or(turn)
     }
 

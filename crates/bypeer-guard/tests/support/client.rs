@@ -120,6 +120,11 @@ impl Client {
         self.until(b"\r\n\r\n")
     }
 
+    /// Everything up to such a text.
+    pub fn until_text(&mut self, mark: &str) -> String {
+        self.until(mark.as_bytes()).unwrap()
+    }
+
     fn until(&mut self, mark: &[u8]) -> Result<String, End> {
         loop {
             if let Some(place) = self.buffer.windows(mark.len()).position(|window| window == mark) {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -24,6 +25,8 @@ pub struct Http2Body {
     incoming: Incoming,
     /// What was read of it while it was held.
     begun: Option<Bytes>,
+    /// The trailers, if they came while it was held.
+    trailers: Option<HeaderMap>,
     given: u64,
     length: Option<u64>,
     silence: Duration,
@@ -40,6 +43,7 @@ impl Http2Body {
             length: incoming.size_hint().exact(),
             incoming,
             begun: None,
+            trailers: None,
             given: 0,
             silence,
             alarm: None,
@@ -54,6 +58,7 @@ impl Http2Body {
         let mut held = BytesMut::new();
         let until = tokio::time::sleep(HELD);
         tokio::pin!(until);
+        let mut trailers = None;
         let whole = poll_fn(|cx| {
             loop {
                 if until.as_mut().poll(cx).is_ready() {
@@ -62,7 +67,10 @@ impl Http2Body {
                 match ready!(self.poll(cx)) {
                     None => return Poll::Ready(Ok(())),
                     Some(Err(failure)) => return Poll::Ready(Err(failure)),
-                    Some(Ok(frame)) => held.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => held.extend_from_slice(&data),
+                        Err(frame) => trailers = frame.into_trailers().ok(),
+                    },
                 }
                 if self.incoming.is_end_stream() {
                     return Poll::Ready(Ok(()));
@@ -70,6 +78,7 @@ impl Http2Body {
             }
         });
         whole.await?;
+        self.trailers = trailers;
         self.begun = Some(held.freeze()).filter(|held| !held.is_empty());
         Ok(())
     }
@@ -79,25 +88,35 @@ impl Http2Body {
         if let Some(begun) = self.begun.take() {
             return Poll::Ready(Some(Ok(Frame::data(begun))));
         }
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             return self.poll_alarm(cx);
         };
         self.silent = None;
         Poll::Ready(match frame {
+            // RFC 9113, section 8.1: END_STREAM ends a message. To hyper RST_STREAM with NO_ERROR does so, too, and only a reset comes here
+            // without it: an answer that was whole before it stays so.
+            None if !self.incoming.is_end_stream() => Some(Err(self.cut(true))),
             None => None,
             Some(Ok(frame)) => {
                 self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
                 Some(Ok(frame))
             }
             Some(Err(error)) => Some(Err(match failure_of(error).0 {
-                failure @ Failure::Malformed(_) => failure,
-                failure => Failure::Incomplete {
-                    have: self.given,
-                    expected: self.length,
-                    reset: matches!(failure, Failure::Reset { .. }),
-                },
+                failure @ (Failure::Malformed(_) | Failure::Overrun) => failure,
+                failure => self.cut(matches!(failure, Failure::Reset { .. })),
             })),
         })
+    }
+
+    fn cut(&self, reset: bool) -> Failure {
+        Failure::Incomplete {
+            have: self.given,
+            expected: self.length,
+            reset,
+        }
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
@@ -122,7 +141,7 @@ impl Http2Body {
 
     /// Whether there is no more.
     pub fn is_end_stream(&self) -> bool {
-        self.begun.is_none() && self.incoming.is_end_stream()
+        self.begun.is_none() && self.trailers.is_none() && self.incoming.is_end_stream()
     }
 
     /// What is known of its length.

@@ -35,7 +35,10 @@ fn h2_failure(error: &h2::Error) -> (Failure, bool) {
     let reason = error.reason().unwrap_or(h2::Reason::NO_ERROR);
     // RFC 9113, sections 8.7 and 6.8: REFUSED_STREAM, and GOAWAY for streams above the one that it names: not processed. With NO_ERROR
     // h2 fails no other streams.
+    // h2 ends connections for much else, too, which is the server's doing: this alone is told by the words.
+    let overrun = error.is_go_away() && error.is_library() && error.to_string().contains("too_many_data_frames");
     match (error.is_remote(), error.is_go_away()) {
+        _ if overrun => (Failure::Overrun, false),
         (true, true) => (Failure::GoAway(reason), reason == h2::Reason::NO_ERROR),
         (_, false) if reason == h2::Reason::REFUSED_STREAM => (Failure::StreamReset(reason), true),
         (true, false) => (Failure::StreamReset(reason), false),

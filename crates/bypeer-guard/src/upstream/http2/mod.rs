@@ -16,7 +16,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{Method, Request, Response, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use tokio::sync::OwnedSemaphorePermit;
@@ -40,8 +40,12 @@ use crate::account::{Attempt, SharedAccount};
 use crate::failure::Failure;
 
 /// What a server may have on its way to us before we take it, for one answer and for a connection.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+///
+/// h2 ends a connection on which too many small frames wait to be read: each costs what it is smaller than 256 bytes, and there is half of the
+/// connection's window to spend. Frames wait where a client reads slowly, and so a stream's window is so small that not even one of frames
+/// of one byte can end the connection for the others: 64 Ki times 255 is less than half of 32 Mi.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 32 << 20;
 
 /// The connections of a worker, for each address of the server.
 #[derive(Default)]
@@ -91,18 +95,18 @@ impl Connections {
         open.iter().find(has_room).cloned()
     }
 
-    /// A connection with room for a request. `but`: not this one.
+    /// A connection with room for a request. `but`: not this one, by its number, nor its address if there are others.
     async fn acquire(
         &self,
         worker: &Worker,
-        but: Option<u64>,
+        but: Option<(u64, usize)>,
         account: &SharedAccount,
     ) -> Result<Rc<Connection>, Failure> {
-        if let Some(but) = but {
+        if let Some((but, _)) = but {
             self.open.borrow_mut().retain(|connection| connection.number != but);
         }
         // Else each request whose turn it is at an address that is not there would have another connection made, elsewhere.
-        let target = worker.next_turn_of_those_there();
+        let target = worker.next_turn_of_those_there(but.map(|(_, target)| target));
         if let Some(connection) = self.usable(target) {
             return Ok(connection);
         }
@@ -231,8 +235,11 @@ where
             prepare(&mut parts, worker, connection.target)?;
         }
         let (outgoing, spare) = match source {
-            Source::None => (Outgoing::Whole(None), Some(Source::None)),
-            Source::Gathered(bytes) => (Outgoing::Whole(Some(bytes.clone())), Some(Source::Gathered(bytes))),
+            Source::None => (Outgoing::Whole(None, None), Some(Source::None)),
+            Source::Gathered(bytes, trailers) => (
+                Outgoing::Whole(Some(bytes.clone()), trailers.clone()),
+                Some(Source::Gathered(bytes, trailers)),
+            ),
             Source::Stream(body) => (Outgoing::Stream(Box::pin(body)), None),
         };
         let failed = match attempt(worker, &connection, &parts, outgoing, account).await {
@@ -248,7 +255,7 @@ where
             attempt.failure = Some(failed.failure);
         }
         // A stream that was refused does not speak against the connection, but another one has room.
-        before = Some(connection.number);
+        before = Some((connection.number, connection.target));
     }
 }
 
@@ -270,10 +277,12 @@ fn prepare(parts: &mut Parts, worker: &Worker, target: usize) -> Result<(), Fail
         .map(str::to_owned)
         .or(named);
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    // Of `http://host?query` (RFC 9113, section 8.3.1).
+    let rooted = path.starts_with('?').then(|| format!("/{path}"));
     parts.uri = Uri::builder()
         .scheme(if target.is_tls() { "https" } else { "http" })
         .authority(authority.as_deref().unwrap_or(&target.host))
-        .path_and_query(path)
+        .path_and_query(rooted.as_deref().unwrap_or(path))
         .build()
         .map_err(|_| Failure::Request("its target cannot be told in HTTP/2".to_owned()))?;
     Ok(())
@@ -342,6 +351,10 @@ async fn attempt<B>(
         ));
     }
     let (head, incoming) = response.into_parts();
+    if parts.method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        // Whatever comes behind it is no body, and nobody reads it.
+        return Ok(Answer::Response(Response::from_parts(head, ResponseBody::none())));
+    }
     let length = incoming.size_hint().exact();
     let mut incoming = Http2Body::new(incoming, worker.config.silence, progress, active);
     let small = length.filter(|&length| length <= worker.config.hold as u64 && !incoming.is_end_stream());

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::failure::failure_of;
@@ -16,8 +17,8 @@ use crate::failure::Failure;
 
 /// A request's body, of whatever type it was.
 pub enum Outgoing {
-    /// It is here; `None`: there is none, or it was given.
-    Whole(Option<Bytes>),
+    /// It is here, and its trailers; `None`: there is none, or it was given.
+    Whole(Option<Bytes>, Option<Box<HeaderMap>>),
     /// It comes as it comes.
     Stream(Pin<Box<dyn Body<Data = Bytes, Error = Failure>>>),
     /// One that notes who waits.
@@ -30,7 +31,11 @@ impl Body for Outgoing {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match &mut *self {
-            Outgoing::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Outgoing::Whole(bytes, trailers) => {
+                let data = bytes.take().map(Frame::data);
+                let next = data.or_else(|| trailers.take().map(|trailers| Frame::trailers(*trailers)));
+                Poll::Ready(next.map(Ok))
+            }
             Outgoing::Stream(body) => body.as_mut().poll_frame(cx),
             Outgoing::Watched(watched) => watched.poll_frame(cx),
         }
@@ -38,7 +43,7 @@ impl Body for Outgoing {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Outgoing::Whole(bytes) => bytes.is_none(),
+            Outgoing::Whole(bytes, trailers) => bytes.is_none() && trailers.is_none(),
             Outgoing::Stream(body) => body.is_end_stream(),
             Outgoing::Watched(watched) => watched.body.is_end_stream(),
         }
@@ -46,7 +51,7 @@ impl Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Outgoing::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Outgoing::Whole(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Outgoing::Stream(body) => body.size_hint(),
             Outgoing::Watched(watched) => watched.body.size_hint(),
         }

@@ -181,7 +181,7 @@ async fn ends(end: impl FnOnce(std::net::TcpStream) -> Option<std::net::TcpStrea
     });
     let client = client_to(address);
     let worker = &client.upstream.worker;
-    let (connection, now) = worker.acquire(false, true, &account()).await.unwrap();
+    let (connection, now) = worker.acquire(false, Some(0), &account()).await.unwrap();
     while connection.peek() == Held::Nothing {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

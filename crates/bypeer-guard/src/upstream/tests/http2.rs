@@ -1,6 +1,6 @@
 //! HTTP/2 behind, against a server made of h2, which can refuse, reset and leave at any moment.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::super::Answer;
 use super::support::*;
 use crate::config::UpstreamVersion;
 use crate::failure::Failure;
@@ -381,6 +382,235 @@ fn for_an_address_that_is_not_there_no_more_connections_are_made() {
         let client = client_of(&upstream, &retry);
         for _ in 0..8 {
             assert_eq!(client.get().await.unwrap().body, b"ok");
+        }
+        assert_eq!(server.connections.get(), 1);
+    });
+}
+
+/// A frame: what it is, its flags, its stream and what is in it.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// Answers each request with frames, in one write, as `script` makes them for its stream.
+async fn answer_in_frames(mut peer: Peer, script: impl Fn(u8) -> Vec<u8>) {
+    const PREFACE: usize = 24;
+    peer.bytes(PREFACE).await;
+    peer.say(frame(4, 0, 0, &[])).await;
+    loop {
+        let header = peer.bytes(9).await;
+        let &[high, middle, low, kind, _, _, _, _, stream] = header.as_slice() else {
+            return;
+        };
+        peer.bytes(usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low))
+            .await;
+        match kind {
+            1 => peer.say(script(stream)).await,
+            4 => peer.say(frame(4, 1, 0, &[])).await,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_reset_without_an_error_ends_no_answer() {
+    // `:status: 200`, and with `content-length: 10`.
+    const HEAD: &[u8] = &[0x88];
+    const HEAD_WITH_LENGTH: &[u8] = b"\x88\x0f\x0d\x0210";
+    let cut = |head: &'static [u8], stream| {
+        let reset = frame(3, 0, stream, &[0; 4]);
+        [frame(1, 4, stream, head), frame(0, 0, stream, b"hello"), reset].concat()
+    };
+    run(async move {
+        let server = serve(move |_, peer| answer_in_frames(peer, move |stream| cut(HEAD, stream))).await;
+        // Nothing is known of its length, and it was begun.
+        let outcome = h2_client(&server).get().await.unwrap();
+        assert_eq!(outcome.body, b"hello");
+        let end = outcome.end;
+        assert!(
+            matches!(
+                end,
+                Err(Failure::Incomplete {
+                    have: 5,
+                    expected: None,
+                    reset: true
+                })
+            ),
+            "{end:?}"
+        );
+    });
+    run(async move {
+        let server = serve(move |number, peer| {
+            answer_in_frames(peer, move |stream| match number {
+                1 => cut(HEAD_WITH_LENGTH, stream),
+                _ => [frame(1, 4, stream, HEAD), frame(0, 1, stream, b"whole")].concat(),
+            })
+        })
+        .await;
+        let (account, outcome) = h2_client(&server).send(Method::GET, TestBody::none()).await;
+        assert_eq!(outcome.unwrap().body, b"whole");
+        assert_eq!(account.borrow().attempts.len(), 2);
+    });
+    // The near miss: an answer that was whole before (RFC 9113, section 8.1).
+    run(async {
+        let server = serve_h2(100, |_, _, request, mut responder| async move {
+            answer(&mut responder, "early");
+            // h2 resets a request that it does not read, without an error.
+            drop(request);
+            After::Stay
+        })
+        .await;
+        let client = h2_client(&server);
+        for _ in 0..20 {
+            let (feed, body) = TestBody::fed(None);
+            feed.send(Ok(Frame::data("some".into()))).unwrap();
+            let (_, outcome) = client.send(Method::POST, body).await;
+            let outcome = outcome.unwrap();
+            assert_eq!(outcome.body, b"early");
+            assert!(outcome.end.is_ok(), "{outcome:?}");
+        }
+        assert_eq!(server.connections.get(), 1);
+    });
+}
+
+#[test]
+fn trailers_behind_a_small_body_of_a_known_length_pass() {
+    run(async {
+        let server = serve_h2(100, |_, _, request, mut responder| async move {
+            let mut body = request.into_body();
+            while body.data().await.is_some() {}
+            let sum = body.trailers().await.unwrap().unwrap()["x-sum"].clone();
+            let head = Response::builder().header("content-length", "5").body(()).unwrap();
+            let mut stream = responder.send_response(head, false).unwrap();
+            stream.send_data("hello".into(), false).unwrap();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", sum);
+            stream.send_trailers(trailers).unwrap();
+            After::Stay
+        })
+        .await;
+        let (feed, body) = TestBody::fed(Some(4));
+        feed.send(Ok(Frame::data("body".into()))).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", "13".parse().unwrap());
+        feed.send(Ok(Frame::trailers(trailers))).unwrap();
+        drop(feed);
+        let (_, outcome) = h2_client(&server).send(Method::POST, body).await;
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.body, b"hello");
+        assert_eq!(outcome.trailers.unwrap()["grpc-status"], "13");
+        assert!(outcome.end.is_ok());
+    });
+}
+
+/// Sends so many frames of one byte, as the window allows, and the end of the answer.
+async fn tiny_frames(responder: &mut Responder, count: usize) {
+    let mut stream = responder.send_response(Response::new(()), false).unwrap();
+    for _ in 0..count {
+        stream.reserve_capacity(1);
+        if !matches!(poll_fn(|cx| stream.poll_capacity(cx)).await, Some(Ok(_))) {
+            return;
+        }
+        stream.send_data("x".into(), false).unwrap();
+    }
+    stream.send_data(Bytes::new(), true).unwrap();
+}
+
+#[test]
+fn an_answer_that_is_not_read_costs_the_others_nothing() {
+    // The whole window of a stream.
+    const FRAMES: usize = 64 << 10;
+    run(async {
+        let (sent, mut all) = tokio::sync::mpsc::unbounded_channel();
+        let server = serve_h2(100, move |_, count, _, mut responder| {
+            let sent = sent.clone();
+            async move {
+                match count {
+                    1 => {
+                        tiny_frames(&mut responder, FRAMES).await;
+                        sent.send(()).unwrap();
+                    }
+                    _ => answer(&mut responder, "ok"),
+                }
+                After::Stay
+            }
+        })
+        .await;
+        let client = client_with(&server, |upstream, _| upstream.version = UpstreamVersion::Http2);
+        let request = request(Method::GET, TestBody::none());
+        let Ok(Answer::Response(unread)) = client.upstream.send(request, &account()).await else {
+            panic!("no answer");
+        };
+        all.recv().await.unwrap();
+        assert_eq!(client.post().await.unwrap().body, b"ok");
+        let outcome = collect(unread).await;
+        assert!(outcome.end.is_ok(), "{:?}", outcome.end);
+        assert_eq!(outcome.body.len(), FRAMES);
+        assert_eq!(server.connections.get(), 1);
+    });
+}
+
+#[test]
+fn frames_that_nobody_can_hold_are_no_fault_of_the_server() {
+    run(async {
+        let server = serve_h2(10_000, |_, _, _, mut responder| async move {
+            tiny_frames(&mut responder, 64 << 10).await;
+            After::Stay
+        })
+        .await;
+        let client = client_with(&server, |upstream, _| upstream.version = UpstreamVersion::Http2);
+        let mut unread = Vec::new();
+        for _ in 0..2 {
+            let request = request(Method::GET, TestBody::none());
+            match client.upstream.send(request, &account()).await {
+                Ok(Answer::Response(answer)) => unread.push(answer),
+                Ok(Answer::Switched(..)) => panic!("switched"),
+                Err(failure) => panic!("{failure}"),
+            }
+        }
+        client.until("closed").await;
+        // The first was whole before.
+        let outcome = collect(unread.pop().unwrap()).await;
+        assert!(matches!(outcome.end, Err(Failure::Overrun)), "{:?}", outcome.end);
+    });
+}
+
+#[test]
+fn a_target_that_is_only_a_query_has_a_path() {
+    run(async {
+        let server = serve_h2(100, |_, _, request, mut responder| async move {
+            // Written out, a URI has a path in any case.
+            assert_eq!(request.uri().path_and_query().unwrap().as_str(), "/?query");
+            answer(&mut responder, "ok");
+            After::Stay
+        })
+        .await;
+        let mut request = request(Method::GET, TestBody::none());
+        *request.uri_mut() = http::uri::PathAndQuery::from_static("?query").into();
+        let (_, outcome) = h2_client(&server).send_request(request).await;
+        assert_eq!(outcome.unwrap().body, b"ok");
+    });
+}
+
+#[test]
+fn behind_what_has_no_body_there_is_none() {
+    run(async {
+        let server = serve_h2(100, |_, _, request, mut responder| async move {
+            let mut head = Response::new(());
+            if request.method() != Method::HEAD {
+                *head.status_mut() = http::StatusCode::NO_CONTENT;
+            }
+            let mut stream = responder.send_response(head, false).unwrap();
+            stream.send_data("no body".into(), true).unwrap();
+            After::Stay
+        })
+        .await;
+        let client = h2_client(&server);
+        for method in [Method::HEAD, Method::GET] {
+            let (_, outcome) = client.send(method, TestBody::none()).await;
+            let outcome = outcome.unwrap();
+            assert!(outcome.end.is_ok() && outcome.body.is_empty(), "{outcome:?}");
         }
         assert_eq!(server.connections.get(), 1);
     });

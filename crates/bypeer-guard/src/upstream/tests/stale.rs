@@ -435,3 +435,35 @@ fn a_farewell_that_meets_a_request_is_no_answer_to_it() {
         assert_eq!(client.get().await.unwrap().status.as_u16(), 408);
     });
 }
+
+#[test]
+fn a_retry_goes_to_another_address_than_the_one_that_failed() {
+    run(async {
+        let (asked, mut waits) = tokio::sync::mpsc::unbounded_channel();
+        let (close, closes) = tokio::sync::watch::channel(false);
+        let failing = serve(move |_, mut peer| {
+            let (asked, mut closes) = (asked.clone(), closes.clone());
+            async move {
+                peer.head().await;
+                asked.send(()).unwrap();
+                closes.wait_for(|close| *close).await.unwrap();
+            }
+        })
+        .await;
+        let working = serve(|_, peer| peer.answer_all()).await;
+        let to = vec![destination(failing.address), destination(working.address)];
+        let (upstream, retry) = settings(to);
+        let client = client_of(&upstream, &retry);
+        let first = client.send(Method::GET, TestBody::none());
+        let meanwhile = async {
+            waits.recv().await.unwrap();
+            // It is the other one's turn, and then that of the first again.
+            client.get().await.unwrap();
+            close.send(true).unwrap();
+        };
+        let ((account, outcome), ()) = tokio::join!(first, meanwhile);
+        assert_eq!(outcome.unwrap().status, 200);
+        assert_eq!(account.borrow().attempts.len(), 2);
+        assert_eq!(failing.connections.get(), 1);
+    });
+}
