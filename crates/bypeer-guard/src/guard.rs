@@ -77,6 +77,15 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// systemd passes a socket that is not among the addresses to listen on.
+    #[error(
+        "the service manager passes a socket that listens on {address} (LISTEN_FDS), and listen does not name it: clients there would wait \
+         without end; write --listen {address}, or listen = \"{address}\" in the file"
+    )]
+    Passed {
+        /// Where the socket listens.
+        address: SocketAddr,
+    },
     /// A certificate or its key.
     #[error("{}: {why}", path.display())]
     Certificate {

@@ -152,9 +152,14 @@ fn from_systemd(count: i32) -> io::Result<Inherited> {
     for number in FIRST_OF_SYSTEMD..FIRST_OF_SYSTEMD.saturating_add(count) {
         // A copy: to own the descriptor itself by its number would be `unsafe`.
         let socket = pidfd_getfd(&this, number, PidfdGetfdFlags::empty())?;
-        if rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false) {
-            inherited.listeners.push(TcpListener::from(socket));
+        let listens = rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false);
+        let listener = TcpListener::from(socket);
+        if !listens || listener.local_addr().is_err() {
+            return Err(io::Error::other(format!(
+                "descriptor {number} of LISTEN_FDS is no TCP socket that listens; write ListenStream= with address and port, and Accept=no"
+            )));
         }
+        inherited.listeners.push(listener);
     }
     Ok(inherited)
 }

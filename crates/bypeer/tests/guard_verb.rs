@@ -706,6 +706,15 @@ fn a_socket_of_the_service_manager_is_used() {
     let backend = Backend::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let mut guard = Running::spawn(with_passed(listener, &address.to_string(), &backend.url()));
+    assert_eq!(guard.address(), address);
+    assert!(get(address, "/").ends_with("hello"));
+    guard.signal(Signal::SIGTERM);
+    assert_eq!(guard.end().0.code(), Some(0));
+}
+
+/// A guard to which a descriptor is passed as systemd does it.
+fn with_passed(passed: impl Into<OwnedFd>, listen: &str, to: &str) -> Command {
     let mut command = Command::new("sh");
     command
         .args([
@@ -713,20 +722,28 @@ fn a_socket_of_the_service_manager_is_used() {
             "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\"",
             "sh",
         ])
-        .args([
-            BYPEER,
-            "guard",
-            "--listen",
-            &address.to_string(),
-            "--to",
-            &backend.url(),
-        ])
-        .stdin(Stdio::from(OwnedFd::from(listener)));
-    let mut guard = Running::spawn(command);
-    assert_eq!(guard.address(), address);
-    assert!(get(address, "/").ends_with("hello"));
-    guard.signal(Signal::SIGTERM);
-    assert_eq!(guard.end().0.code(), Some(0));
+        .args([BYPEER, "guard", "--listen", listen, "--to", to])
+        .stdin(Stdio::from(passed.into()));
+    command
+}
+
+#[test]
+fn a_socket_that_nobody_would_accept_on_is_said() {
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = passed.local_addr().unwrap();
+    // Of another port, of other addresses at the same port: that could not be bound.
+    for listen in ["[::1]:0".to_owned(), format!("0.0.0.0:{}", address.port())] {
+        let passed = passed.try_clone().unwrap();
+        let mut guard = Running::spawn(with_passed(passed, &listen, "http://127.0.0.1:1"));
+        let line = guard.says(&format!("passes a socket that listens on {address} (LISTEN_FDS)"));
+        let remedy = format!("write --listen {address}, or listen = \"{address}\"");
+        assert!(line.contains(&remedy), "{line}");
+        assert_eq!(guard.end().0.code(), Some(2));
+    }
+    let connected = TcpStream::connect(address).unwrap();
+    let mut guard = Running::spawn(with_passed(connected, &address.to_string(), "http://127.0.0.1:1"));
+    guard.says("descriptor 3 of LISTEN_FDS is no TCP socket that listens");
+    assert_eq!(guard.end().0.code(), Some(2));
 }
 
 #[test]
