@@ -170,6 +170,8 @@ pub(crate) fn run(
     // What tasks do when they are dropped with the runtime must not make new ones.
     worker.running.set(false);
     drop(runtime);
+    // Bodies hold their clients, and those the worker: with what the sweep has not yet let go of, worker and sink would stay for ever.
+    drop(worker.bodies.take());
 }
 
 impl Worker {
