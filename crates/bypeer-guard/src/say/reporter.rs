@@ -87,6 +87,19 @@ impl Reporter {
         }
     }
 
+    /// Writes what the log still has, for `within` at most, and says what is lost because whoever reads it takes nothing.
+    pub fn finish_log(&self, within: Duration) {
+        let Some(log) = &self.log else { return };
+        let lost = log.finish(within);
+        self.metrics.set_log_dropped(log.dropped());
+        if lost > 0 {
+            (self.tell)(&format!(
+                "{lost} lines of the access log are lost: they could not be written within {} s",
+                within.as_secs()
+            ));
+        }
+    }
+
     /// The counters.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
