@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::{Config, Listen};
 use crate::descriptors;
 use crate::front;
-use crate::handover::{self, HandoverError, Inherited};
+use crate::handover::{self, Handover, HandoverError, Inherited};
 use crate::listener::{self, Listeners};
 use crate::say::{Notice, Sink};
 use crate::upstream;
@@ -310,14 +310,26 @@ impl Guard {
         Ok(())
     }
 
-    /// Starts the new process, gives it the listening sockets, and waits until it says that it is ready, for `within` at most.
-    /// Call [`Guard::drain`] after. `command` gets a socket as its standard input and an environment variable; the new process
-    /// takes them with [`crate::handover::inherited`].
-    pub fn hand_over(&self, command: process::Command, within: Duration) -> Result<Child, HandoverError> {
-        let sockets = self.sockets()?;
-        let child = handover::start(command, &sockets, within)?;
-        lock(&self.state).others_use_them = true;
+    /// Starts the new process and gives it the listening sockets. `command` gets a socket as its standard input and an environment
+    /// variable; the new process takes them with [`crate::handover::inherited`].
+    pub fn begin_hand_over(&self, command: process::Command) -> Result<Handover, HandoverError> {
+        handover::start(command, &self.sockets()?)
+    }
+
+    /// Waits until the new process says that it is ready, for `within` at most; `None`: it has not yet. Call [`Guard::drain`] after, or
+    /// drop it to end the new process.
+    pub fn took_over(&self, new: &mut Handover, within: Duration) -> Result<Option<Child>, HandoverError> {
+        let child = new.wait(within)?;
+        if child.is_some() {
+            lock(&self.state).others_use_them = true;
+        }
         Ok(child)
+    }
+
+    /// Both at once, for who has nothing else to do meanwhile.
+    pub fn hand_over(&self, command: process::Command, within: Duration) -> Result<Child, HandoverError> {
+        let mut new = self.begin_hand_over(command)?;
+        self.took_over(&mut new, within)?.ok_or(HandoverError::Late)
     }
 
     /// Gives the listening sockets to whoever has the other end of this socket, and takes them with [`Inherited::receive`].

@@ -6,12 +6,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -147,6 +148,16 @@ impl Running {
 
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Again and again: signals to end that follow each other at once are one.
+    fn signal_until_it_ends(&mut self, signal: Signal) {
+        let until = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it does not end: {:#?}", self.said);
+            self.signal(signal);
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Waits until it ends: how, and everything that it wrote.
@@ -586,14 +597,183 @@ fn a_request_that_runs_is_finished_and_a_second_signal_cuts_it() {
     wait_for_request(&backend);
     guard.signal(Signal::SIGTERM);
     guard.says("no new clients are accepted");
-    guard.signal(Signal::SIGTERM);
+    guard.signal_until_it_ends(Signal::SIGTERM);
     assert_eq!(guard.end().0.code(), Some(143));
 }
 
+#[test]
+fn what_is_ended_at_once_has_its_lines_in_the_log() {
+    let folder = Folder::new();
+    let log = folder.path("access.log");
+    let backend = Backend::with(|_| thread::sleep(PATIENCE * 2));
+    let mut guard = Running::logging(&backend, &log);
+    let address = guard.address();
+    let _asking: Vec<_> = ["/one", "/two"]
+        .map(|path| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+            stream
+        })
+        .into();
+    wait_until(
+        || backend.requests.load(SeqCst) == 2,
+        "the requests did not reach the server",
+    );
+    guard.signal(Signal::SIGTERM);
+    guard.says("no new clients are accepted");
+    guard.signal_until_it_ends(Signal::SIGTERM);
+    let (status, _, said) = guard.end();
+    assert_eq!(status.code(), Some(143), "{said}");
+    let lines = fs::read_to_string(&log).unwrap();
+    assert!(
+        lines.lines().count() == 2 && lines.contains("\"/one\"") && lines.contains("\"/two\""),
+        "{lines}"
+    );
+}
+
+#[test]
+fn who_hands_over_is_not_cut_short_by_the_first_signal_to_end() {
+    let answer = Arc::new(Barrier::new(2));
+    let backend = {
+        let answer = Arc::clone(&answer);
+        Backend::with(move |stream| {
+            answer.wait();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+        })
+    };
+    let mut guard = Running::start(&["--listen", "127.0.0.1:0", "--to", &backend.url()]);
+    let address = guard.address();
+    let asking = thread::spawn(move || get(address, "/"));
+    wait_for_request(&backend);
+    guard.signal(Signal::SIGUSR2);
+    let line = guard.says("answers from now on");
+    guard.other = line.split_whitespace().find_map(|word| word.parse().ok());
+    guard.signal(Signal::SIGTERM);
+    guard.says("another SIGTERM or SIGINT ends it at once");
+    answer.wait();
+    assert!(asking.join().unwrap().ends_with("hello"));
+    assert_eq!(guard.end().0.code(), Some(0));
+}
+
+/// A guard whose program is another when it is started again: a script.
+struct Replaced {
+    folder: Folder,
+    guard: Running,
+}
+
+impl Replaced {
+    fn start(backend: &Backend, script: &str) -> Replaced {
+        // In the file system of the program, for a link to it.
+        let folder = Folder(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+        let program = folder.path("guard");
+        fs::hard_link(BYPEER, &program).unwrap();
+        let file = folder.write(
+            "guard.toml",
+            &format!("listen = \"127.0.0.1:0\"\nto = \"{}\"\n", backend.url()),
+        );
+        let mut command = Command::new(&program);
+        command.args(["guard", "--config", &file]).current_dir(folder.0.path());
+        let mut guard = Running::spawn(command);
+        guard.address();
+        let script = folder.write("script", &format!("#!/bin/sh\ntouch begun\n{script}\n"));
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(&script, &program).unwrap();
+        guard.signal(Signal::SIGUSR2);
+        wait_until(|| folder.path("begun").exists(), "the new program was not started");
+        Replaced { folder, guard }
+    }
+}
+
+#[test]
+fn a_signal_to_end_is_heeded_while_a_new_process_is_waited_for() {
+    let backend = Backend::start();
+    let mut replaced = Replaced::start(&backend, "exec sleep 600");
+    let began = Instant::now();
+    replaced.guard.signal(Signal::SIGTERM);
+    let (status, _, said) = replaced.guard.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("told to end before the new process was ready"), "{said}");
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "it waited for the new process"
+    );
+}
+
+#[test]
+fn what_is_told_while_a_new_process_is_waited_for_is_done_after() {
+    let backend = Backend::start();
+    let mut replaced = Replaced::start(&backend, "until test -e end; do sleep 0.05; done");
+    replaced.guard.signal(Signal::SIGHUP);
+    replaced.folder.write("end", "");
+    replaced
+        .guard
+        .says("the new process ended before it was ready; this process goes on");
+    replaced.guard.says("the new configuration is in use");
+    replaced.guard.signal(Signal::SIGTERM);
+    assert_eq!(replaced.guard.end().0.code(), Some(0));
+}
+
+#[test]
+fn a_reader_of_the_log_that_hangs_does_not_keep_it_from_ending() {
+    let backend = Backend::start();
+    let mut guard = Running::start(&["--listen", "127.0.0.1:0", "--to", &backend.url()]);
+    let address = guard.address();
+    // Its standard output is a pipe that nobody reads: what that holds is filled.
+    let path = format!("/{}", "x".repeat(190));
+    let lines = 400;
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let path = path.clone();
+            thread::spawn(move || (0..lines / 4).for_each(|_| assert!(get(address, &path).ends_with("hello"))))
+        })
+        .collect();
+    asking.into_iter().for_each(|asking| asking.join().unwrap());
+    guard.signal(Signal::SIGTERM);
+    let line = guard.says("lines of the access log are lost");
+    let lost: usize = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    assert!(lost > 0 && lost < lines, "{line}");
+    assert_eq!(guard.end().0.code(), Some(0));
+}
+
+#[test]
+fn what_was_answered_right_before_the_end_is_in_the_log() {
+    let backend = Backend::start();
+    let folder = Folder::new();
+    let log = folder.path("access.log");
+    // Of others' sockets nothing is waited for at the end.
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = passed.local_addr().unwrap();
+    let mut command = with_passed(passed, &address.to_string(), &backend.url());
+    command.arg("--log").arg(&log);
+    let mut guard = Running::spawn(command);
+    guard.address();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    // The body is waited for from here on.
+    assert!(head(&mut stream).unwrap().starts_with("HTTP/1.1 100 "));
+    stream.write_all(b"abc").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    drop(stream);
+    guard.signal(Signal::SIGTERM);
+    assert_eq!(guard.end().0.code(), Some(0));
+    assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 1);
+}
+
 fn wait_for_request(backend: &Backend) {
+    wait_until(|| backend.requests.load(SeqCst) > 0, "no request reached the server");
+}
+
+fn wait_until(so: impl Fn() -> bool, otherwise: &str) {
     let until = Instant::now() + PATIENCE;
-    while backend.requests.load(SeqCst) == 0 {
-        assert!(Instant::now() < until, "no request reached the server");
+    while !so() {
+        assert!(Instant::now() < until, "{otherwise}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -817,7 +997,6 @@ fn privileges_are_given_up_by_every_thread() {
 #[test]
 #[ignore = "needs root"]
 fn a_key_that_the_user_may_not_read_is_said() {
-    use std::os::unix::fs::PermissionsExt as _;
     let folder = Folder::new();
     fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let key = folder.write("key.pem", "x");
@@ -847,7 +1026,6 @@ fn a_key_that_the_user_may_not_read_is_said() {
 #[test]
 #[ignore = "needs root"]
 fn a_log_that_root_made_is_written_by_the_user_after_a_handover() {
-    use std::os::unix::fs::PermissionsExt as _;
     let backend = Backend::start();
     let folder = Folder::new();
     fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
