@@ -22,6 +22,7 @@ use crate::front::{self, Client, Order};
 use crate::say::{Notice, Sink, Why};
 use crate::upstream::{self, Upstream};
 use accept::Place;
+pub(crate) use accept::Seat;
 
 /// Milliseconds since the worker began, as coarse as its sweep.
 pub(crate) type Millis = u64;
@@ -228,7 +229,6 @@ impl Worker {
         let mut clients = self.clients.borrow_mut();
         client.place.set(clients.len());
         clients.push(client.clone());
-        self.everyone.connections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// It is gone.
@@ -239,7 +239,6 @@ impl Worker {
         if let Some(moved) = clients.get(place) {
             moved.place.set(place);
         }
-        self.everyone.connections.fetch_sub(1, Ordering::Relaxed);
         if clients.is_empty() {
             self.emptied.notify_waiters();
         }
