@@ -15,7 +15,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, Listen};
-use crate::descriptors;
+pub use crate::descriptors::Needed;
+use crate::descriptors::{self, Shortage};
 use crate::front;
 use crate::handover::{self, Handover, HandoverError, Inherited};
 use crate::listener::{self, Listeners};
@@ -94,6 +95,16 @@ pub enum StartError {
         /// What is wrong.
         why: String,
     },
+    /// There may be too few file descriptors.
+    #[error(
+        "at most {limit} file descriptors may be had here, and {needed} are needed at least; raise the limit (LimitNOFILE=, ulimit -Hn)"
+    )]
+    Descriptors {
+        /// How many there may be.
+        limit: u64,
+        /// How many are needed.
+        needed: u64,
+    },
     /// What is configured for the server behind.
     #[error("{0}")]
     Upstream(String),
@@ -139,6 +150,11 @@ impl Guard {
             .map_err(|error| StartError::Upstream(error.to_string()))
     }
 
+    /// File descriptors that it needs with this configuration.
+    pub fn descriptors(config: &Config) -> Needed {
+        descriptors::needed(config, workers(config))
+    }
+
     /// Starts the workers. Privileges may be dropped between `Listeners::bind` and this.
     pub fn start(config: Config, listeners: Listeners, sink: Arc<dyn Sink>) -> Result<Guard, StartError> {
         let config = Arc::new(config);
@@ -162,6 +178,14 @@ impl Guard {
             }),
             drained: Arc::default(),
         };
+        if let Some(shortage) = descriptors::shortage(&config, workers(&config))
+            && shortage.is_too_large
+        {
+            return Err(StartError::Descriptors {
+                limit: shortage.limit,
+                needed: Guard::descriptors(&config).least,
+            });
+        }
         guard.limit_connections(&config);
         let sockets: Vec<_> = listeners
             .listeners
@@ -426,12 +450,13 @@ impl Guard {
     /// As many as are configured, if there are file descriptors for so many.
     fn limit_connections(&self, config: &Config) {
         let configured = config.client.connections;
-        let limit = match descriptors::room(config, workers(config)) {
-            Some((room, descriptors)) if room < configured => {
+        let limit = match descriptors::shortage(config, workers(config)) {
+            Some(Shortage { limit, room, .. }) if room < configured => {
                 self.sink.notice(&Notice::FewerConnections {
                     configured,
                     room,
-                    descriptors,
+                    descriptors: limit,
+                    server: config.upstream.most,
                 });
                 room
             }
