@@ -380,7 +380,8 @@ fn check_says_everything_that_is_wrong_with_its_place() {
 
     let key = folder.write("key.pem", "no key");
     let least = ["--listen", "127.0.0.1:0", "--to", "http://127.0.0.1:1", "--check"];
-    let cases: [(&[&str], &str); 6] = [
+    let here = folder.0.path().to_str().unwrap();
+    let cases: [(&[&str], &str); 7] = [
         (
             &["--certificate", "/nowhere/chain.pem", "--key", &key],
             "/nowhere/chain.pem: cannot be read: No such file",
@@ -398,6 +399,7 @@ fn check_says_everything_that_is_wrong_with_its_place() {
             "there is no user \"no-such-user\" on this machine",
         ),
         (&["--log", "/nowhere/at/all/log"], "the folder of the log is not there"),
+        (&["--log", here], ": is a folder; give a file in it"),
         (
             &["--config", "/nowhere/guard.toml"],
             "/nowhere/guard.toml: cannot be opened: No such file",
@@ -468,7 +470,10 @@ fn an_address_that_is_taken_is_said_with_how_to_find_who_has_it() {
         &address,
     ]);
     assert!(
-        output.status.code() == Some(2) && text(&output.stderr).contains("metrics cannot be served on"),
+        output.status.code() == Some(2)
+            && text(&output.stderr).contains(&format!(
+                "metrics cannot be served on {address}: another program has it, and `ss -ltnp sport = :"
+            )),
         "{}",
         text(&output.stderr)
     );
@@ -928,19 +933,56 @@ fn a_socket_that_nobody_would_accept_on_is_said() {
 
 #[test]
 fn too_few_file_descriptors_are_said() {
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 1500; exec \"$@\"", "sh"]).args([
-        BYPEER,
-        "guard",
-        "--listen",
-        "127.0.0.1:0",
-        "--to",
-        "http://127.0.0.1:1",
-    ]);
-    let mut guard = Running::spawn(command);
-    guard.says("the limit of 1500 file descriptors leaves room for");
+    let backend = Backend::start();
+    let limited = |limit: u32, more: &[&str]| {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh", BYPEER, "guard"])
+            .args(["--listen", "127.0.0.1:0", "--to", &backend.url(), "--workers", "2"])
+            .args(more);
+        command
+    };
+    let mut guard = Running::spawn(limited(1500, &[]));
+    let line = guard.says("the limit of 1500 file descriptors leaves room for 417 clients, not for 10000");
+    assert!(
+        line.ends_with("; raise it (LimitNOFILE=, ulimit -Hn) or lower upstream.most (1024)"),
+        "{line}"
+    );
     guard.signal(Signal::SIGTERM);
     guard.end();
+
+    let output = limited(1500, &["--check"]).output().unwrap();
+    let said = text(&output.stdout);
+    assert!(
+        output.status.code() == Some(1) && said.contains("and 11083 are needed for client.connections"),
+        "{said}"
+    );
+    for more in [&[][..], &["--check"]] {
+        let output = limited(60, more).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(
+            output.status.code() == Some(2)
+                && said.contains("at most 60 file descriptors may be had here, and 91 are needed at least"),
+            "{said}"
+        );
+    }
+    // What it says is enough is enough.
+    let mut guard = Running::spawn(limited(91, &["--metrics", "127.0.0.1:0"]));
+    let address = guard.address();
+    let clients: Vec<TcpStream> = (0..16)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            write!(stream, "GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    for mut client in clients {
+        assert!(head(&mut client).unwrap().starts_with("HTTP/1.1 200 "));
+    }
+    guard.signal(Signal::SIGTERM);
+    let said = guard.end().2;
+    assert!(!said.contains("no file descriptor is left"), "{said}");
 }
 
 #[test]
@@ -1003,7 +1045,7 @@ fn a_key_that_the_user_may_not_read_is_said() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let certificate = folder.write("chain.pem", "x");
     fs::set_permissions(&certificate, fs::Permissions::from_mode(0o600)).unwrap();
-    let output = once(&[
+    let arguments = [
         "--listen",
         "127.0.0.1:0",
         "--to",
@@ -1014,13 +1056,68 @@ fn a_key_that_the_user_may_not_read_is_said() {
         &key,
         "--user",
         "nobody",
-    ]);
+    ];
+    let output = once(&arguments);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
     assert!(
         said.contains("Permission denied") && said.contains("(as user nobody"),
         "{said}"
     );
+    let output = once(&[&arguments[..], &["--check"]].concat());
+    let said = text(&output.stderr);
+    assert!(
+        output.status.code() == Some(2) && said.contains("chain.pem: cannot be read: Permission denied"),
+        "{said}{}",
+        text(&output.stdout)
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_log_that_the_user_cannot_open_again_is_said() {
+    let folder = Folder::new();
+    fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let log = folder.path("log").to_str().unwrap().to_owned();
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--to",
+        "http://127.0.0.1:1",
+        "--user",
+        "nobody",
+        "--log",
+        &log,
+    ];
+    let folder_is_closed = format!(
+        "careful: {}: user nobody may not make files there, so the log cannot be opened again",
+        folder.0.path().display()
+    );
+    let check = || once(&[&arguments[..], &["--check"]].concat());
+    let output = check();
+    let said = text(&output.stdout);
+    assert!(
+        output.status.code() == Some(1) && said.contains(&folder_is_closed),
+        "{said}"
+    );
+    let mut guard = Running::start(&arguments);
+    guard.address();
+    guard.signal(Signal::SIGTERM);
+    let said = guard.end().2;
+    assert!(said.contains(&folder_is_closed), "{said}");
+
+    fs::remove_file(&log).unwrap();
+    fs::write(&log, "").unwrap();
+    let said = text(&check().stdout);
+    assert!(
+        said.contains("user nobody may not write the log, so a handover (SIGUSR2) will fail"),
+        "{said}"
+    );
+
+    fs::remove_file(&log).unwrap();
+    fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let said = text(&check().stdout);
+    assert!(!said.contains("user nobody may not"), "{said}");
 }
 
 #[test]

@@ -221,6 +221,14 @@ fn values_that_contradict_each_other_are_said() {
     let whole = [
         ("", "where clients are to be answered is not said; give --listen"),
         (
+            "listen = \":9753\"\nto = \"http://a\"\nmetrics = \"127.0.0.1:9753\"",
+            "guard.toml:3: 127.0.0.1:9753 is where clients are answered, as listen has port 9753 of every address",
+        ),
+        (
+            "listen = \"0.0.0.0:9753\"\nto = \"http://a\"\nmetrics = \"127.0.0.1:9753\"",
+            "guard.toml:3: 127.0.0.1:9753 is where clients are answered, as listen has port 9753 of every address",
+        ),
+        (
             "listen = [\":1\"]\nto = \"http://localhost:1\"",
             "would ask itself without end",
         ),
@@ -244,6 +252,10 @@ fn values_that_contradict_each_other_are_said() {
     for (text, expected) in whole {
         let said = told(text, &[]).unwrap_err();
         assert!(said.iter().any(|line| line.contains(expected)), "{text}\n{said:#?}");
+    }
+    for listen in ["[\":9753\", \"10.0.0.1:9753\"]", "\"10.0.0.1:9753\"", "\"127.0.0.1:1\""] {
+        let text = format!("listen = {listen}\nto = \"http://a\"\nmetrics = \"127.0.0.1:9753\"");
+        assert!(told(&text, &[]).is_ok(), "{text}");
     }
     let said = told(LEAST, &[("client-margin", "95s")]).unwrap_err();
     assert!(

@@ -96,7 +96,9 @@ pub(super) fn run(arguments: &arguments::Guard, told: Told) -> anyhow::Result<Ex
     }
     risks(&told).iter().for_each(|risk| say(&format!("careful: {risk}")));
     let (expired, wrong) = trouble::certificates(&told);
-    expired.iter().for_each(|risk| say(&format!("careful: {risk}")));
+    for risk in expired.into_iter().chain(trouble::log_risk(&settings.say.log)) {
+        say(&format!("careful: {risk}"));
+    }
     if !wrong.is_empty() {
         let reader = becomes.map_or_else(String::new, |becomes| {
             format!(" (as {becomes}, who reads it again at each SIGHUP)")
@@ -127,13 +129,16 @@ pub(super) fn run(arguments: &arguments::Guard, told: Told) -> anyhow::Result<Ex
         true => {
             inherited.ready();
             serve_metrics(&settings, &metrics, &Arc::downgrade(&guard), METRICS).unwrap_or_else(|error| {
-                say(&format!("{error}; clients are answered all the same"));
+                say(&format!(
+                    "{}; clients are answered all the same",
+                    trouble::metrics(&error)
+                ));
                 None
             })
         }
         false => match serve_metrics(&settings, &metrics, &Arc::downgrade(&guard), Duration::ZERO) {
             Ok(metrics) => metrics,
-            Err(error) => return Ok(trouble(&error.to_string())),
+            Err(error) => return Ok(trouble(&trouble::metrics(&error))),
         },
     };
     notify(READY);
