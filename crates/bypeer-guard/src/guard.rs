@@ -1,5 +1,6 @@
 //! The guard as a whole: its workers, and what they are told from outside.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -12,12 +13,11 @@ use std::time::Duration;
 
 use lingering::LingeringSet;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, Listen};
 pub use crate::descriptors::Needed;
 use crate::descriptors::{self, Shortage};
-use crate::front;
+use crate::front::{self, Presented};
 use crate::handover::{self, Handover, HandoverError, Inherited};
 use crate::listener::{self, Listeners};
 use crate::say::{Notice, Sink};
@@ -41,6 +41,7 @@ pub struct Guard {
 struct State {
     config: Arc<Config>,
     shared: Arc<upstream::Shared>,
+    certificates: BTreeMap<SocketAddr, i64>,
     /// By the address that was configured. Empty from the beginning of a drain: a socket that nobody accepts on must not stay.
     listeners: Vec<(SocketAddr, TcpListener)>,
     /// Another process has them too.
@@ -125,6 +126,8 @@ pub struct Figures {
     pub exchanges: u64,
     /// What the lingering sets have done, one for each worker.
     pub lingering: Vec<lingering::Counts>,
+    /// When the certificate that clients are shown expires, in seconds since the epoch, by the address that was configured.
+    pub certificates: BTreeMap<SocketAddr, i64>,
 }
 
 /// How it ended.
@@ -172,6 +175,7 @@ impl Guard {
             state: Mutex::new(State {
                 config: config.clone(),
                 shared: shared.clone(),
+                certificates: expiries(&config, &tls),
                 listeners: Vec::new(),
                 others_use_them: listeners.others_use_them,
                 draining: false,
@@ -200,7 +204,7 @@ impl Guard {
                     Ok(Listening {
                         name: *name,
                         socket: Some(socket.try_clone()?),
-                        tls: tls.clone(),
+                        tls: tls.as_ref().map(|tls| tls.acceptor.clone()),
                     })
                 })
                 .collect::<io::Result<_>>()
@@ -294,7 +298,7 @@ impl Guard {
                 Ok(Listening {
                     name: listen.address,
                     socket: new.map(|(_, socket)| socket.try_clone()).transpose()?,
-                    tls: tls.clone(),
+                    tls: tls.as_ref().map(|tls| tls.acceptor.clone()),
                 })
             });
             plans.push(Plan {
@@ -328,6 +332,7 @@ impl Guard {
             .filter_map(|(_, listener)| listener.local_addr().ok())
             .collect();
         self.limit_connections(&config);
+        state.certificates = expiries(&config, &tls);
         state.config = config;
         state.shared = shared;
         self.sink.notice(&Notice::Reloaded);
@@ -444,6 +449,7 @@ impl Guard {
             connections: self.everyone.connections.load(Ordering::Relaxed) as u64,
             exchanges: self.workers.iter().map(|worker| worker.totals.running()).sum(),
             lingering: self.workers.iter().map(|worker| worker.lingering.counts()).collect(),
+            certificates: lock(&self.state).certificates.clone(),
         }
     }
 
@@ -480,9 +486,17 @@ impl upstream::Observer for ToSink {
     }
 }
 
-fn acceptors(config: &Config) -> Result<Vec<Option<TlsAcceptor>>, StartError> {
+fn acceptors(config: &Config) -> Result<Vec<Option<Presented>>, StartError> {
     let one = |listen: &Listen| listen.tls.as_ref().map(front::acceptor).transpose();
     config.listen.iter().map(one).collect()
+}
+
+/// When what is presented at each address expires.
+fn expiries(config: &Config, tls: &[Option<Presented>]) -> BTreeMap<SocketAddr, i64> {
+    let places = config.listen.iter().zip(tls);
+    places
+        .filter_map(|(listen, tls)| Some((listen.address, tls.as_ref()?.until?)))
+        .collect()
 }
 
 fn workers(config: &Config) -> usize {

@@ -146,6 +146,12 @@ impl Running {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    fn metrics(&mut self) -> SocketAddr {
+        let line = self.says("metrics at http://");
+        let (_, address) = line.split_once("http://").unwrap();
+        address.trim_end_matches("/metrics").parse().unwrap()
+    }
+
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
@@ -252,14 +258,7 @@ fn requests_are_answered_and_told_of_until_it_is_asked_to_end() {
         "all",
     ]);
     let address = guard.address();
-    let metrics = guard.says("metrics at http://");
-    let metrics: SocketAddr = metrics
-        .split("http://")
-        .nth(1)
-        .unwrap()
-        .trim_end_matches("/metrics")
-        .parse()
-        .unwrap();
+    let metrics = guard.metrics();
     let answer = get(address, "/cards?token=secret");
     assert!(
         answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhello"),
@@ -487,8 +486,18 @@ fn the_file_is_read_again_and_a_bad_one_is_refused() {
         "guard.toml",
         &format!("listen = \"127.0.0.1:0\"\nto = \"{}\"\n", one.url()),
     );
-    let mut guard = Running::start(&["--config", &file]);
+    let mut guard = Running::start(&["--config", &file, "--metrics", "127.0.0.1:0"]);
     let address = guard.address();
+    let metrics = guard.metrics();
+    let read = |name: &str| -> f64 {
+        let page = get(metrics, "/metrics");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{name}\n{page}")).parse().unwrap()
+    };
+    let was_taken = || read("bypeer_guard_config_last_reload_successful");
+    let taken = || read("bypeer_guard_config_last_reload_success_timestamp_seconds");
+    let first = taken();
+    assert!(was_taken() == 1.0 && read("process_start_time_seconds") == first);
     get(address, "/");
     assert_eq!(one.requests.load(SeqCst), 1);
 
@@ -498,6 +507,7 @@ fn the_file_is_read_again_and_a_bad_one_is_refused() {
     guard.says("the configuration is as it was");
     get(address, "/");
     assert_eq!(one.requests.load(SeqCst), 2);
+    assert_eq!((was_taken(), taken()), (0.0, first));
 
     folder.write(
         "guard.toml",
@@ -511,6 +521,8 @@ fn the_file_is_read_again_and_a_bad_one_is_refused() {
     for key in ["listen.backlog", "workers", "close.idle"] {
         guard.says(&format!("{key} is another now, and stays as it was"));
     }
+    wait_until(|| was_taken() == 1.0, "the new configuration does not count as taken");
+    assert!(taken() > first);
     get(address, "/");
     assert_eq!((one.requests.load(SeqCst), other.requests.load(SeqCst)), (2, 1));
     guard.signal(Signal::SIGTERM);

@@ -29,7 +29,7 @@ pub(crate) use client::{Client, Order};
 pub(crate) use http1::builder as http1_builder;
 pub(crate) use http2::Turn;
 pub(crate) use stream::ClientStream;
-pub(crate) use tls::acceptor;
+pub(crate) use tls::{Presented, acceptor};
 pub(crate) use tunnel::{Switched, within_http2};
 
 use crate::say::{Change, Why};

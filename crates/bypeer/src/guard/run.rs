@@ -235,23 +235,29 @@ impl Running<'_> {
     /// Reads the file again. With an error everything is as before.
     fn reload(&mut self) {
         notify::reloading();
-        match told(self.arguments) {
+        let taken = match told(self.arguments) {
             Ok(told) => self.use_instead(told),
             Err(problems) => {
                 complain(&problems);
-                say("the configuration is as it was");
+                false
             }
+        };
+        self.reporter.metrics().reloaded(taken);
+        if !taken {
+            say("the configuration is as it was");
         }
         notify(READY);
     }
 
-    fn use_instead(&mut self, told: Told) {
+    /// Whether it can be used. If not, why is said.
+    fn use_instead(&mut self, told: Told) -> bool {
         let (expired, wrong) = trouble::certificates(&told);
         for risk in risks(&told).iter().map(ToString::to_string).chain(expired) {
             say(&format!("careful: {risk}"));
         }
         if let Some(error) = wrong.first() {
-            return say(&format!("{error}; the configuration is as it was"));
+            say(&error.to_string());
+            return false;
         }
         match self.guard.reload(told.settings.config.clone()) {
             Ok(()) => {
@@ -265,8 +271,12 @@ impl Running<'_> {
                 let (used, new) = (&mut self.settings.config, told.settings.config);
                 used.upstream = new.upstream;
                 used.close.drain = new.close.drain;
+                true
             }
-            Err(error) => say(&format!("{}; the configuration is as it was", trouble::words(&error))),
+            Err(error) => {
+                say(&trouble::words(&error));
+                false
+            }
         }
     }
 
