@@ -424,7 +424,7 @@ fn flags_are_read_as_the_file_is() {
             "--to: \"127.0.0.1:8000\" has no scheme; write \"http://127.0.0.1:8000\"",
         ),
         (vec![], "where clients are to be answered is not said; give --listen"),
-        (vec!["--retry=perhaps"], "is no true or false"),
+        (vec!["--retry=perhaps"], "is neither true nor false"),
     ] {
         let output = once(&arguments);
         let said = text(&output.stderr);
@@ -519,7 +519,9 @@ fn the_file_is_read_again_and_a_bad_one_is_refused() {
     guard.signal(Signal::SIGHUP);
     guard.says("the new configuration is in use");
     for key in ["listen.backlog", "workers", "close.idle"] {
-        guard.says(&format!("{key} is another now, and stays as it was"));
+        guard.says(&format!(
+            "{key} changed in the file; in use from the next handover (SIGUSR2) or restart"
+        ));
     }
     wait_until(|| was_taken() == 1.0, "the new configuration does not count as taken");
     assert!(taken() > first);

@@ -32,13 +32,21 @@ pub struct Reporter {
     /// The server behind, as it is configured.
     behind: Mutex<String>,
     /// Failures for which no cause is named, by their kind.
-    unnamed: Mutex<Vec<(Discriminant<Failure>, u64)>>,
+    unnamed: Mutex<Vec<(Discriminant<Failure>, Unnamed)>>,
     /// Where lines for people go.
     tell: Tell,
     /// When notices that repeat themselves were said last.
     said: Mutex<Vec<(Discriminant<Notice>, Instant)>>,
     /// What the server's idle limit is said to be, in milliseconds; 0: nothing is said.
     idle: AtomicU64,
+}
+
+/// Failures of a kind.
+struct Unnamed {
+    count: u64,
+    first: String,
+    /// Each was told of in the same words.
+    alike: bool,
 }
 
 impl fmt::Debug for Reporter {
@@ -157,16 +165,20 @@ impl Reporter {
             return;
         }
         let kind = discriminant(failure);
-        let count = {
+        let words = failure.to_string();
+        let (count, alike) = {
             let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
             match unnamed.iter_mut().find(|(known, _)| *known == kind) {
-                Some((_, count)) => {
-                    *count += 1;
-                    *count
+                Some((_, known)) => {
+                    known.count += 1;
+                    known.alike &= known.first == words;
+                    (known.count, known.alike)
                 }
                 None => {
-                    unnamed.push((kind, 1));
-                    1
+                    let first = words.clone();
+                    let (count, alike) = (1, true);
+                    unnamed.push((kind, Unnamed { count, first, alike }));
+                    (count, alike)
                 }
             }
         };
@@ -177,12 +189,12 @@ impl Reporter {
             Some(attempt) => attempt.to.to_string(),
             None => self.behind(),
         };
-        let times = if count == 1 {
-            String::new()
-        } else {
-            format!(", {count} times so far")
+        let times = match (count, alike) {
+            (1, _) => String::new(),
+            (_, true) => format!(", {count} times so far"),
+            (_, false) => format!("; the last of {count} such failures, not all for the same reason"),
         };
-        (self.tell)(&format!("{server}: {failure}{times}"));
+        (self.tell)(&format!("{server}: {words}{times}"));
     }
 
     fn tell_of(&self, found: &Found, count: u64) {

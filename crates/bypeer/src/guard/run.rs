@@ -263,7 +263,7 @@ impl Running<'_> {
             Ok(()) => {
                 for key in fixed(&self.settings, &told.settings) {
                     say(&format!(
-                        "{key} is another now, and stays as it was until a handover (SIGUSR2) or a restart"
+                        "{key} changed in the file; in use from the next handover (SIGUSR2) or restart"
                     ));
                 }
                 self.reporter.expect(&told.settings.config.upstream);
