@@ -863,13 +863,9 @@ fn a_new_process_takes_over_and_no_request_is_lost() {
     let asked: usize = asking.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert!(asked > 0 && backend.requests.load(SeqCst) >= before + 10);
     kill(Pid::from_raw(other), Signal::SIGTERM).unwrap();
-    let until = Instant::now() + PATIENCE;
-    while fs::read_to_string(&log).unwrap().matches("\"/new\"").count() < 10 {
-        assert!(Instant::now() < until, "the new one writes no log");
-        thread::sleep(Duration::from_millis(20));
-    }
-    let lines = fs::read_to_string(&log).unwrap();
-    assert_eq!(lines.lines().count(), asked + 11, "each request has its line");
+    let written = || fs::read_to_string(&log).unwrap().lines().count();
+    wait_until(|| written() >= asked + 11, "not each request has its line");
+    assert_eq!(written(), asked + 11);
 }
 
 #[test]
