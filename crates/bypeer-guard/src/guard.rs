@@ -1,5 +1,6 @@
 //! The guard as a whole: its workers, and what they are told from outside.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -12,12 +13,12 @@ use std::time::Duration;
 
 use lingering::LingeringSet;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, Listen};
-use crate::descriptors;
-use crate::front;
-use crate::handover::{self, HandoverError, Inherited};
+pub use crate::descriptors::Needed;
+use crate::descriptors::{self, Shortage};
+use crate::front::{self, Presented};
+use crate::handover::{self, Handover, HandoverError, Inherited};
 use crate::listener::{self, Listeners};
 use crate::say::{Notice, Sink};
 use crate::upstream;
@@ -40,6 +41,7 @@ pub struct Guard {
 struct State {
     config: Arc<Config>,
     shared: Arc<upstream::Shared>,
+    certificates: BTreeMap<SocketAddr, i64>,
     /// By the address that was configured. Empty from the beginning of a drain: a socket that nobody accepts on must not stay.
     listeners: Vec<(SocketAddr, TcpListener)>,
     /// Another process has them too.
@@ -77,6 +79,15 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// systemd passes a socket that is not among the addresses to listen on.
+    #[error(
+        "the service manager passes a socket that listens on {address} (LISTEN_FDS), and listen does not name it: clients there would wait \
+         without end; write --listen {address}, or listen = \"{address}\" in the file"
+    )]
+    Passed {
+        /// Where the socket listens.
+        address: SocketAddr,
+    },
     /// A certificate or its key.
     #[error("{}: {why}", path.display())]
     Certificate {
@@ -84,6 +95,16 @@ pub enum StartError {
         path: PathBuf,
         /// What is wrong.
         why: String,
+    },
+    /// There may be too few file descriptors.
+    #[error(
+        "at most {limit} file descriptors may be had here, and {needed} are needed at least; raise the limit (LimitNOFILE=, ulimit -Hn)"
+    )]
+    Descriptors {
+        /// How many there may be.
+        limit: u64,
+        /// How many are needed.
+        needed: u64,
     },
     /// What is configured for the server behind.
     #[error("{0}")]
@@ -105,6 +126,8 @@ pub struct Figures {
     pub exchanges: u64,
     /// What the lingering sets have done, one for each worker.
     pub lingering: Vec<lingering::Counts>,
+    /// When the certificate that clients are shown expires, in seconds since the epoch, by the address that was configured.
+    pub certificates: BTreeMap<SocketAddr, i64>,
 }
 
 /// How it ended.
@@ -130,6 +153,11 @@ impl Guard {
             .map_err(|error| StartError::Upstream(error.to_string()))
     }
 
+    /// File descriptors that it needs with this configuration.
+    pub fn descriptors(config: &Config) -> Needed {
+        descriptors::needed(config, workers(config))
+    }
+
     /// Starts the workers. Privileges may be dropped between `Listeners::bind` and this.
     pub fn start(config: Config, listeners: Listeners, sink: Arc<dyn Sink>) -> Result<Guard, StartError> {
         let config = Arc::new(config);
@@ -147,12 +175,21 @@ impl Guard {
             state: Mutex::new(State {
                 config: config.clone(),
                 shared: shared.clone(),
+                certificates: expiries(&config, &tls),
                 listeners: Vec::new(),
                 others_use_them: listeners.others_use_them,
                 draining: false,
             }),
             drained: Arc::default(),
         };
+        if let Some(shortage) = descriptors::shortage(&config, workers(&config))
+            && shortage.is_too_large
+        {
+            return Err(StartError::Descriptors {
+                limit: shortage.limit,
+                needed: Guard::descriptors(&config).least,
+            });
+        }
         guard.limit_connections(&config);
         let sockets: Vec<_> = listeners
             .listeners
@@ -167,7 +204,7 @@ impl Guard {
                     Ok(Listening {
                         name: *name,
                         socket: Some(socket.try_clone()?),
-                        tls: tls.clone(),
+                        tls: tls.as_ref().map(|tls| tls.acceptor.clone()),
                     })
                 })
                 .collect::<io::Result<_>>()
@@ -261,7 +298,7 @@ impl Guard {
                 Ok(Listening {
                     name: listen.address,
                     socket: new.map(|(_, socket)| socket.try_clone()).transpose()?,
-                    tls: tls.clone(),
+                    tls: tls.as_ref().map(|tls| tls.acceptor.clone()),
                 })
             });
             plans.push(Plan {
@@ -295,20 +332,33 @@ impl Guard {
             .filter_map(|(_, listener)| listener.local_addr().ok())
             .collect();
         self.limit_connections(&config);
+        state.certificates = expiries(&config, &tls);
         state.config = config;
         state.shared = shared;
         self.sink.notice(&Notice::Reloaded);
         Ok(())
     }
 
-    /// Starts the new process, gives it the listening sockets, and waits until it says that it is ready, for `within` at most.
-    /// Call [`Guard::drain`] after. `command` gets a socket as its standard input and an environment variable; the new process
-    /// takes them with [`crate::handover::inherited`].
-    pub fn hand_over(&self, command: process::Command, within: Duration) -> Result<Child, HandoverError> {
-        let sockets = self.sockets()?;
-        let child = handover::start(command, &sockets, within)?;
-        lock(&self.state).others_use_them = true;
+    /// Starts the new process and gives it the listening sockets. `command` gets a socket as its standard input and an environment
+    /// variable; the new process takes them with [`crate::handover::inherited`].
+    pub fn begin_hand_over(&self, command: process::Command) -> Result<Handover, HandoverError> {
+        handover::start(command, &self.sockets()?)
+    }
+
+    /// Waits until the new process says that it is ready, for `within` at most; `None`: it has not yet. Call [`Guard::drain`] after, or
+    /// drop it to end the new process.
+    pub fn took_over(&self, new: &mut Handover, within: Duration) -> Result<Option<Child>, HandoverError> {
+        let child = new.wait(within)?;
+        if child.is_some() {
+            lock(&self.state).others_use_them = true;
+        }
         Ok(child)
+    }
+
+    /// Both at once, for who has nothing else to do meanwhile.
+    pub fn hand_over(&self, command: process::Command, within: Duration) -> Result<Child, HandoverError> {
+        let mut new = self.begin_hand_over(command)?;
+        self.took_over(&mut new, within)?.ok_or(HandoverError::Late)
     }
 
     /// Gives the listening sockets to whoever has the other end of this socket, and takes them with [`Inherited::receive`].
@@ -399,18 +449,20 @@ impl Guard {
             connections: self.everyone.connections.load(Ordering::Relaxed) as u64,
             exchanges: self.workers.iter().map(|worker| worker.totals.running()).sum(),
             lingering: self.workers.iter().map(|worker| worker.lingering.counts()).collect(),
+            certificates: lock(&self.state).certificates.clone(),
         }
     }
 
     /// As many as are configured, if there are file descriptors for so many.
     fn limit_connections(&self, config: &Config) {
         let configured = config.client.connections;
-        let limit = match descriptors::room(config, workers(config)) {
-            Some((room, descriptors)) if room < configured => {
+        let limit = match descriptors::shortage(config, workers(config)) {
+            Some(Shortage { limit, room, .. }) if room < configured => {
                 self.sink.notice(&Notice::FewerConnections {
                     configured,
                     room,
-                    descriptors,
+                    descriptors: limit,
+                    server: config.upstream.most,
                 });
                 room
             }
@@ -434,9 +486,17 @@ impl upstream::Observer for ToSink {
     }
 }
 
-fn acceptors(config: &Config) -> Result<Vec<Option<TlsAcceptor>>, StartError> {
+fn acceptors(config: &Config) -> Result<Vec<Option<Presented>>, StartError> {
     let one = |listen: &Listen| listen.tls.as_ref().map(front::acceptor).transpose();
     config.listen.iter().map(one).collect()
+}
+
+/// When what is presented at each address expires.
+fn expiries(config: &Config, tls: &[Option<Presented>]) -> BTreeMap<SocketAddr, i64> {
+    let places = config.listen.iter().zip(tls);
+    places
+        .filter_map(|(listen, tls)| Some((listen.address, tls.as_ref()?.until?)))
+        .collect()
 }
 
 fn workers(config: &Config) -> usize {

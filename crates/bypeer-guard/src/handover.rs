@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -152,15 +152,28 @@ fn from_systemd(count: i32) -> io::Result<Inherited> {
     for number in FIRST_OF_SYSTEMD..FIRST_OF_SYSTEMD.saturating_add(count) {
         // A copy: to own the descriptor itself by its number would be `unsafe`.
         let socket = pidfd_getfd(&this, number, PidfdGetfdFlags::empty())?;
-        if rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false) {
-            inherited.listeners.push(TcpListener::from(socket));
+        let listens = rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false);
+        let listener = TcpListener::from(socket);
+        if !listens || listener.local_addr().is_err() {
+            return Err(io::Error::other(format!(
+                "descriptor {number} of LISTEN_FDS is no TCP socket that listens; write ListenStream= with address and port, and Accept=no"
+            )));
         }
+        inherited.listeners.push(listener);
     }
     Ok(inherited)
 }
 
-/// Starts the new process and hands the sockets over. It is ready when this returns.
-pub(crate) fn start(mut command: Command, sockets: &[TcpListener], within: Duration) -> Result<Child, HandoverError> {
+/// A new process that is not ready yet. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Handover {
+    child: Option<Child>,
+    socket: UnixStream,
+    said: Vec<u8>,
+}
+
+/// Starts the new process and hands the sockets over.
+pub(crate) fn start(mut command: Command, sockets: &[TcpListener]) -> Result<Handover, HandoverError> {
     let (ours, theirs) = UnixStream::pair().map_err(HandoverError::Start)?;
     command
         .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -170,9 +183,56 @@ pub(crate) fn start(mut command: Command, sockets: &[TcpListener], within: Durat
     let child = command.spawn().map_err(HandoverError::Start)?;
     // With it goes our copy of its end: so its death is seen here.
     drop(command);
-    match send(&ours, sockets).and_then(|()| wait_ready(&ours, within)) {
-        Ok(()) => Ok(child),
-        Err(error) => Err(give_up(child, error)),
+    let handover = Handover {
+        child: Some(child),
+        socket: ours,
+        said: Vec::new(),
+    };
+    // Where it has ended already there is nobody to send them to.
+    send(&handover.socket, sockets).map_err(|_| HandoverError::Ended)?;
+    Ok(handover)
+}
+
+impl Handover {
+    /// Waits until it is ready, for `within` at most. `None`: it is not yet.
+    pub(crate) fn wait(&mut self, within: Duration) -> Result<Option<Child>, HandoverError> {
+        match self.hear(within) {
+            Ok(()) => Ok(self.child.take()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),
+            Err(_) => Err(HandoverError::Ended),
+        }
+    }
+
+    fn hear(&mut self, within: Duration) -> io::Result<()> {
+        let until = Instant::now() + within;
+        while self.said.len() < READY.len() {
+            let left = until.saturating_duration_since(Instant::now());
+            self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            let mut more = [0; READY.len()];
+            let missing = READY.len() - self.said.len();
+            match self.socket.read(&mut more[..missing]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.said.extend_from_slice(&more[..read]),
+                // A signal is no reason to wait for longer.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match self.said == READY {
+            true => Ok(()),
+            false => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -196,15 +256,5 @@ pub fn wait_ready(mut socket: &UnixStream, within: Duration) -> io::Result<()> {
     match said == READY {
         true => Ok(()),
         false => Err(io::ErrorKind::InvalidData.into()),
-    }
-}
-
-fn give_up(mut child: Child, error: io::Error) -> HandoverError {
-    let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
-    let _ = child.kill();
-    let _ = child.wait();
-    match late {
-        true => HandoverError::Late,
-        false => HandoverError::Ended,
     }
 }

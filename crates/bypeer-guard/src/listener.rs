@@ -23,7 +23,8 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Takes each address from what was inherited, or binds it.
+    /// Takes each address from what was inherited, or binds it. What systemd passes must be among them: nobody would accept on it, and who
+    /// connects would wait.
     pub fn bind(listen: &[Listen], inherited: &mut Inherited) -> Result<Listeners, StartError> {
         if listen.is_empty() {
             return Err(StartError::NoAddress);
@@ -32,8 +33,15 @@ impl Listeners {
             others_use_them: inherited.is_systemds(),
             ..Listeners::default()
         };
-        for one in listen {
-            let socket = match inherited.take(one.address) {
+        let taken: Vec<_> = listen.iter().map(|one| inherited.take(one.address)).collect();
+        // Before the first is bound: often that fails because of it.
+        if inherited.is_systemds()
+            && let Some(address) = inherited.addresses().first()
+        {
+            return Err(StartError::Passed { address: *address });
+        }
+        for (one, socket) in listen.iter().zip(taken) {
+            let socket = match socket {
                 Some(socket) => prepare(&SockRef::from(&socket)).map(|()| socket),
                 None => bind(one, listen),
             };

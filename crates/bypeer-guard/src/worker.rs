@@ -22,6 +22,7 @@ use crate::front::{self, Client, Order};
 use crate::say::{Notice, Sink, Why};
 use crate::upstream::{self, Upstream};
 use accept::Place;
+pub(crate) use accept::Seat;
 
 /// Milliseconds since the worker began, as coarse as its sweep.
 pub(crate) type Millis = u64;
@@ -170,6 +171,8 @@ pub(crate) fn run(
     // What tasks do when they are dropped with the runtime must not make new ones.
     worker.running.set(false);
     drop(runtime);
+    // Bodies hold their clients, and those the worker: with what the sweep has not yet let go of, worker and sink would stay for ever.
+    drop(worker.bodies.take());
 }
 
 impl Worker {
@@ -222,7 +225,6 @@ impl Worker {
         let mut clients = self.clients.borrow_mut();
         client.place.set(clients.len());
         clients.push(client.clone());
-        self.everyone.connections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// It is gone.
@@ -233,7 +235,6 @@ impl Worker {
         if let Some(moved) = clients.get(place) {
             moved.place.set(place);
         }
-        self.everyone.connections.fetch_sub(1, Ordering::Relaxed);
         if clients.is_empty() {
             self.emptied.notify_waiters();
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use bypeer_guard::say::{Refusal, Why};
+use bypeer_guard::say::{Notice, Refusal, Why};
 use lingering::Ended;
 use support::backend::{Backend, pattern};
 use support::client::{Answer, Client, End};
@@ -423,6 +423,31 @@ fn connections_over_the_limit_wait_and_are_answered() {
             .any(|notice| notice.to_string().contains("all 2 connections")),
         "{said:#?}"
     );
+}
+
+#[test]
+fn the_limit_of_connections_is_that_of_all_workers_together() {
+    let backend = Backend::plain();
+    let mut config = config(backend.address);
+    config.client.connections = 3;
+    config.workers = 4;
+    let running = Running::new(config);
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::new(running.address())).collect();
+    running.recorder.until(|said| said.opened == 3);
+    clients.extend((0..8).map(|_| Client::new(running.address())));
+    // Each worker finds that there is no room.
+    let said = running.recorder.until(|said| {
+        let full = said
+            .notices
+            .iter()
+            .filter(|notice| matches!(notice, Notice::ConnectionLimit { .. }));
+        full.count() == 4
+    });
+    assert_eq!(said.opened, 3);
+    // And who waits has his turn.
+    for mut client in clients {
+        assert_eq!(client.get("/a").text(), "/a");
+    }
 }
 
 #[test]

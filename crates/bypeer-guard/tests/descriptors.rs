@@ -40,8 +40,9 @@ fn without_descriptors_nobody_is_accepted_and_nothing_spins() {
         fewer,
         Some(&Notice::FewerConnections {
             configured: 10_000,
-            room: 86,
-            descriptors: 200
+            room: 96,
+            descriptors: 200,
+            server: 50
         })
     );
     let address: SocketAddr = running.address();

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -113,6 +114,23 @@ fn a_drain_under_load_loses_nothing() {
         assert_eq!(running.guard.finish().cut, 0);
         assert!(load.join() >= 200);
     }
+}
+
+#[test]
+fn nothing_of_it_stays_when_it_ends_right_behind_a_body() {
+    let backend = Backend::plain();
+    let running = Running::new(config(backend.address));
+    let mut client = Client::new(running.address());
+    client.send("POST /a HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    // It is told to go on when the body is waited for.
+    let mut interim = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    client.stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("abc");
+    assert_eq!(client.answer().status, 200);
+    let Running { guard, recorder } = running;
+    guard.finish();
+    assert_eq!(Arc::strong_count(&recorder), 1, "the sink is held by what is over");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bypeer_guard::config::TlsFiles;
 use bypeer_guard::say::Why;
+use bypeer_guard::say::metrics::Metrics;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -344,6 +345,37 @@ fn certificate() -> Certificate {
         roots,
         _folder: folder,
     }
+}
+
+#[test]
+fn when_what_is_presented_expires_is_told() {
+    let backend = Backend::plain();
+    let folder = tempfile::tempdir().unwrap();
+    let files = TlsFiles {
+        certificate: folder.path().join("chain.pem"),
+        key: folder.path().join("key.pem"),
+    };
+    let renew = |until: i32| {
+        let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(until, 12, 31);
+        let key = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(&files.certificate, parameters.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+    };
+    renew(2199);
+    let mut config = config(backend.address);
+    config.listen[0].tls = Some(files.clone());
+    let address = config.listen[0].address;
+    let running = Running::new(config.clone());
+    let expiry = || running.guard.figures().certificates[&address];
+    assert_eq!(expiry(), 7_258_032_000);
+    renew(2200);
+    assert_eq!(expiry(), 7_258_032_000, "it is not presented yet");
+    running.guard.reload(config).unwrap();
+    assert_eq!(expiry(), 7_289_568_000);
+    let page = Metrics::new("0").render(Some((running.guard.figures(), running.guard.upstream())));
+    let line = "bypeer_guard_certificate_expiry_timestamp_seconds{listen=\"127.0.0.1:0\"} 7289568000\n";
+    assert!(page.contains(line), "{page}");
 }
 
 async fn tls(

@@ -7,7 +7,7 @@ use std::path::Path;
 use bypeer_guard::config::keys::KEYS;
 use bypeer_guard::config::read::read_text;
 use bypeer_guard::guard::Figures;
-use bypeer_guard::say::metrics::Metrics;
+use bypeer_guard::say::metrics::{LEARNED, Metrics};
 use bypeer_guard::upstream::Shared;
 
 fn manual() -> String {
@@ -47,7 +47,9 @@ fn every_metric_stands_in_the_manual() {
     let text = "listen = \":1\"\nto = \"http://127.0.0.1:2\"";
     let config = read_text(Path::new("x"), text, &[]).unwrap().settings.config;
     let shared = Shared::new(&config.upstream, &config.retry, std::sync::Arc::new(())).unwrap();
-    let rendered = Metrics::new("0").render(Some((Figures::default(), shared)));
+    let mut figures = Figures::default();
+    figures.certificates.insert("127.0.0.1:443".parse().unwrap(), 0);
+    let rendered = Metrics::new("0").render(Some((figures, shared)));
     let mut table = String::from("| metric | type | |\n|---|---|---|\n");
     let mut help = "";
     for line in rendered.lines() {
@@ -59,6 +61,8 @@ fn every_metric_stands_in_the_manual() {
                 let names = labels.split(',').filter_map(|label| label.split('=').next());
                 Some(format!("{{{}}}", names.collect::<Vec<_>>().join(",")))
             });
+            // Nothing is learned yet.
+            let labels = labels.or_else(|| LEARNED.contains(&name).then(|| "{to}".to_owned()));
             let _ = writeln!(table, "| `{name}{}` | {kind} | {help} |", labels.unwrap_or_default());
         }
     }

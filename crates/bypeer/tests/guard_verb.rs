@@ -6,12 +6,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,8 +146,24 @@ impl Running {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    fn metrics(&mut self) -> SocketAddr {
+        let line = self.says("metrics at http://");
+        let (_, address) = line.split_once("http://").unwrap();
+        address.trim_end_matches("/metrics").parse().unwrap()
+    }
+
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Again and again: signals to end that follow each other at once are one.
+    fn signal_until_it_ends(&mut self, signal: Signal) {
+        let until = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it does not end: {:#?}", self.said);
+            self.signal(signal);
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Waits until it ends: how, and everything that it wrote.
@@ -241,14 +258,7 @@ fn requests_are_answered_and_told_of_until_it_is_asked_to_end() {
         "all",
     ]);
     let address = guard.address();
-    let metrics = guard.says("metrics at http://");
-    let metrics: SocketAddr = metrics
-        .split("http://")
-        .nth(1)
-        .unwrap()
-        .trim_end_matches("/metrics")
-        .parse()
-        .unwrap();
+    let metrics = guard.metrics();
     let answer = get(address, "/cards?token=secret");
     assert!(
         answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhello"),
@@ -369,7 +379,8 @@ fn check_says_everything_that_is_wrong_with_its_place() {
 
     let key = folder.write("key.pem", "no key");
     let least = ["--listen", "127.0.0.1:0", "--to", "http://127.0.0.1:1", "--check"];
-    let cases: [(&[&str], &str); 6] = [
+    let here = folder.0.path().to_str().unwrap();
+    let cases: [(&[&str], &str); 7] = [
         (
             &["--certificate", "/nowhere/chain.pem", "--key", &key],
             "/nowhere/chain.pem: cannot be read: No such file",
@@ -387,6 +398,7 @@ fn check_says_everything_that_is_wrong_with_its_place() {
             "there is no user \"no-such-user\" on this machine",
         ),
         (&["--log", "/nowhere/at/all/log"], "the folder of the log is not there"),
+        (&["--log", here], ": is a folder; give a file in it"),
         (
             &["--config", "/nowhere/guard.toml"],
             "/nowhere/guard.toml: cannot be opened: No such file",
@@ -412,7 +424,7 @@ fn flags_are_read_as_the_file_is() {
             "--to: \"127.0.0.1:8000\" has no scheme; write \"http://127.0.0.1:8000\"",
         ),
         (vec![], "where clients are to be answered is not said; give --listen"),
-        (vec!["--retry=perhaps"], "is no true or false"),
+        (vec!["--retry=perhaps"], "is neither true nor false"),
     ] {
         let output = once(&arguments);
         let said = text(&output.stderr);
@@ -457,7 +469,10 @@ fn an_address_that_is_taken_is_said_with_how_to_find_who_has_it() {
         &address,
     ]);
     assert!(
-        output.status.code() == Some(2) && text(&output.stderr).contains("metrics cannot be served on"),
+        output.status.code() == Some(2)
+            && text(&output.stderr).contains(&format!(
+                "metrics cannot be served on {address}: another program has it, and `ss -ltnp sport = :"
+            )),
         "{}",
         text(&output.stderr)
     );
@@ -471,8 +486,18 @@ fn the_file_is_read_again_and_a_bad_one_is_refused() {
         "guard.toml",
         &format!("listen = \"127.0.0.1:0\"\nto = \"{}\"\n", one.url()),
     );
-    let mut guard = Running::start(&["--config", &file]);
+    let mut guard = Running::start(&["--config", &file, "--metrics", "127.0.0.1:0"]);
     let address = guard.address();
+    let metrics = guard.metrics();
+    let read = |name: &str| -> f64 {
+        let page = get(metrics, "/metrics");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{name}\n{page}")).parse().unwrap()
+    };
+    let was_taken = || read("bypeer_guard_config_last_reload_successful");
+    let taken = || read("bypeer_guard_config_last_reload_success_timestamp_seconds");
+    let first = taken();
+    assert!(was_taken() == 1.0 && read("process_start_time_seconds") == first);
     get(address, "/");
     assert_eq!(one.requests.load(SeqCst), 1);
 
@@ -482,6 +507,7 @@ fn the_file_is_read_again_and_a_bad_one_is_refused() {
     guard.says("the configuration is as it was");
     get(address, "/");
     assert_eq!(one.requests.load(SeqCst), 2);
+    assert_eq!((was_taken(), taken()), (0.0, first));
 
     folder.write(
         "guard.toml",
@@ -493,8 +519,12 @@ fn the_file_is_read_again_and_a_bad_one_is_refused() {
     guard.signal(Signal::SIGHUP);
     guard.says("the new configuration is in use");
     for key in ["listen.backlog", "workers", "close.idle"] {
-        guard.says(&format!("{key} is another now, and stays as it was"));
+        guard.says(&format!(
+            "{key} changed in the file; in use from the next handover (SIGUSR2) or restart"
+        ));
     }
+    wait_until(|| was_taken() == 1.0, "the new configuration does not count as taken");
+    assert!(taken() > first);
     get(address, "/");
     assert_eq!((one.requests.load(SeqCst), other.requests.load(SeqCst)), (2, 1));
     guard.signal(Signal::SIGTERM);
@@ -586,14 +616,183 @@ fn a_request_that_runs_is_finished_and_a_second_signal_cuts_it() {
     wait_for_request(&backend);
     guard.signal(Signal::SIGTERM);
     guard.says("no new clients are accepted");
-    guard.signal(Signal::SIGTERM);
+    guard.signal_until_it_ends(Signal::SIGTERM);
     assert_eq!(guard.end().0.code(), Some(143));
 }
 
+#[test]
+fn what_is_ended_at_once_has_its_lines_in_the_log() {
+    let folder = Folder::new();
+    let log = folder.path("access.log");
+    let backend = Backend::with(|_| thread::sleep(PATIENCE * 2));
+    let mut guard = Running::logging(&backend, &log);
+    let address = guard.address();
+    let _asking: Vec<_> = ["/one", "/two"]
+        .map(|path| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+            stream
+        })
+        .into();
+    wait_until(
+        || backend.requests.load(SeqCst) == 2,
+        "the requests did not reach the server",
+    );
+    guard.signal(Signal::SIGTERM);
+    guard.says("no new clients are accepted");
+    guard.signal_until_it_ends(Signal::SIGTERM);
+    let (status, _, said) = guard.end();
+    assert_eq!(status.code(), Some(143), "{said}");
+    let lines = fs::read_to_string(&log).unwrap();
+    assert!(
+        lines.lines().count() == 2 && lines.contains("\"/one\"") && lines.contains("\"/two\""),
+        "{lines}"
+    );
+}
+
+#[test]
+fn who_hands_over_is_not_cut_short_by_the_first_signal_to_end() {
+    let answer = Arc::new(Barrier::new(2));
+    let backend = {
+        let answer = Arc::clone(&answer);
+        Backend::with(move |stream| {
+            answer.wait();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+        })
+    };
+    let mut guard = Running::start(&["--listen", "127.0.0.1:0", "--to", &backend.url()]);
+    let address = guard.address();
+    let asking = thread::spawn(move || get(address, "/"));
+    wait_for_request(&backend);
+    guard.signal(Signal::SIGUSR2);
+    let line = guard.says("answers from now on");
+    guard.other = line.split_whitespace().find_map(|word| word.parse().ok());
+    guard.signal(Signal::SIGTERM);
+    guard.says("another SIGTERM or SIGINT ends it at once");
+    answer.wait();
+    assert!(asking.join().unwrap().ends_with("hello"));
+    assert_eq!(guard.end().0.code(), Some(0));
+}
+
+/// A guard whose program is another when it is started again: a script.
+struct Replaced {
+    folder: Folder,
+    guard: Running,
+}
+
+impl Replaced {
+    fn start(backend: &Backend, script: &str) -> Replaced {
+        // In the file system of the program, for a link to it.
+        let folder = Folder(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+        let program = folder.path("guard");
+        fs::hard_link(BYPEER, &program).unwrap();
+        let file = folder.write(
+            "guard.toml",
+            &format!("listen = \"127.0.0.1:0\"\nto = \"{}\"\n", backend.url()),
+        );
+        let mut command = Command::new(&program);
+        command.args(["guard", "--config", &file]).current_dir(folder.0.path());
+        let mut guard = Running::spawn(command);
+        guard.address();
+        let script = folder.write("script", &format!("#!/bin/sh\ntouch begun\n{script}\n"));
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(&script, &program).unwrap();
+        guard.signal(Signal::SIGUSR2);
+        wait_until(|| folder.path("begun").exists(), "the new program was not started");
+        Replaced { folder, guard }
+    }
+}
+
+#[test]
+fn a_signal_to_end_is_heeded_while_a_new_process_is_waited_for() {
+    let backend = Backend::start();
+    let mut replaced = Replaced::start(&backend, "exec sleep 600");
+    let began = Instant::now();
+    replaced.guard.signal(Signal::SIGTERM);
+    let (status, _, said) = replaced.guard.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("told to end before the new process was ready"), "{said}");
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "it waited for the new process"
+    );
+}
+
+#[test]
+fn what_is_told_while_a_new_process_is_waited_for_is_done_after() {
+    let backend = Backend::start();
+    let mut replaced = Replaced::start(&backend, "until test -e end; do sleep 0.05; done");
+    replaced.guard.signal(Signal::SIGHUP);
+    replaced.folder.write("end", "");
+    replaced
+        .guard
+        .says("the new process ended before it was ready; this process goes on");
+    replaced.guard.says("the new configuration is in use");
+    replaced.guard.signal(Signal::SIGTERM);
+    assert_eq!(replaced.guard.end().0.code(), Some(0));
+}
+
+#[test]
+fn a_reader_of_the_log_that_hangs_does_not_keep_it_from_ending() {
+    let backend = Backend::start();
+    let mut guard = Running::start(&["--listen", "127.0.0.1:0", "--to", &backend.url()]);
+    let address = guard.address();
+    // Its standard output is a pipe that nobody reads: what that holds is filled.
+    let path = format!("/{}", "x".repeat(190));
+    let lines = 400;
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let path = path.clone();
+            thread::spawn(move || (0..lines / 4).for_each(|_| assert!(get(address, &path).ends_with("hello"))))
+        })
+        .collect();
+    asking.into_iter().for_each(|asking| asking.join().unwrap());
+    guard.signal(Signal::SIGTERM);
+    let line = guard.says("lines of the access log are lost");
+    let lost: usize = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    assert!(lost > 0 && lost < lines, "{line}");
+    assert_eq!(guard.end().0.code(), Some(0));
+}
+
+#[test]
+fn what_was_answered_right_before_the_end_is_in_the_log() {
+    let backend = Backend::start();
+    let folder = Folder::new();
+    let log = folder.path("access.log");
+    // Of others' sockets nothing is waited for at the end.
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = passed.local_addr().unwrap();
+    let mut command = with_passed(passed, &address.to_string(), &backend.url());
+    command.arg("--log").arg(&log);
+    let mut guard = Running::spawn(command);
+    guard.address();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    // The body is waited for from here on.
+    assert!(head(&mut stream).unwrap().starts_with("HTTP/1.1 100 "));
+    stream.write_all(b"abc").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    drop(stream);
+    guard.signal(Signal::SIGTERM);
+    assert_eq!(guard.end().0.code(), Some(0));
+    assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 1);
+}
+
 fn wait_for_request(backend: &Backend) {
+    wait_until(|| backend.requests.load(SeqCst) > 0, "no request reached the server");
+}
+
+fn wait_until(so: impl Fn() -> bool, otherwise: &str) {
     let until = Instant::now() + PATIENCE;
-    while backend.requests.load(SeqCst) == 0 {
-        assert!(Instant::now() < until, "no request reached the server");
+    while !so() {
+        assert!(Instant::now() < until, "{otherwise}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -664,13 +863,9 @@ fn a_new_process_takes_over_and_no_request_is_lost() {
     let asked: usize = asking.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert!(asked > 0 && backend.requests.load(SeqCst) >= before + 10);
     kill(Pid::from_raw(other), Signal::SIGTERM).unwrap();
-    let until = Instant::now() + PATIENCE;
-    while fs::read_to_string(&log).unwrap().matches("\"/new\"").count() < 10 {
-        assert!(Instant::now() < until, "the new one writes no log");
-        thread::sleep(Duration::from_millis(20));
-    }
-    let lines = fs::read_to_string(&log).unwrap();
-    assert_eq!(lines.lines().count(), asked + 11, "each request has its line");
+    let written = || fs::read_to_string(&log).unwrap().lines().count();
+    wait_until(|| written() >= asked + 11, "not each request has its line");
+    assert_eq!(written(), asked + 11);
 }
 
 #[test]
@@ -706,6 +901,15 @@ fn a_socket_of_the_service_manager_is_used() {
     let backend = Backend::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let mut guard = Running::spawn(with_passed(listener, &address.to_string(), &backend.url()));
+    assert_eq!(guard.address(), address);
+    assert!(get(address, "/").ends_with("hello"));
+    guard.signal(Signal::SIGTERM);
+    assert_eq!(guard.end().0.code(), Some(0));
+}
+
+/// A guard to which a descriptor is passed as systemd does it.
+fn with_passed(passed: impl Into<OwnedFd>, listen: &str, to: &str) -> Command {
     let mut command = Command::new("sh");
     command
         .args([
@@ -713,37 +917,82 @@ fn a_socket_of_the_service_manager_is_used() {
             "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\"",
             "sh",
         ])
-        .args([
-            BYPEER,
-            "guard",
-            "--listen",
-            &address.to_string(),
-            "--to",
-            &backend.url(),
-        ])
-        .stdin(Stdio::from(OwnedFd::from(listener)));
-    let mut guard = Running::spawn(command);
-    assert_eq!(guard.address(), address);
-    assert!(get(address, "/").ends_with("hello"));
-    guard.signal(Signal::SIGTERM);
-    assert_eq!(guard.end().0.code(), Some(0));
+        .args([BYPEER, "guard", "--listen", listen, "--to", to])
+        .stdin(Stdio::from(passed.into()));
+    command
+}
+
+#[test]
+fn a_socket_that_nobody_would_accept_on_is_said() {
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = passed.local_addr().unwrap();
+    // Of another port, of other addresses at the same port: that could not be bound.
+    for listen in ["[::1]:0".to_owned(), format!("0.0.0.0:{}", address.port())] {
+        let passed = passed.try_clone().unwrap();
+        let mut guard = Running::spawn(with_passed(passed, &listen, "http://127.0.0.1:1"));
+        let line = guard.says(&format!("passes a socket that listens on {address} (LISTEN_FDS)"));
+        let remedy = format!("write --listen {address}, or listen = \"{address}\"");
+        assert!(line.contains(&remedy), "{line}");
+        assert_eq!(guard.end().0.code(), Some(2));
+    }
+    let connected = TcpStream::connect(address).unwrap();
+    let mut guard = Running::spawn(with_passed(connected, &address.to_string(), "http://127.0.0.1:1"));
+    guard.says("descriptor 3 of LISTEN_FDS is no TCP socket that listens");
+    assert_eq!(guard.end().0.code(), Some(2));
 }
 
 #[test]
 fn too_few_file_descriptors_are_said() {
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 1500; exec \"$@\"", "sh"]).args([
-        BYPEER,
-        "guard",
-        "--listen",
-        "127.0.0.1:0",
-        "--to",
-        "http://127.0.0.1:1",
-    ]);
-    let mut guard = Running::spawn(command);
-    guard.says("the limit of 1500 file descriptors leaves room for");
+    let backend = Backend::start();
+    let limited = |limit: u32, more: &[&str]| {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh", BYPEER, "guard"])
+            .args(["--listen", "127.0.0.1:0", "--to", &backend.url(), "--workers", "2"])
+            .args(more);
+        command
+    };
+    let mut guard = Running::spawn(limited(1500, &[]));
+    let line = guard.says("the limit of 1500 file descriptors leaves room for 417 clients, not for 10000");
+    assert!(
+        line.ends_with("; raise it (LimitNOFILE=, ulimit -Hn) or lower upstream.most (1024)"),
+        "{line}"
+    );
     guard.signal(Signal::SIGTERM);
     guard.end();
+
+    let output = limited(1500, &["--check"]).output().unwrap();
+    let said = text(&output.stdout);
+    assert!(
+        output.status.code() == Some(1) && said.contains("and 11083 are needed for client.connections"),
+        "{said}"
+    );
+    for more in [&[][..], &["--check"]] {
+        let output = limited(60, more).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(
+            output.status.code() == Some(2)
+                && said.contains("at most 60 file descriptors may be had here, and 91 are needed at least"),
+            "{said}"
+        );
+    }
+    // What it says is enough is enough.
+    let mut guard = Running::spawn(limited(91, &["--metrics", "127.0.0.1:0"]));
+    let address = guard.address();
+    let clients: Vec<TcpStream> = (0..16)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            write!(stream, "GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    for mut client in clients {
+        assert!(head(&mut client).unwrap().starts_with("HTTP/1.1 200 "));
+    }
+    guard.signal(Signal::SIGTERM);
+    let said = guard.end().2;
+    assert!(!said.contains("no file descriptor is left"), "{said}");
 }
 
 #[test]
@@ -800,14 +1049,13 @@ fn privileges_are_given_up_by_every_thread() {
 #[test]
 #[ignore = "needs root"]
 fn a_key_that_the_user_may_not_read_is_said() {
-    use std::os::unix::fs::PermissionsExt as _;
     let folder = Folder::new();
     fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let key = folder.write("key.pem", "x");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let certificate = folder.write("chain.pem", "x");
     fs::set_permissions(&certificate, fs::Permissions::from_mode(0o600)).unwrap();
-    let output = once(&[
+    let arguments = [
         "--listen",
         "127.0.0.1:0",
         "--to",
@@ -818,19 +1066,73 @@ fn a_key_that_the_user_may_not_read_is_said() {
         &key,
         "--user",
         "nobody",
-    ]);
+    ];
+    let output = once(&arguments);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
     assert!(
         said.contains("Permission denied") && said.contains("(as user nobody"),
         "{said}"
     );
+    let output = once(&[&arguments[..], &["--check"]].concat());
+    let said = text(&output.stderr);
+    assert!(
+        output.status.code() == Some(2) && said.contains("chain.pem: cannot be read: Permission denied"),
+        "{said}{}",
+        text(&output.stdout)
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_log_that_the_user_cannot_open_again_is_said() {
+    let folder = Folder::new();
+    fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let log = folder.path("log").to_str().unwrap().to_owned();
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--to",
+        "http://127.0.0.1:1",
+        "--user",
+        "nobody",
+        "--log",
+        &log,
+    ];
+    let folder_is_closed = format!(
+        "careful: {}: user nobody may not make files there, so the log cannot be opened again",
+        folder.0.path().display()
+    );
+    let check = || once(&[&arguments[..], &["--check"]].concat());
+    let output = check();
+    let said = text(&output.stdout);
+    assert!(
+        output.status.code() == Some(1) && said.contains(&folder_is_closed),
+        "{said}"
+    );
+    let mut guard = Running::start(&arguments);
+    guard.address();
+    guard.signal(Signal::SIGTERM);
+    let said = guard.end().2;
+    assert!(said.contains(&folder_is_closed), "{said}");
+
+    fs::remove_file(&log).unwrap();
+    fs::write(&log, "").unwrap();
+    let said = text(&check().stdout);
+    assert!(
+        said.contains("user nobody may not write the log, so a handover (SIGUSR2) will fail"),
+        "{said}"
+    );
+
+    fs::remove_file(&log).unwrap();
+    fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let said = text(&check().stdout);
+    assert!(!said.contains("user nobody may not"), "{said}");
 }
 
 #[test]
 #[ignore = "needs root"]
 fn a_log_that_root_made_is_written_by_the_user_after_a_handover() {
-    use std::os::unix::fs::PermissionsExt as _;
     let backend = Backend::start();
     let folder = Folder::new();
     fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -134,6 +134,11 @@ fn bytes(path: &Path) -> Result<Vec<u8>, CertificateError> {
     })
 }
 
+/// Until when a certificate holds, in seconds since the epoch; `None`: it does not say so in a way that is understood.
+pub(crate) fn until(certificate: &CertificateDer<'_>) -> Option<i64> {
+    validity(certificate).map(|validity| *validity.end())
+}
+
 fn holds(certificate: &CertificateDer<'_>, now: SystemTime) -> Holds {
     let Some(validity) = validity(certificate) else {
         return Holds::Unknown;

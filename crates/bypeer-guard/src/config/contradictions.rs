@@ -1,11 +1,12 @@
 //! Values that are right each by itself, and not together; and those that are allowed and seldom wise.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::read::{Origin, Problem, Told};
 use super::settings::LogTo;
 use super::value::Time;
-use super::{Destination, UpstreamVersion};
+use super::{Destination, Listen, UpstreamVersion};
 
 /// What cannot be meant.
 pub(super) fn contradictions(told: &Told) -> Vec<Problem> {
@@ -51,12 +52,20 @@ pub(super) fn contradictions(told: &Told) -> Vec<Problem> {
         }
     }
     if let Some(metrics) = told.settings.say.metrics
-        && metrics.port() != 0
-        && config.listen.iter().any(|listen| listen.address == metrics)
+        && let Some(listen) = config
+            .listen
+            .iter()
+            .find(|listen| holds(listen, metrics, &config.listen))
     {
         say(
             "metrics",
-            format!("{metrics} is where clients are answered; give metrics another port"),
+            match listen.address == metrics {
+                true => format!("{metrics} is where clients are answered; give metrics another port"),
+                false => format!(
+                    "{metrics} is where clients are answered, as listen has port {} of every address; give metrics another port",
+                    metrics.port()
+                ),
+            },
         );
     }
     let client = &config.client;
@@ -110,6 +119,19 @@ pub(super) fn contradictions(told: &Told) -> Vec<Problem> {
         );
     }
     found
+}
+
+/// Whether nobody else can listen at this address.
+fn holds(listen: &Listen, address: SocketAddr, all: &[Listen]) -> bool {
+    let held = listen.address;
+    // `[::]` is for IPv4 too, unless that has a socket of its own.
+    let ipv4_has_own = || {
+        let mut all = all.iter();
+        all.any(|other| other.address.is_ipv4() && other.address.port() == address.port())
+    };
+    let is_everywhere =
+        held.ip().is_unspecified() && (held.is_ipv4() == address.is_ipv4() || held.is_ipv6() && !ipv4_has_own());
+    address.port() != 0 && held.port() == address.port() && (held.ip() == address.ip() || is_everywhere)
 }
 
 /// Of two keys the one that was said last: there the contradiction came about.

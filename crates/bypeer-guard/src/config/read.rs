@@ -110,8 +110,19 @@ pub fn read_text(path: &Path, text: &str, flags: &[(&'static Key, String)]) -> R
         true => file.root(table.get_ref()),
         false => {
             for error in errors {
-                let what = format!("this is not TOML: {}", error.message());
-                file.problem(error.span().unwrap_or_default(), what);
+                let span = error.span().unwrap_or_default();
+                let what = match text.get(span.clone()) {
+                    Some("listen") if error.message().contains("duplicate key") && text[..span.start].ends_with("[[") => {
+                        "listen is there twice, as listen = and as [[listen]]; write each place as a [[listen]] with its address = \"…\", \
+                         and leave listen = out"
+                            .to_owned()
+                    }
+                    Some(key) if error.message().contains("duplicate key") => {
+                        format!("{key:?} is there twice; leave one out")
+                    }
+                    _ => format!("this is not TOML: {}", error.message()),
+                };
+                file.problem(span, what);
             }
         }
     }
@@ -120,14 +131,17 @@ pub fn read_text(path: &Path, text: &str, flags: &[(&'static Key, String)]) -> R
 
 fn text(path: &Path) -> Result<String, String> {
     let file = fs::File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     file.take(LARGEST + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot be read: {error}"))?;
-    match text.len() as u64 <= LARGEST {
-        true => Ok(text),
-        false => Err("is larger than 1 MiB: this is no configuration of the guard".to_owned()),
+    if bytes.len() as u64 > LARGEST {
+        return Err("is larger than 1 MiB: this is no configuration of the guard".to_owned());
     }
+    String::from_utf8(bytes).map_err(|error| {
+        let right = error.utf8_error().valid_up_to();
+        format!("byte {} is not UTF-8; save the file as UTF-8", right + 1)
+    })
 }
 
 /// A value that was given.
@@ -293,7 +307,7 @@ impl Place {
 
 /// What the file has, as the key's kind.
 fn value_of(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
-    let wrong = |found: &str| Err(format!("{found} is no {}", kind.wanted()));
+    let wrong = |found: &str| Err(kind.refusal(found));
     match (kind, value) {
         (Kind::Count { word, .. }, DeValue::String(text)) if word != Some(text.as_ref()) => match text.parse::<u64>() {
             Ok(number) => Err(format!("{text:?} is text; write the number without quotes: {number}")),
@@ -301,7 +315,11 @@ fn value_of(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
         },
         (Kind::Bool, DeValue::String(text)) => match text.parse::<bool>() {
             Ok(holds) => Err(format!("{text:?} is text; write {holds} without quotes")),
-            Err(_) => wrong(&format!("{text:?}")),
+            Err(_) => Err(format!(
+                "{}; write {} without quotes",
+                kind.refusal(&format!("{text:?}")),
+                meant(text)
+            )),
         },
         (_, DeValue::String(text)) => kind.parse(text),
         (Kind::Bool, DeValue::Boolean(holds)) => Ok(Value::Bool(*holds)),
@@ -322,6 +340,15 @@ fn value_of(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
         (_, DeValue::Datetime(date)) => wrong(&date.to_string()),
         (_, DeValue::Array(_)) => wrong("a list"),
         (_, DeValue::Table(_)) => wrong("a table"),
+    }
+}
+
+/// What other files have for true and false.
+fn meant(text: &str) -> &'static str {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => "true",
+        "false" | "no" | "off" | "0" => "false",
+        _ => "true or false",
     }
 }
 

@@ -47,7 +47,10 @@ pub(super) fn destination(text: &str) -> Result<Destination, String> {
             "{text:?} has a path, and paths are passed on as clients send them; write \"{scheme}://{authority}\""
         ));
     }
-    let (host, port) = split(authority).ok_or_else(|| format!("{authority:?} is no host and port"))?;
+    let (host, port) = split(authority).ok_or_else(|| match in_brackets(authority) {
+        Some(right) => format!("{authority:?} is no host and port; write {scheme}://{right}"),
+        None => format!("{authority:?} is no host and port"),
+    })?;
     let port = match port {
         None => Ok(if tls { 443 } else { 80 }),
         Some(port) => port.parse::<u16>().ok().filter(|port| *port != 0).ok_or(port),
@@ -74,11 +77,21 @@ fn split(authority: &str) -> Option<(&str, Option<&str>)> {
         };
     }
     let (host, port) = match authority.split_once(':') {
+        Some((_, port)) if port.contains(':') => return None,
         Some((host, port)) => (host, Some(port)),
         None => (authority, None),
     };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     (!host.is_empty() && host.len() <= 253 && host.bytes().all(is_name)).then_some((host, port))
+}
+
+/// An IPv6 address without its brackets, and with a port if the last part can be one.
+fn in_brackets(authority: &str) -> Option<String> {
+    let is_address = |host: &str| host.parse::<Ipv6Addr>().is_ok();
+    match authority.rsplit_once(':') {
+        Some((host, port)) if is_address(host) && port.parse::<u16>().is_ok() => Some(format!("[{host}]:{port}")),
+        _ => is_address(authority).then(|| format!("[{authority}]")),
+    }
 }
 
 impl fmt::Display for Destination {
@@ -126,6 +139,9 @@ mod tests {
             ("http://", "is no host"),
             ("http://a b", "is no host"),
             ("http://[::1", "is no host"),
+            ("http://::1:8000", "is no host and port; write http://[::1]:8000"),
+            ("https://::1", "is no host and port; write https://[::1]"),
+            ("http://fe80::1", "is no host and port; write http://[fe80::1]"),
             ("http://[1.2.3.4]", "is no host"),
             ("unix:app.sock", "absolute"),
         ];

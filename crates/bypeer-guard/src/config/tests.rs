@@ -160,7 +160,22 @@ fn what_is_wrong_is_said_with_its_line_and_what_to_do() {
             "[retry]\nenabled = \"false\"",
             "guard.toml:4: enabled: \"false\" is text; write false without quotes",
         ),
-        ("[retry]\nenabled = 0", "guard.toml:4: enabled: 0 is no true or false"),
+        (
+            "[retry]\nenabled = 0",
+            "guard.toml:4: enabled: 0 is neither true nor false",
+        ),
+        (
+            "[retry]\nenabled = \"yes\"",
+            "guard.toml:4: enabled: \"yes\" is neither true nor false; write true without quotes",
+        ),
+        (
+            "[[listen]]\naddress = \":2\"",
+            "listen is there twice, as listen = and as [[listen]]; write each place as a [[listen]]",
+        ),
+        (
+            "[upstream]\nversion = \"3\"",
+            "guard.toml:4: version: \"3\" is not allowed here; write 1.1 or 2",
+        ),
         ("client = 5", "guard.toml:3: client is a table; write [client]"),
         (
             "metrics = \"10.0.0.1:9753\"",
@@ -168,7 +183,7 @@ fn what_is_wrong_is_said_with_its_line_and_what_to_do() {
         ),
         (
             "proxy_status = \"some\"",
-            "guard.toml:3: proxy_status: \"some\" is no value that it can have: own, all",
+            "guard.toml:3: proxy_status: \"some\" is not allowed here; write own or all",
         ),
         (
             "[upstream]\nauthority = 2026-01-01",
@@ -176,6 +191,10 @@ fn what_is_wrong_is_said_with_its_line_and_what_to_do() {
         ),
         ("user = [\"a\"]", "guard.toml:3: user: a list is no text"),
         ("workers = ", "guard.toml:3: this is not TOML"),
+        (
+            "workers = 1\nworkers = 2",
+            "guard.toml:4: \"workers\" is there twice; leave one out",
+        ),
     ];
     for (lines, expected) in cases {
         let said = wrong(lines);
@@ -187,6 +206,21 @@ fn what_is_wrong_is_said_with_its_line_and_what_to_do() {
     }
     let said = wrong("[client]\nidel = \"5s\"\nmargin = 3\n[retry]\npercent = 200");
     assert_eq!(said.len(), 3, "all are said at once: {said:#?}");
+}
+
+#[test]
+fn what_is_not_utf8_is_said_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guard.toml");
+    std::fs::write(&path, b"# caf\xe9\nlisten = \":1\"\n").unwrap();
+    let said = read(Some(&path), &[]).unwrap_err();
+    assert!(
+        said.len() == 1
+            && said[0]
+                .to_string()
+                .ends_with("guard.toml: byte 6 is not UTF-8; save the file as UTF-8"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -221,6 +255,14 @@ fn values_that_contradict_each_other_are_said() {
     let whole = [
         ("", "where clients are to be answered is not said; give --listen"),
         (
+            "listen = \":9753\"\nto = \"http://a\"\nmetrics = \"127.0.0.1:9753\"",
+            "guard.toml:3: 127.0.0.1:9753 is where clients are answered, as listen has port 9753 of every address",
+        ),
+        (
+            "listen = \"0.0.0.0:9753\"\nto = \"http://a\"\nmetrics = \"127.0.0.1:9753\"",
+            "guard.toml:3: 127.0.0.1:9753 is where clients are answered, as listen has port 9753 of every address",
+        ),
+        (
             "listen = [\":1\"]\nto = \"http://localhost:1\"",
             "would ask itself without end",
         ),
@@ -244,6 +286,10 @@ fn values_that_contradict_each_other_are_said() {
     for (text, expected) in whole {
         let said = told(text, &[]).unwrap_err();
         assert!(said.iter().any(|line| line.contains(expected)), "{text}\n{said:#?}");
+    }
+    for listen in ["[\":9753\", \"10.0.0.1:9753\"]", "\"10.0.0.1:9753\"", "\"127.0.0.1:1\""] {
+        let text = format!("listen = {listen}\nto = \"http://a\"\nmetrics = \"127.0.0.1:9753\"");
+        assert!(told(&text, &[]).is_ok(), "{text}");
     }
     let said = told(LEAST, &[("client-margin", "95s")]).unwrap_err();
     assert!(

@@ -112,11 +112,20 @@ impl Kind {
             }
             _ => String::new(),
         };
-        format!("{text:?} is no {}{unit}", self.wanted())
+        format!("{}{unit}", self.refusal(&format!("{text:?}")))
     }
 
     fn out_of_range(self, text: &str) -> String {
         format!("{text} is out of range: {}", self.range())
+    }
+
+    /// What is said of something that it cannot be, with what it can.
+    pub(super) fn refusal(self, found: &str) -> String {
+        match self {
+            Kind::Bool => format!("{found} is neither true nor false"),
+            Kind::Choice(words) => format!("{found} is not allowed here; write {}", words.join(" or ")),
+            _ => format!("{found} is no {}", self.wanted()),
+        }
     }
 
     /// What it is, with an example: for errors.
@@ -127,7 +136,7 @@ impl Kind {
             Kind::Size { word, .. } => format!("size (4096, \"64KiB\" and \"8MiB\" are){}", or(word)),
             Kind::Count { word, .. } => format!("whole number{}", or(word)),
             Kind::Bool => "true or false".to_owned(),
-            Kind::Choice(words) => format!("value that it can have: {}", words.join(", ")),
+            Kind::Choice(words) => words.join(" or "),
             Kind::Path => "file".to_owned(),
             Kind::Text => "text".to_owned(),
             Kind::Address => "address and port (127.0.0.1:8080, [::1]:8080 and :8080 are)".to_owned(),

@@ -32,20 +32,21 @@ pub(crate) use head::HeadLook;
 pub(crate) use http1::builder as http1_builder;
 pub(crate) use http2::Turn;
 pub(crate) use stream::ClientStream;
-pub(crate) use tls::acceptor;
+pub(crate) use tls::{Presented, acceptor};
 pub(crate) use tunnel::{Switched, within_http2};
 
 use crate::say::{Change, Why};
-use crate::worker::Worker;
+use crate::worker::{Seat, Worker};
 
 /// How an HTTP/2 client begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What is read at once to tell HTTP/1 from HTTP/2: more than most requests have.
 const FIRST_READ: usize = 4 << 10;
 
-/// Answers a client until its connection is over. It is counted from this call on.
+/// Answers a client until its connection is over.
 pub(crate) fn serve(
     worker: &Rc<Worker>,
+    seat: Seat,
     stream: TcpStream,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
@@ -57,6 +58,7 @@ pub(crate) fn serve(
     worker.sink.client(address, Change::Opened);
     let listed = Listed {
         client,
+        _seat: seat,
         why: Cell::new(Why::Other),
     };
     async move { listed.why.set(talk(&listed.client, tls).await) }
@@ -65,6 +67,7 @@ pub(crate) fn serve(
 /// A client in the worker's list, until it is dropped.
 struct Listed {
     client: Rc<Client>,
+    _seat: Seat,
     why: Cell<Why>,
 }
 

@@ -11,10 +11,19 @@ use tokio_rustls::TlsAcceptor;
 use super::client::Client;
 use super::stream::{ClientLingering, ClientStream};
 use crate::config::TlsFiles;
+use crate::config::certificates::until;
 use crate::guard::StartError;
 
+/// What is presented to clients.
+#[derive(Clone)]
+pub(crate) struct Presented {
+    pub(crate) acceptor: TlsAcceptor,
+    /// When the certificate expires, in seconds since the epoch.
+    pub(crate) until: Option<i64>,
+}
+
 /// Reads certificate and key. HTTP/2 is offered before 1.1.
-pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
+pub(crate) fn acceptor(files: &TlsFiles) -> Result<Presented, StartError> {
     let wrong = |path: &std::path::Path, why: &dyn std::fmt::Display| StartError::Certificate {
         path: path.to_owned(),
         why: why.to_string(),
@@ -25,6 +34,7 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
     if chain.is_empty() {
         return Err(wrong(&files.certificate, &"there is no certificate in it"));
     }
+    let until = until(&chain[0]);
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -34,7 +44,10 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
         .with_single_cert(chain, key)
         .map_err(|error| wrong(&files.certificate, &error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Presented {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        until,
+    })
 }
 
 /// Agrees on TLS. Whether HTTP/2 is spoken on it. Without agreement the socket lingers, so that rustls's alert arrives.

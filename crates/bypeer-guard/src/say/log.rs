@@ -2,11 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 
 /// Bytes that may wait to be written. What comes while as many wait is dropped, and counted.
 const MOST_WAITING: usize = 4 << 20;
@@ -15,11 +19,13 @@ const ENOUGH: usize = 64 << 10;
 /// Until lines are written, when there are few: many lines are one write.
 const GATHERING: Duration = Duration::from_millis(100);
 
+/// Dropped, it writes what waits for so long at most: a pipe may have a reader that takes nothing.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
 /// Writes lines to standard output or a file. Dropped, it writes what waits.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,14 +33,20 @@ struct Shared {
     waiting: Mutex<Waiting>,
     /// There is something to do for the thread that writes.
     work: Condvar,
+    /// It has ended.
+    ended: Condvar,
     dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
+    /// Lines that the thread has taken and not yet written.
+    taken: u64,
     reopen: bool,
     stop: bool,
+    /// The thread that writes has ended.
+    ended: bool,
 }
 
 /// Where the lines go: opened before privileges are given up, and written to by a thread that is started after.
@@ -97,19 +109,16 @@ impl AccessLog {
             complain: Box::new(complain),
             failing: false,
         };
-        let writer = thread::Builder::new()
+        thread::Builder::new()
             .name("access log".to_owned())
             .spawn(move || writer.run())?;
-        Ok(AccessLog {
-            shared,
-            writer: Some(writer),
-        })
+        Ok(AccessLog { shared })
     }
 
     /// Takes one line, its newline included. Never waits for a disk.
     pub fn line(&self, line: &[u8]) {
         let mut waiting = self.shared.lock();
-        if waiting.lines.len() + line.len() > MOST_WAITING {
+        if waiting.stop || waiting.lines.len() + line.len() > MOST_WAITING {
             drop(waiting);
             self.shared.dropped.fetch_add(1, Relaxed);
             return;
@@ -129,7 +138,28 @@ impl AccessLog {
         self.shared.work.notify_one();
     }
 
-    /// Lines that were dropped, because more waited than may.
+    /// Writes what waits, for `within` at most, and takes no more. How many lines are lost because that was not enough: they are among
+    /// [`AccessLog::dropped`] then.
+    pub fn finish(&self, within: Duration) -> u64 {
+        let mut waiting = self.shared.lock();
+        if std::mem::replace(&mut waiting.stop, true) {
+            return 0;
+        }
+        self.shared.work.notify_one();
+        let (waiting, _) = self
+            .shared
+            .ended
+            .wait_timeout_while(waiting, within, |waiting| !waiting.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        let lost = match waiting.ended {
+            true => 0,
+            false => waiting.taken + count(&waiting.lines),
+        };
+        self.shared.dropped.fetch_add(lost, Relaxed);
+        lost
+    }
+
+    /// Lines that were dropped: more waited than may, or they could not be written.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Relaxed)
     }
@@ -137,11 +167,7 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.work.notify_one();
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        self.finish(LAST_LINES);
     }
 }
 
@@ -188,18 +214,30 @@ impl Writer {
             .wait_timeout_while(waiting, GATHERING, more)
             .unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut waiting.lines, lines);
+        waiting.taken = count(lines);
         (std::mem::take(&mut waiting.reopen), waiting.stop)
     }
 
     fn write(&mut self, lines: &[u8]) {
-        let written = match &mut self.target {
-            Kind::Stdout => io::stdout().lock().write_all(lines).and_then(|()| io::stdout().flush()),
-            Kind::File { file, .. } => file.write_all(lines),
-        };
+        let mut written = Ok(());
+        // In pieces: so it is known of most lines that they are written while the next are not.
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let piece;
+            (piece, rest) = rest.split_at(whole_lines(rest));
+            written = match &mut self.target {
+                Kind::Stdout => io::stdout().lock().write_all(piece).and_then(|()| io::stdout().flush()),
+                Kind::File { file, .. } => file.write_all(piece),
+            };
+            if written.is_err() {
+                break;
+            }
+            self.shared.lock().taken -= count(piece);
+        }
         match written {
             Ok(()) => self.failing = false,
             Err(error) => {
-                let count = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+                let count = std::mem::take(&mut self.shared.lock().taken);
                 self.shared.dropped.fetch_add(count, Relaxed);
                 if !std::mem::replace(&mut self.failing, true) {
                     (self.complain)(format!(
@@ -224,8 +262,38 @@ impl Writer {
     }
 }
 
-fn open(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.lock().ended = true;
+        self.shared.ended.notify_all();
+    }
+}
+
+/// Opens it, and does not wait for somebody who reads it where it is a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::NXIO) => io::Error::other("it is a pipe, and nobody reads it"),
+            _ => error,
+        })?;
+    // Writing may wait: there is a thread for it.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+/// Bytes of the first lines, about as many as are written at once. Only whole ones: another process may write to the same file.
+fn whole_lines(lines: &[u8]) -> usize {
+    let first = &lines[..lines.len().min(ENOUGH)];
+    let last = first.iter().rposition(|byte| *byte == b'\n');
+    last.map_or(lines.len(), |last| last + 1)
+}
+
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 #[cfg(test)]
@@ -283,12 +351,38 @@ mod tests {
     #[test]
     fn more_than_may_wait_is_dropped_and_counted() {
         let shared = Arc::new(Shared::default());
+        shared.lock().ended = true;
         let log = AccessLog {
             shared: Arc::clone(&shared),
-            writer: None,
         };
         let line = [b'x'; 1 << 20];
         (0..6).for_each(|_| log.line(&line));
         assert_eq!((log.dropped(), shared.lock().lines.len()), (2, MOST_WAITING));
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        let error = Target::file(path.clone()).unwrap_err();
+        assert_eq!(error.to_string(), "it is a pipe, and nobody reads it");
+
+        // Open for both, or opening it would wait.
+        let mut reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let log = AccessLog::start(Target::file(path).unwrap(), |complaint| panic!("{complaint}")).unwrap();
+        let line = [&[b'x'; 99][..], b"\n"].concat();
+        let lines = 10_000_usize;
+        (0..lines).for_each(|_| log.line(&line));
+        let lost = log.finish(Duration::from_millis(200));
+        // A pipe holds 64 KiB, or what the system says.
+        assert!(lost > 0 && lost <= lines as u64, "{lost}");
+        assert_eq!(log.dropped(), lost);
+        log.line(&line);
+        assert_eq!((log.dropped(), log.finish(LAST_LINES)), (lost + 1, 0));
+        drop(log);
+        // Its thread ends with the test.
+        let mut rest = vec![0; 100 * lines];
+        std::io::Read::read_exact(&mut reader, &mut rest).unwrap();
     }
 }

@@ -2,8 +2,8 @@
 //! from the beginning, at 0.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bypeer_diagnose::Confidence;
 use bypeer_diagnose::causes::CAUSES;
@@ -70,10 +70,18 @@ const WHYS: [(Why, &str); 13] = [
     (Why::Other, "other"),
 ];
 
+/// What is learned of each server of `to`, which is its label.
+pub const LEARNED: [&str; 2] = ["bypeer_guard_learned_idle_seconds", "bypeer_guard_learned_requests"];
+
 /// What happened so far.
 #[derive(Debug)]
 pub struct Metrics {
     version: &'static str,
+    began: SystemTime,
+    /// The configuration was taken when it was read last.
+    reloaded: AtomicBool,
+    /// When it was taken last, in milliseconds since the epoch.
+    configured: AtomicU64,
     requests: [AtomicU64; STATUSES.len()],
     endings: [AtomicU64; Ending::ALL.len()],
     refused: AtomicU64,
@@ -99,8 +107,12 @@ pub struct Metrics {
 impl Metrics {
     /// All zero. `version`: this program's.
     pub fn new(version: &'static str) -> Metrics {
+        let began = SystemTime::now();
         Metrics {
             version,
+            began,
+            reloaded: AtomicBool::new(true),
+            configured: AtomicU64::new(millis(began)),
             requests: Default::default(),
             endings: Default::default(),
             refused: AtomicU64::new(0),
@@ -217,6 +229,14 @@ impl Metrics {
             Event::Unsolicited { .. } => self.unsolicited.fetch_add(1, Relaxed),
             _ => 0,
         };
+    }
+
+    /// The configuration was read again, and taken or not.
+    pub fn reloaded(&self, taken: bool) {
+        if taken {
+            self.configured.store(millis(SystemTime::now()), Relaxed);
+        }
+        self.reloaded.store(taken, Relaxed);
     }
 
     /// Sets how many lines of the log were dropped since the beginning.
@@ -372,6 +392,28 @@ impl Metrics {
             header(&mut out, name, "counter", help);
             sample(&mut out, name, &[], count.load(Relaxed));
         }
+        let seconds = |millis: u64| format!("{:.3}", Duration::from_millis(millis).as_secs_f64());
+        let gauges = [
+            (
+                "bypeer_guard_config_last_reload_successful",
+                "Whether the configuration was taken when it was read last, at the start or by SIGHUP: 1 or 0.",
+                u8::from(self.reloaded.load(Relaxed)).to_string(),
+            ),
+            (
+                "bypeer_guard_config_last_reload_success_timestamp_seconds",
+                "When the configuration that is in use was read, in seconds since the epoch.",
+                seconds(self.configured.load(Relaxed)),
+            ),
+            (
+                "process_start_time_seconds",
+                "When this process began, in seconds since the epoch.",
+                seconds(millis(self.began)),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            header(&mut out, name, "gauge", help);
+            sample(&mut out, name, &[], value);
+        }
         if let Some((figures, shared)) = guard {
             render_guard(&mut out, &figures, &shared.counters);
             render_learned(&mut out, &shared);
@@ -446,6 +488,16 @@ fn render_guard(out: &mut String, figures: &Figures, counters: &Counters) {
         header(out, name, "gauge", help);
         sample(out, name, &[], value);
     }
+    let name = "bypeer_guard_certificate_expiry_timestamp_seconds";
+    header(
+        out,
+        name,
+        "gauge",
+        "When the certificate that clients are shown expires, in seconds since the epoch.",
+    );
+    for (listen, until) in &figures.certificates {
+        sample(out, name, &[("listen", &listen.to_string())], until);
+    }
     let counts = [
         (
             "bypeer_guard_server_connections_opened_total",
@@ -471,7 +523,7 @@ fn render_guard(out: &mut String, figures: &Figures, counters: &Counters) {
 
 /// What was learned of the server. Absent where nothing was.
 fn render_learned(out: &mut String, shared: &Shared) {
-    let name = "bypeer_guard_learned_idle_seconds";
+    let [name, requests] = LEARNED;
     header(
         out,
         name,
@@ -483,7 +535,7 @@ fn render_learned(out: &mut String, shared: &Shared) {
             sample(out, name, &[("to", to)], idle.as_secs_f64());
         }
     }
-    let name = "bypeer_guard_learned_requests";
+    let name = requests;
     header(
         out,
         name,
@@ -509,6 +561,11 @@ fn labelled<const N: usize>(
     for (value, count) in values.into_iter().zip(counts) {
         sample(out, name, &[(label, value)], count.load(Relaxed));
     }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn sum(counts: &[AtomicU64]) -> u64 {

@@ -132,6 +132,8 @@ pub enum Notice {
         room: usize,
         /// The limit on file descriptors.
         descriptors: u64,
+        /// Connections to the server that are configured, for which room is kept.
+        server: usize,
     },
     /// A connection could not be accepted.
     AcceptFailed(String),
@@ -165,10 +167,11 @@ impl fmt::Display for Notice {
                 configured,
                 room,
                 descriptors,
+                server,
             } => write!(
                 f,
                 "the limit of {descriptors} file descriptors leaves room for {room} clients, not for {configured} \
-                 (client.connections)"
+                 (client.connections); raise it (LimitNOFILE=, ulimit -Hn) or lower upstream.most ({server})"
             ),
             Notice::AcceptFailed(error) => write!(f, "a connection could not be accepted: {error}"),
             Notice::Reloaded => f.write_str("the new configuration is in use"),

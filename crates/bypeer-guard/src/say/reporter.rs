@@ -35,13 +35,21 @@ pub struct Reporter {
     /// The server behind, as it is configured.
     behind: Mutex<String>,
     /// Failures for which no cause is named, by server and kind.
-    unnamed: Mutex<Vec<(String, Discriminant<Failure>, u64)>>,
+    unnamed: Mutex<Vec<(String, Discriminant<Failure>, Unnamed)>>,
     /// Where lines for people go.
     tell: Tell,
     /// When notices that repeat themselves were said last.
     said: Mutex<Vec<(Discriminant<Notice>, Instant)>>,
     /// What the server's idle limit is said to be, in milliseconds; 0: nothing is said.
     idle: AtomicU64,
+}
+
+/// Failures of a kind.
+struct Unnamed {
+    count: u64,
+    first: String,
+    /// Each was told of in the same words.
+    alike: bool,
 }
 
 impl fmt::Debug for Reporter {
@@ -87,6 +95,19 @@ impl Reporter {
     pub fn reopen_log(&self) {
         if let Some(log) = &self.log {
             log.reopen();
+        }
+    }
+
+    /// Writes what the log still has, for `within` at most, and says what is lost because whoever reads it takes nothing.
+    pub fn finish_log(&self, within: Duration) {
+        let Some(log) = &self.log else { return };
+        let lost = log.finish(within);
+        self.metrics.set_log_dropped(log.dropped());
+        if lost > 0 {
+            (self.tell)(&format!(
+                "{lost} lines of the access log are lost: they could not be written within {} s",
+                within.as_secs()
+            ));
         }
     }
 
@@ -145,21 +166,25 @@ impl Reporter {
             None => self.behind(),
         };
         let kind = discriminant(failure);
-        let count = {
+        let words = failure.to_string();
+        let (count, alike) = {
             let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
             let full = unnamed.len() >= UNNAMED_MOST;
             match unnamed
                 .iter_mut()
                 .find(|(known, other, _)| *known == server && *other == kind)
             {
-                Some((_, _, count)) => {
-                    *count += 1;
-                    *count
+                Some((_, _, known)) => {
+                    known.count += 1;
+                    known.alike &= known.first == words;
+                    (known.count, known.alike)
                 }
                 None if full => return,
                 None => {
-                    unnamed.push((server.clone(), kind, 1));
-                    1
+                    let first = words.clone();
+                    let (count, alike) = (1, true);
+                    unnamed.push((server.clone(), kind, Unnamed { count, first, alike }));
+                    (count, alike)
                 }
             }
         };
@@ -167,12 +192,12 @@ impl Reporter {
             return;
         }
         let fate = if saved { "; the client got its answer" } else { "" };
-        let times = if count == 1 {
-            String::new()
-        } else {
-            format!(", {count} times so far")
+        let times = match (count, alike) {
+            (1, _) => String::new(),
+            (_, true) => format!(", {count} times so far"),
+            (_, false) => format!("; the last of {count} such failures, not all for the same reason"),
         };
-        (self.tell)(&format!("{server}: {failure}{fate}{times}"));
+        (self.tell)(&format!("{server}: {words}{fate}{times}"));
     }
 
     fn tell_of(&self, found: &Found, count: u64) {

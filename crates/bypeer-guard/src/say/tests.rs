@@ -392,6 +392,23 @@ fn a_handshake_of_tls_that_is_not_answered_is_no_lost_syn() {
 }
 
 #[test]
+fn failures_that_differ_are_not_counted_as_the_last() {
+    let (reporter, said) = reporter(None, None);
+    for number in 0..10 {
+        let why = ["its status line is not valid", "its head is not valid"][number % 2];
+        reporter.exchange(&with(vec![attempt(None)], Some(Failure::Malformed(why)), 502));
+    }
+    assert_eq!(
+        *said.lock().unwrap(),
+        [
+            "127.0.0.1:8000: the answer of the server is not valid HTTP: its status line is not valid",
+            "127.0.0.1:8000: the answer of the server is not valid HTTP: its head is not valid; the last of 10 such failures, not all for the \
+             same reason",
+        ]
+    );
+}
+
+#[test]
 fn a_wrong_idle_limit_is_contradicted() {
     let (reporter, said) = reporter(None, Some(Duration::from_secs(60)));
     let event = Event::ClosedIdle {

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::Worker;
+use super::{Everyone, Worker};
 use crate::front;
 use crate::say::Notice;
 
@@ -58,33 +59,40 @@ pub(super) async fn run(worker: Rc<Worker>, listener: TcpListener, place: Rc<Pla
     let mut told = Told::default();
     let mut in_a_row = 0;
     loop {
-        if !has_room(&worker) {
-            let limit = worker.everyone.limit.load(Ordering::Relaxed);
-            told.tell(&worker, Notice::ConnectionLimit { limit });
-            while !has_room(&worker) && !place.stopped.get() {
-                tokio::time::sleep(LOOK_FOR_ROOM).await;
-            }
-        }
         let accepted = poll_fn(|cx| {
             if place.stopped.get() {
-                return Poll::Ready(None);
+                return Poll::Ready(Next::Stopped);
             }
+            // Before the client is accepted: other workers count in the same number.
+            let Some(seat) = Seat::take(&worker.everyone) else {
+                return Poll::Ready(Next::NoRoom);
+            };
             let accepted = listener.poll_accept(cx);
             if accepted.is_pending() {
                 *place.task.borrow_mut() = Some(cx.waker().clone());
             }
-            accepted.map(Some)
+            accepted.map(|accepted| match accepted {
+                Ok((stream, address)) => Next::Client(seat, stream, address),
+                Err(error) => Next::Trouble(error),
+            })
         });
         match accepted.await {
-            Some(Ok((stream, address))) => {
-                welcome(&worker, &place, stream, address);
+            Next::Client(seat, stream, address) => {
+                welcome(&worker, &place, seat, stream, address);
                 in_a_row += 1;
                 if in_a_row >= AT_ONCE {
                     in_a_row = 0;
                     tokio::task::yield_now().await;
                 }
             }
-            Some(Err(error)) => match Trouble::of(&error) {
+            Next::NoRoom => {
+                let limit = worker.everyone.limit.load(Ordering::Relaxed);
+                told.tell(&worker, Notice::ConnectionLimit { limit });
+                while !has_room(&worker) && !place.stopped.get() {
+                    tokio::time::sleep(LOOK_FOR_ROOM).await;
+                }
+            }
+            Next::Trouble(error) => match Trouble::of(&error) {
                 Trouble::TheirsOnly => {}
                 Trouble::Shortage => {
                     told.tell(&worker, Notice::Descriptors { pause: PAUSE });
@@ -95,11 +103,49 @@ pub(super) async fn run(worker: Rc<Worker>, listener: TcpListener, place: Rc<Pla
                     tokio::time::sleep(PAUSE).await;
                 }
             },
-            None => break,
+            Next::Stopped => break,
         }
     }
     take_the_queued(&worker, listener, &place);
     worker.closed();
+}
+
+/// What becomes of a look at a place.
+enum Next {
+    Client(Seat, TcpStream, SocketAddr),
+    /// As many clients are there as is allowed.
+    NoRoom,
+    Trouble(io::Error),
+    Stopped,
+}
+
+/// One client among those that all workers count. Dropped, it is another's.
+pub(crate) struct Seat(Arc<Everyone>);
+
+impl Seat {
+    /// `None`: all are taken.
+    fn take(everyone: &Arc<Everyone>) -> Option<Seat> {
+        let limit = everyone.limit.load(Ordering::Relaxed);
+        everyone
+            .connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                (taken < limit).then_some(taken + 1)
+            })
+            .ok()
+            .map(|_| Seat(everyone.clone()))
+    }
+
+    /// For who is a client already, whatever the limit.
+    fn beyond(everyone: &Arc<Everyone>) -> Seat {
+        everyone.connections.fetch_add(1, Ordering::Relaxed);
+        Seat(everyone.clone())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Accepts whoever the kernel has accepted already: with the socket's close it would reset them.
@@ -113,7 +159,7 @@ fn take_the_queued(worker: &Rc<Worker>, listener: TcpListener, place: &Place) {
             Ok((stream, address)) => {
                 let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
                 if let Ok(stream) = stream {
-                    welcome(worker, place, stream, address);
+                    welcome(worker, place, Seat::beyond(&worker.everyone), stream, address);
                 }
             }
             Err(error) if matches!(Trouble::of(&error), Trouble::TheirsOnly) => {}
@@ -123,9 +169,9 @@ fn take_the_queued(worker: &Rc<Worker>, listener: TcpListener, place: &Place) {
     }
 }
 
-fn welcome(worker: &Rc<Worker>, place: &Place, stream: TcpStream, address: SocketAddr) {
+fn welcome(worker: &Rc<Worker>, place: &Place, seat: Seat, stream: TcpStream, address: SocketAddr) {
     let tls = place.tls.borrow().clone();
-    tokio::task::spawn_local(front::serve(worker, stream, address, tls));
+    tokio::task::spawn_local(front::serve(worker, seat, stream, address, tls));
 }
 
 fn has_room(worker: &Worker) -> bool {

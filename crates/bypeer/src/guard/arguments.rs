@@ -17,8 +17,8 @@ write, an answer is read even after sending failed, and a request is sent again 
 line of JSON for each request, Proxy-Status, Prometheus, and findings with the causes of `bypeer explain`.
 
 HTTP/1.0, 1.1 and 2 in front, 1.1 or 2 behind, TLS on both sides, WebSocket and CONNECT. It runs until SIGTERM or Ctrl-C, then \
-lets requests finish; a second one ends it at once. SIGHUP reads the file again, SIGUSR2 hands over to a new process, SIGUSR1 opens the \
-log again.";
+lets requests finish; another one, a second or more later, ends it at once. SIGHUP reads the file again, SIGUSR2 hands over to a new \
+process, SIGUSR1 opens the log again.";
 
 const EXAMPLES: &str = "\
 Examples:

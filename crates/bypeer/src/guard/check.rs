@@ -9,8 +9,10 @@ use bypeer_guard::config::read::Told;
 use bypeer_guard::config::settings::LogTo;
 use bypeer_guard::config::value::{Bytes, Time};
 use bypeer_guard::config::{UpstreamVersion, risks};
+use bypeer_guard::guard::{Needed, StartError};
 use bypeer_report::{Exit, escape};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::geteuid;
 
 use super::arguments::Guard;
 use super::privileges::Becomes;
@@ -18,24 +20,26 @@ use super::{say, trouble};
 use crate::output;
 
 pub(super) fn run(arguments: &Guard, told: &Told) -> anyhow::Result<Exit> {
-    let (expired, wrong) = trouble::certificates(told);
     let settings = &told.settings;
-    let mut errors: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    if let Some(user) = &settings.user
-        && let Err(error) = Becomes::find(user, settings.group.as_deref())
+    // In the order in which it begins: the log is opened first, and certificates are read as the user.
+    let mut errors: Vec<String> = trouble::log(&settings.say.log).into_iter().collect();
+    let user = settings.user.as_deref();
+    match user
+        .map(|user| Becomes::find(user, settings.group.as_deref()))
+        .transpose()
     {
-        errors.push(format!("{error:#}"));
+        Ok(Some(user)) if geteuid().is_root() => {
+            errors.extend(user.become_it().err().map(|error| format!("{error:#}")))
+        }
+        Ok(_) => {}
+        Err(error) => errors.push(format!("{error:#}")),
     }
-    if let LogTo::File(path) = &settings.say.log
-        && let Some(folder) = path.parent()
-        && !folder.as_os_str().is_empty()
-        && !folder.is_dir()
-    {
-        errors.push(format!(
-            "{}: the folder of the log is not there; make it first",
-            path.display()
-        ));
-    }
+    let (expired, wrong) = trouble::certificates(told);
+    errors.extend(wrong.iter().map(ToString::to_string));
+    let descriptors = descriptors(told).unwrap_or_else(|error| {
+        errors.push(trouble::words(&error));
+        None
+    });
     errors.iter().for_each(|error| say(error));
     if !errors.is_empty() {
         return Ok(Exit::Trouble);
@@ -46,7 +50,8 @@ pub(super) fn run(arguments: &Guard, told: &Told) -> anyhow::Result<Exit> {
         .iter()
         .map(ToString::to_string)
         .chain(expired)
-        .chain(descriptors(told))
+        .chain(trouble::log_risk(&settings.say.log))
+        .chain(descriptors)
         .collect();
     for risk in &risks {
         writeln!(out, "careful: {}", escape(risk))?;
@@ -145,17 +150,19 @@ fn plan(file: Option<&Path>, told: &Told) -> String {
     out
 }
 
-/// Whether there are file descriptors for everybody.
-fn descriptors(told: &Told) -> Option<String> {
-    /// For logs, listening sockets, event loops and metrics.
-    const OTHERS: u64 = 64;
-    let config = &told.settings.config;
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let needed = (config.client.connections + config.upstream.most) as u64 + OTHERS;
-    (hard < needed).then(|| {
+/// Whether there are file descriptors for everybody, or at least enough to begin with.
+fn descriptors(told: &Told) -> Result<Option<String>, StartError> {
+    let Ok((_, limit)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return Ok(None);
+    };
+    let Needed { least, all, .. } = bypeer_guard::guard::Guard::descriptors(&told.settings.config);
+    if limit < least {
+        return Err(StartError::Descriptors { limit, needed: least });
+    }
+    Ok((limit < all).then(|| {
         format!(
-            "at most {hard} file descriptors may be had here (ulimit -Hn), and {needed} are needed for client.connections and \
+            "at most {limit} file descriptors may be had here (ulimit -Hn), and {all} are needed for client.connections and \
              upstream.most; raise the limit (LimitNOFILE= in the unit), or fewer clients are let in"
         )
-    })
+    }))
 }
