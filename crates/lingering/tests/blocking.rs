@@ -343,8 +343,8 @@ fn a_socket_that_is_ready_without_end_outlasts_no_bound() {
     let total = Limits::default().idle(ENOUGH).total(100 * MILLISECOND);
     for (limits, ended) in [(idle, Ended::Idle), (total, Ended::Deadline)] {
         let (server, _peer) = pair();
-        support::write_without_copying(&server);
-        eventually("a completion in the error queue", || support::is_ready(&server));
+        support::write_stamped(&server);
+        eventually("a stamp in the error queue", || support::is_ready(&server));
         let clone = server.try_clone().unwrap();
         let (closed, closes) = mpsc::channel();
         thread::spawn(move || closed.send(close(server, &limits)));
@@ -360,8 +360,8 @@ fn a_closer_is_not_kept_awake_by_an_error_queue() {
     let closer = Closer::new(Limits::default().idle(ENOUGH).total(ENOUGH), 10).unwrap();
     let (server, _peer) = pair();
     let clone = server.try_clone().unwrap();
-    support::write_without_copying(&server);
-    eventually("a completion in the error queue", || support::is_ready(&clone));
+    support::write_stamped(&server);
+    eventually("a stamp in the error queue", || support::is_ready(&clone));
     closer.add(server, ());
     eventually("the queue is emptied", || !support::is_ready(&clone));
     assert_eq!(closer.finish(Duration::ZERO).stopped, 1);

@@ -72,25 +72,15 @@ pub fn fill(stream: &TcpStream) -> usize {
     written
 }
 
-/// Writes with MSG_ZEROCOPY. When all of it is acknowledged a completion lies in the socket's error queue.
+/// Writes, and has a stamp of when that was sent laid into the socket's error queue.
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code)]
-pub fn write_without_copying(stream: &TcpStream) {
-    use std::os::fd::AsRawFd;
-    let on: libc::c_int = 1;
-    // SAFETY: socket(7): the option takes an int, which lives as long as the call.
-    let set = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ZEROCOPY,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    assert_eq!(set, 0, "{}", io::Error::last_os_error());
-    let flags = rustix::net::SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
-    assert_eq!(rustix::net::send(stream, &[b'z'; 8192], flags), Ok(8192));
+pub fn write_stamped(mut stream: &TcpStream) {
+    use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt::Timestamping};
+    let flags = TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
+    setsockopt(&stream, Timestamping, &flags).unwrap();
+    stream.write_all(b"stamped").unwrap();
 }
 
 /// Whether poll(2) has anything to say of it.
