@@ -106,6 +106,27 @@ impl Process {
         Ok(())
     }
 
+    /// Waits until it has said this.
+    ///
+    /// # Errors
+    /// When it has ended, or does not say so for long.
+    pub fn says(&mut self, word: &str) -> Result<()> {
+        let begin = Instant::now();
+        while !self.said().contains(word) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended with {status}: {}", self.name, self.said());
+            }
+            ensure!(
+                begin.elapsed() < STARTS_WITHIN,
+                "{} does not say {word:?}: {}",
+                self.name,
+                self.said()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Waits until it answers a request: where the socket is not its own, somebody can connect before it is there.
     ///
     /// # Errors

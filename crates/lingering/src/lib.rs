@@ -32,7 +32,7 @@
 //! # Systems
 //!
 //! Linux in full. Elsewhere [`unsent`] is `None`, so that a peer that only reads counts as silent and one that half-closed
-//! is at its end before it has everything, and what is drained is copied first. Windows and the BSDs are compiled, not tested.
+//! is at its end before it has everything, and what is drained is copied first. It was never run on Windows, macOS or a BSD.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod blocking;

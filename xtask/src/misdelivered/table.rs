@@ -67,6 +67,8 @@ pub struct Row {
 pub struct Measured {
     pub rows: Vec<Row>,
     pub lacking: Vec<String>,
+    /// Some of that could not be measured, though everything for it is here.
+    pub failed: bool,
     pub took: std::time::Duration,
 }
 
@@ -100,6 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             Ok(part) => {
                 measured.rows.extend(part.rows);
                 measured.lacking.extend(part.lacking);
+                failed |= part.failed;
             }
             Err(error) => {
                 failed = true;

@@ -1,5 +1,5 @@
-// faulty.js FAULT HOST PORT: answers `/echo?q=TOKEN` with the token, one request at a time, and has this fault. Prints `struck` each time that
-// the fault did something.
+// faulty.js FAULT HOST PORT: answers `/echo?q=TOKEN` with the token, one request at a time, and has this fault. Prints `listens` when it does, and
+// `struck` each time that the fault did something.
 const fs = require("fs");
 const http = require("http");
 const [fault, host, port] = process.argv.slice(2);
@@ -69,4 +69,4 @@ function closeTwice() {
 }
 
 if (fault === "closed-twice") setInterval(closeTwice, 250);
-server.listen(Number(port), host);
+server.listen(Number(port), host, () => fs.writeSync(1, "listens\n"));

@@ -46,12 +46,19 @@ pub fn play(arguments: &Arguments, binary: &Path) -> Result<Measured> {
         measured.lacking.push("the probe's servers: lack node".to_owned());
         return Ok(measured);
     }
-    for (fault, cause) in FAULTS.into_iter().filter(|(fault, _)| arguments.wants(fault)) {
+    'faults: for (fault, cause) in FAULTS.into_iter().filter(|(fault, _)| arguments.wants(fault)) {
         let [mut gentle, mut load] = [Sights::default(); 2];
         let mut not_shown = 0;
         for (check, sights) in CHECKS.into_iter().zip([&mut gentle, &mut load]) {
-            let asked = many(arguments.runs, || ask(binary, (fault, cause), check))
-                .with_context(|| format!("{fault}, {check}"))?;
+            let asked = match many(arguments.runs, || ask(binary, (fault, cause), check)) {
+                Ok(asked) => asked,
+                // What one of them could not be asked says nothing of the others.
+                Err(error) => {
+                    measured.lacking.push(format!("{fault}, {check}: {error:#}"));
+                    measured.failed = true;
+                    continue 'faults;
+                }
+            };
             for (sight, struck) in asked {
                 if struck || cause == NO_FAULT {
                     sights.add(sight);
@@ -112,7 +119,9 @@ fn ask(binary: &Path, (fault, cause): (&str, &str), check: &str) -> Result<(Sigh
         &address.port().to_string(),
     ]);
     let mut server = Process::start(&mut command, folder.path())?.alone();
-    server.listens(address)?;
+    // That somebody can connect does not show it: a program that another thread starts at the same moment has a copy of the socket that held
+    // the port, until it is executed.
+    server.says("listens")?;
     let output = Command::new(binary)
         .args([
             "probe",

@@ -1,6 +1,7 @@
 //! Answers that do not fit, come early, late, slowly or not at all.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -210,18 +211,25 @@ fn bytes_on_an_idle_connection_cost_it_and_no_request() {
 fn an_answer_written_again_late_meets_no_request_of_a_server_on_trial() {
     for (trial, answered, connections) in [(1, "1 on 2", 2), (0, "1 on 1", 1)] {
         run(async move {
-            let server = serve(|connection, mut peer| async move {
-                peer.head().await;
-                peer.answer(&format!("1 on {connection}")).await;
-                if connection == 1 {
-                    tokio::time::sleep(Duration::from_millis(4)).await;
+            let answered_once = Rc::new(tokio::sync::Notify::new());
+            let heard = answered_once.clone();
+            let server = serve(move |connection, mut peer| {
+                let heard = heard.clone();
+                async move {
+                    peer.head().await;
                     peer.answer(&format!("1 on {connection}")).await;
+                    if connection == 1 {
+                        heard.notified().await;
+                        peer.answer(&format!("1 on {connection}")).await;
+                    }
+                    peer.rest().await;
                 }
-                peer.rest().await;
             })
             .await;
             let client = client_with(&server, |upstream, _| upstream.trial = trial);
             assert_eq!(client.get().await.unwrap().body, b"1 on 1");
+            // All of it is one thread: the server goes on when the next request is sent, or rests.
+            answered_once.notify_one();
             assert_eq!(client.get().await.unwrap().body, answered.as_bytes(), "trial {trial}");
             assert_eq!(server.connections.get(), connections, "trial {trial}");
         });
