@@ -472,7 +472,7 @@ mod tests {
     fn a_conversation_with_one_exchange_is_small() {
         let parts = [size_of::<Told>(), size_of::<Http1>(), size_of::<Draft>()];
         let total = parts.iter().sum::<usize>();
-        assert!(total <= 552, "{total} = {parts:?}");
+        assert!(total <= 560, "{total} = {parts:?}");
         assert!(size_of::<Conversation>() == size_of::<usize>());
     }
 }
