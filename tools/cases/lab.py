@@ -111,17 +111,18 @@ class Truth:
     expect: list
     why: str
     also: list = field(default_factory=list)
+    doubt: list = field(default_factory=list)
     lost: bool | None = None
     # Resets in the capture that no kernel sent, or that the recording's end cut off, are expected.
     forged: bool = False
 
 
 def blame(cause, why, also=(), lost=None):
-    return Truth([cause] if isinstance(cause, str) else list(cause), why, list(also), lost)
+    return Truth([cause] if isinstance(cause, str) else list(cause), why, list(also), lost=lost)
 
 
-def clean(why="ended well", lost=False, also=(), forged=False):
-    return Truth([], why, list(also), lost, forged)
+def clean(why="ended well", lost=False, also=(), forged=False, doubt=()):
+    return Truth([], why, list(also), list(doubt), lost, forged)
 
 
 @dataclass

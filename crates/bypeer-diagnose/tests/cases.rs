@@ -30,6 +30,9 @@ struct Expected {
     /// What a capture alone may fairly say instead.
     #[serde(default)]
     also: Vec<String>,
+    /// Of one that ended well: what a capture alone may be undecided about, against no fault at all.
+    #[serde(default)]
+    doubt: Vec<String>,
     /// Proof from the kernel.
     kernel_resets: Vec<String>,
     why: String,
@@ -58,9 +61,12 @@ fn score(expected: &Expected, finding: Option<&Finding>) -> Score {
         None if expected.expect.is_empty() => Score::Right,
         None => Score::NotSeen,
         Some(finding) if expected.expect.is_empty() => {
-            // Undecided between a cause and no fault at all.
-            let decided = finding.confidence != Confidence::Undecided || finding.rivals.is_empty();
-            if finding.harmless || decided && allowed(finding.cause.id) {
+            let doubted = expected.doubt.iter().any(|doubt| doubt == finding.cause.id) && finding.rivals.is_empty();
+            let right = match finding.confidence {
+                Confidence::Undecided => doubted,
+                _ => allowed(finding.cause.id),
+            };
+            if finding.harmless || right {
                 Score::Right
             } else {
                 Score::Accused

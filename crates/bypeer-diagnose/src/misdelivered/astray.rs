@@ -149,8 +149,6 @@ pub struct Reuse {
     pub deep: u32,
     /// How often it waited for an answer at least so long as this time, with nothing sent meanwhile.
     pub as_long: u32,
-    /// Its connections to this server.
-    pub connections: u32,
     /// Requests on this connection since then that it sent as soon as an answer had come, with one owed.
     pub moved_on: u32,
     /// Others.
@@ -164,14 +162,12 @@ pub struct Reuse {
 const ONE_AT_A_TIME: u32 = 10;
 
 /// Who waited for an answer so often for as long, and sent nothing meanwhile, does not send the next because it pipelines. Short waits tell
-/// nothing: most callers of a shared connection find nothing owed, and send what they have.
-const WAITED: u32 = 10;
+/// nothing: most callers of a shared connection find nothing owed, and send what they have. Nor do several connections of a host: each process
+/// may have one that its callers share.
+const WAITED: u32 = 20;
 
 /// The same for HTTP, where few pipeline.
 const WAITED_HTTP: u32 = 3;
-
-/// Who has so many connections spreads its requests, and need not put two on one.
-const POOL: u32 = 3;
 
 /// Requests in a row of one who takes each answer for the one to its newest request.
 const MOVED_ON: u32 = 5;
@@ -186,7 +182,7 @@ impl Reuse {
             Protocol::Http1 => WAITED_HTTP,
             _ => WAITED,
         };
-        let waits = self.as_long >= waited || self.connections >= POOL || self.counts_wrong();
+        let waits = self.as_long >= waited || self.counts_wrong();
         self.sends_one_at_a_time() && waits && !self.blocking
     }
 

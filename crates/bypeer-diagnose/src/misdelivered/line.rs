@@ -100,15 +100,12 @@ pub struct Sends {
     pub late: u32,
     /// Of those, while two answers or more were owed, none of which had come since the last request.
     pub deep: u32,
-    /// Connections on which something was sent.
-    pub connections: u32,
     /// How long it waited for an answer, with nothing sent meanwhile.
     pub waits: Waits,
 }
 
 impl Sends {
     pub fn add(&mut self, other: Sends) {
-        self.connections = self.connections.saturating_add(other.connections);
         self.waits.add(&other.waits);
         self.alone = self.alone.saturating_add(other.alone);
         self.at_one_go = self.at_one_go.saturating_add(other.at_one_go);
@@ -187,7 +184,6 @@ impl Line {
 
     /// Whether it is sent while something is owed, and how.
     fn count(&mut self, index: u32, at: PacketRef) {
-        self.sends.connections = 1;
         let (Some(first), Some(before)) = (self.owed.front(), self.owed.back()) else {
             self.sends.alone = self.sends.alone.saturating_add(1);
             self.is_alone = true;
@@ -362,7 +358,6 @@ impl Line {
             late: all.late.saturating_sub(self.sends.late),
             deep: all.deep,
             as_long: all.waits.as_long_as(slip.gap),
-            connections: all.connections,
             moved_on: slip.after.moved_on,
             otherwise: slip.after.otherwise,
             blocking: slip.blocking,
